@@ -1,0 +1,81 @@
+"""Errors, by who must act.
+
+    BrokerError
+    ├── ConfigError      operator: a setting, a registry or a schema is wrong
+    ├── ContractError    a party's data is wrong: quarantine or refusal, never a crash
+    ├── AccessDenied     a gate said no
+    ├── TransientError   nothing is wrong with the data: try again later
+    └── Fenced           another worker owns this lane now: stop writing
+
+Every error carries a stable `code`, and where it is known the topic, partition and offset of the
+record it is about. **None ever carries a value from a record**: an exception's text ends in logs.
+"""
+
+from __future__ import annotations
+
+
+class BrokerError(Exception):
+    """Base of all errors this package raises on purpose.
+
+    Args:
+        message: what happened, where, and what to do; a sentence without personal data.
+        code: stable, dotted, lower case; listed in `docs/reference/outcomes.md` where a party sees it.
+        topic, partition, offset: of the record concerned, if there is one.
+    """
+
+    default_code = "error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.topic, self.partition, self.offset = topic, partition, offset
+
+    def __str__(self) -> str:
+        where = "" if self.topic is None else f" [{self.topic}/{self.partition}@{self.offset}]"
+        return f"{super().__str__()}{where}"
+
+
+class ConfigError(BrokerError):
+    """A setting, key, registry entry or schema that an operator must correct."""
+
+    default_code = "config"
+
+
+class ContractError(BrokerError):
+    """A record that breaks the wire format or its schema.
+
+    Args:
+        field: the schema's name of the field concerned, never its value.
+    """
+
+    default_code = "contract"
+
+    def __init__(self, message: str, *, code: str | None = None, field: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.field = field
+
+
+class AccessDenied(BrokerError):
+    """A gate that does not let the record or the request pass."""
+
+    default_code = "denied"
+
+
+class TransientError(BrokerError):
+    """Something outside the record is unavailable for now; the same work may be tried again."""
+
+    default_code = "transient"
+
+
+class Fenced(BrokerError):
+    """Another worker took this lane over."""
+
+    default_code = "fenced"
