@@ -2,8 +2,9 @@
 
     BrokerError
     ├── ConfigError      operator: a setting, a registry or a schema is wrong
-    ├── ContractError    a party's data is wrong: quarantine or refusal, never a crash
-    ├── AccessDenied     a gate said no
+    ├── FieldError
+    │   ├── ContractError    a party's data is wrong: quarantine, never a crash
+    │   └── AccessDenied     a gate said no: refusal
     ├── TransientError   nothing is wrong with the data: try again later
     └── Fenced           another worker owns this lane now: stop writing
 
@@ -49,21 +50,28 @@ class ConfigError(BrokerError):
     default_code = "config"
 
 
-class ContractError(BrokerError):
-    """A record that breaks the wire format or its schema.
+class FieldError(BrokerError):
+    """Base of the errors about one event.
 
     Args:
         field: the schema's name of the field concerned, never its value.
+        rule: the rule, agreement or connection that decided.
     """
+
+    def __init__(
+        self, message: str, *, code: str | None = None, field: str | None = None, rule: str | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        self.field, self.rule = field, rule
+
+
+class ContractError(FieldError):
+    """A record that breaks the wire format or its schema."""
 
     default_code = "contract"
 
-    def __init__(self, message: str, *, code: str | None = None, field: str | None = None) -> None:
-        super().__init__(message, code=code)
-        self.field = field
 
-
-class AccessDenied(BrokerError):
+class AccessDenied(FieldError):
     """A gate that does not let the record or the request pass."""
 
     default_code = "denied"

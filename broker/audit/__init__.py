@@ -1,0 +1,1 @@
+"""The audit log: leaves now; trees, proofs and receipts build on them."""

@@ -1,0 +1,46 @@
+"""How commands talk: results to stdout, everything else to stderr; colours and tables where there is a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from broker import __version__
+
+out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+err = Console(stderr=True, highlight=False)
+
+
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    """The broker's command line."""
+    if show:
+        out.print(__version__)
+        raise typer.Exit
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on a terminal; elsewhere tab-separated lines with a title, easy for grep and screen readers."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    if out.is_terminal:
+        drawn = Table(*columns, title=title, title_justify="left", title_style="bold")
+        for row in rows:
+            drawn.add_row(*row)
+        out.print(drawn)
+        return
+    sys.stdout.write(f"{title}\n" if title else "")
+    for row in [list(columns), *rows]:
+        sys.stdout.write("\t".join(row) + "\n")
+
+
+def json_line(value: Any) -> None:
+    """One line of JSON on stdout, at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,76 @@
+"""`broker receive`: events, or outcomes, as JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from broker.cli.output import err, json_line, out
+from broker.cli.send import PROFILES_HELP
+from broker.client import Consumer, Profile, Received, Status, StatusConsumer
+
+
+def run(
+    party: Annotated[str, typer.Argument(help="Party id: the name of its profile folder.")],
+    family: Annotated[str, typer.Argument(help="Family to receive, such as usage; or status, for outcomes.")],
+    profiles: Annotated[Path, typer.Option(envvar="BROKER_PROFILES", help=PROFILES_HELP)] = Path("profiles"),
+    group: Annotated[str, typer.Option(help="Name of the reading group; each has its own position.")] = "cli",
+    most: Annotated[int, typer.Option("--max", help="End after so many; 0: no limit.")] = 0,
+    idle: Annotated[float, typer.Option(help="End when nothing came for so many seconds; 0: wait for ever.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines with everything; stable.")] = False,
+) -> None:
+    """Receive. What was shown counts as read for this group."""
+    profile = Profile.load(profiles / party)
+    count = asyncio.run(_receive(profile, family, group, most, idle, as_json))
+    err.print(f"{count} received")
+
+
+async def _receive(profile: Profile, family: str, group: str, most: int, idle: float, as_json: bool) -> int:
+    count = 0
+    if family == "status":
+        async with StatusConsumer(profile, group=f"status.{group}") as statuses:
+            async for status in statuses.statuses(idle or None):
+                count += 1
+                _show_status(status, as_json)
+                if count == most:
+                    break
+        return count
+    async with Consumer(profile, family, group=group) as consumer:
+        async for received in consumer.events(idle or None):
+            count += 1
+            _show(received, as_json)
+            if count == most:
+                break
+        for gap in consumer.gaps:
+            err.print(f"warning: {gap.flow} went from {gap.expected - 1} to {gap.got}; tell the operator")
+    return count
+
+
+def as_document(received: Received) -> dict[str, Any]:
+    """What `--json` prints of an event."""
+    return received.event.json() | {
+        "policy": received.policy, "flow": received.flow, "seq": received.seq,
+        "topic": received.topic, "partition": received.partition, "offset": received.offset,
+    }  # fmt: skip
+
+
+def _show(received: Received, as_json: bool) -> None:
+    if as_json:
+        json_line(as_document(received))
+        return
+    event = received.event
+    filled = {name: value for name, value in event.json()["body"].items() if value is not None}
+    out.print(f"{event.created:%Y-%m-%d %H:%M} {event.family} {event.kind} {event.school}: {filled}")
+
+
+def _show_status(status: Status, as_json: bool) -> None:
+    if as_json:
+        json_line(asdict(status) | {"decided": status.decided.isoformat()})
+        return
+    for result in status.results:
+        about = f" ({result.field})" if result.field else ""
+        out.print(f"{status.event_id} {result.outcome} {result.receiver or '-'} {result.code}{about}: {result.sentence}")

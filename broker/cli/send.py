@@ -1,0 +1,62 @@
+"""`broker send`: events from JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker.cli.output import err, json_line, out
+from broker.client import Event, Producer, Profile, Sent
+from broker.errors import ContractError
+
+PROFILES_HELP = "Folder with the parties' profiles; a profile is a folder in it."
+
+
+def run(
+    party: Annotated[str, typer.Argument(help="Party id: the name of its profile folder.")],
+    family: Annotated[str, typer.Argument(help="Family of the events, such as usage.")],
+    file: Annotated[Path, typer.Argument(help="File of JSON lines, one event each; - reads standard input.")],
+    profiles: Annotated[Path, typer.Option(envvar="BROKER_PROFILES", help=PROFILES_HELP)] = Path("profiles"),
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per event sent.")] = False,
+) -> None:
+    """Send events. All lines are read and checked first: with an error in one, nothing is sent."""
+    events = list(read_events(file, family))
+    sent = asyncio.run(send_all(Profile.load(profiles / party), events))
+    for where in sent:
+        if as_json:
+            json_line(where._asdict())
+    if not as_json:
+        out.print(f"{len(sent)} {family} events sent to {sent[0].topic if sent else f'in.{party}'}")
+    err.print(f"outcomes: broker receive {party} status --profiles {profiles}")
+
+
+def read_events(file: Path, family: str) -> Iterator[Event]:
+    """Parse JSON lines; empty lines are skipped.
+
+    Raises:
+        ContractError: with the line's number, and the field.
+    """
+    stream = sys.stdin if str(file) == "-" else file.open(encoding="utf-8")
+    with stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                yield Event.from_json(json.loads(line), family)
+            except ContractError as error:
+                message = f"line {number} of {file}: {error}"
+                raise ContractError(message, code=error.code, field=error.field) from None
+            except ValueError:
+                raise ContractError(f"line {number} of {file} is not JSON", code="field.form") from None
+
+
+async def send_all(profile: Profile, events: list[Event]) -> list[Sent]:
+    """Send many events and wait for all."""
+    async with Producer(profile) as producer:
+        return list(await asyncio.gather(*[await producer.send_soon(event) for event in events]))

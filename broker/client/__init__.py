@@ -1,0 +1,32 @@
+"""What a party's system imports: send and receive events, without knowing about sealing or Kafka.
+
+    from broker.client import Event, Producer, Profile, Usage, pupil
+"""
+
+from broker.client.consumer import Consumer, Gap, Received, Result, Status, StatusConsumer
+from broker.client.producer import Producer, Sent
+from broker.client.profile import Profile
+from broker.client.records import Event, Identity, Progress, Subject, Usage, employee, pupil, school_year_of
+from broker.client.sync import SyncConsumer, SyncProducer
+
+__all__ = [
+    "Consumer",
+    "Event",
+    "Gap",
+    "Identity",
+    "Producer",
+    "Profile",
+    "Progress",
+    "Received",
+    "Result",
+    "Sent",
+    "Status",
+    "StatusConsumer",
+    "Subject",
+    "SyncConsumer",
+    "SyncProducer",
+    "Usage",
+    "employee",
+    "pupil",
+    "school_year_of",
+]

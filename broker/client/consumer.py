@@ -1,0 +1,244 @@
+"""Receive events and outcomes from the broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from broker.client.profile import Profile
+from broker.client.published import schemas
+from broker.client.records import BODIES, Event, Subject
+from broker.crypto import DataKeyOpener
+from broker.errors import ConfigError, ContractError
+from broker.kafka.connection import explain
+from broker.schemas import Schema, catalogue, unframe
+from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, POLICY, decode_envelope, open_parts
+
+COMMIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event that came in, and what the broker says about it.
+
+    Args:
+        policy: version of the policy that it was minimised under.
+        flow, seq: number of the record within its flow (the broker's lane and this partition); consecutive.
+        salt: opens the commitment in the audit leaf; keep it with the event if you may have to show it.
+    """
+
+    event: Event
+    topic: str
+    partition: int
+    offset: int
+    policy: str
+    flow: str
+    seq: int
+    salt: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Sequence numbers of a flow that did not come: tell the operator; an audit shows what was sent."""
+
+    flow: str
+    expected: int
+    got: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was decided over one event for one receiver."""
+
+    outcome: str
+    receiver: str | None
+    code: str
+    field: str | None
+    rule: str | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What became of an event that this party sent."""
+
+    event_id: str
+    decided: datetime
+    results: tuple[Result, ...]
+
+
+class _Reader:
+    """Base of the two consumers: own group, read_committed, commits what the caller was done with."""
+
+    def __init__(self, profile: Profile, topic: str, group: str, *, from_beginning: bool) -> None:
+        self.profile, self.topic = profile, topic
+        self.group = f"{profile.party}.{group}"
+        self._start_at = "earliest" if from_beginning else "latest"
+        self._consumer: AIOKafkaConsumer | None = None
+        self._done: dict[TopicPartition, int] = {}
+        self._committed_at = time.monotonic()
+
+    async def start(self) -> Self:
+        """Connect and join the group.
+
+        Raises:
+            ConfigError: with what is wrong: address, certificate, login or topic.
+        """
+        consumer = AIOKafkaConsumer(
+            self.topic, **self.profile.connection.aiokafka(), group_id=self.group, isolation_level="read_committed",
+            enable_auto_commit=False, auto_offset_reset=self._start_at,
+        )  # fmt: skip
+        try:
+            await consumer.start()
+        except KafkaError as exc:
+            await consumer.stop()
+            raise explain(exc, self.profile.connection) from exc
+        self._consumer = consumer
+        return self
+
+    async def stop(self) -> None:
+        """Commit what was processed, and leave."""
+        if self._consumer is not None:
+            consumer, self._consumer = self._consumer, None
+            try:
+                await self._commit(consumer)
+            finally:
+                await consumer.stop()
+
+    async def _records(self, idle_seconds: float | None) -> AsyncIterator[ConsumerRecord]:
+        """Records in order; one counts as processed when the next one is asked for.
+
+        Args:
+            idle_seconds: end when nothing came for so long; None: never.
+        """
+        consumer = self._consumer
+        if consumer is None:
+            raise ConfigError("the consumer was not started; use `async with`", code="client.not_started")
+        last = time.monotonic()
+        while idle_seconds is None or time.monotonic() - last < idle_seconds:
+            for partition, records in (await consumer.getmany(timeout_ms=200)).items():
+                for record in records:
+                    yield record
+                    self._done[partition] = record.offset + 1
+                    last = time.monotonic()
+            if time.monotonic() - self._committed_at > COMMIT_SECONDS:
+                await self._commit(consumer)
+
+    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
+        self._committed_at = time.monotonic()
+        mine = {p: offset for p, offset in self._done.items() if p in consumer.assignment()}
+        self._done.clear()
+        if mine:
+            await consumer.commit(mine)
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+
+class Consumer(_Reader):
+    """Receives a family's events, opened and typed.
+
+        async with Consumer(Profile.load("portaal"), "usage") as consumer:
+            async for received in consumer:
+                print(received.event)
+
+    At least once: an event counts as processed when the next one is asked for, so after a crash the last ones come
+    again; their event ids tell. Only what is committed is read (`read_committed`).
+
+    Attributes:
+        gaps: sequence numbers that were missing, if ever.
+    """
+
+    def __init__(self, profile: Profile, family: str, *, group: str = "default", from_beginning: bool = True) -> None:
+        super().__init__(profile, f"out.{profile.party}.{family}", group, from_beginning=from_beginning)
+        self.family, self.gaps = family, list[Gap]()
+        self._opener = DataKeyOpener(profile.keys.private_key)
+        self._schemas: dict[bytes, Schema] = {}
+        self._seen: dict[str, int] = {}
+
+    def __aiter__(self) -> AsyncIterator[Received]:
+        return self.events()
+
+    async def events(self, idle_seconds: float | None = None) -> AsyncIterator[Received]:
+        """The events, in the order of their partition.
+
+        Args:
+            idle_seconds: end when nothing came for so long; None: never.
+        """
+        async for record in self._records(idle_seconds):
+            yield await self._receive(record)
+
+    async def _receive(self, record: ConsumerRecord) -> Received:
+        headers = dict(record.headers)
+        envelope, associated = decode_envelope(record.value)
+        subject, body = open_parts(envelope, associated, self._opener.open(headers[DATA_KEY]))
+        schema = await self._writer_schema(envelope["body_schema"])
+        event = Event(
+            event_id=envelope["event_id"], kind=envelope["kind"], school=envelope["school"],
+            sector=envelope["sector"], school_year=envelope["school_year"], sender=envelope["sender"],
+            receiver=envelope["receiver"], correlation=envelope["correlation"], agreement=envelope["agreement"],
+            created=_moment(envelope["created"]),
+            subject=Subject.from_datum(catalogue()["subject.v1"].decode(subject)),
+            body=BODIES[envelope["family"]].from_datum(schema.decode(body)),
+        )  # fmt: skip
+        flow, seq = f"{headers[FLOW].decode()}>{record.topic}/{record.partition}", int(headers[FLOW_SEQ])
+        self._follow(flow, seq)
+        return Received(
+            event, record.topic, record.partition, record.offset, headers[POLICY].decode(), flow, seq,
+            headers[AUDIT_SALT],
+        )  # fmt: skip
+
+    def _follow(self, flow: str, seq: int) -> None:
+        expected = self._seen.get(flow, seq - 1) + 1
+        if seq > expected:
+            self.gaps.append(Gap(flow, expected, seq))
+        self._seen[flow] = max(seq, self._seen.get(flow, 0))
+
+    async def _writer_schema(self, fingerprint: bytes) -> Schema:
+        """The schema that the broker wrote with: published before its first record, so it is there."""
+        if fingerprint not in self._schemas:
+            self._schemas = await schemas(self.profile.connection)
+        try:
+            return self._schemas[fingerprint]
+        except KeyError:
+            raise ContractError(
+                "the body's schema is not on the topic `schemas`; tell the operator", code="schema.unknown"
+            ) from None
+
+
+class StatusConsumer(_Reader):
+    """Receives the outcomes of what this party sent.
+
+        async with StatusConsumer(profile) as statuses:
+            async for status in statuses: ...
+    """
+
+    def __init__(self, profile: Profile, *, group: str = "status", from_beginning: bool = True) -> None:
+        super().__init__(profile, f"status.{profile.party}", group, from_beginning=from_beginning)
+
+    def __aiter__(self) -> AsyncIterator[Status]:
+        return self.statuses()
+
+    async def statuses(self, idle_seconds: float | None = None) -> AsyncIterator[Status]:
+        """The outcomes; see `Consumer.events`."""
+        schema = catalogue()["status.v1"]
+        async for record in self._records(idle_seconds):
+            fingerprint, data = unframe(record.value)
+            if fingerprint != schema.fingerprint:
+                raise ContractError("a status of a version that this client does not know", code="schema.unknown")
+            datum: dict[str, Any] = schema.decode(data)
+            results = tuple(Result(**result) for result in datum["results"])
+            yield Status(datum["event_id"], _moment(datum["decided"]), results)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)

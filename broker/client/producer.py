@@ -1,0 +1,160 @@
+"""Send events to the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, NamedTuple, Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from broker.client.profile import RECORD_KEY_SECRET, Profile
+from broker.client.published import broker_key
+from broker.client.records import Event, milliseconds, school_year_of
+from broker.crypto import DataKeyMaker, keyed_hash, partition_of
+from broker.errors import ConfigError, ContractError, TransientError
+from broker.kafka.connection import explain
+from broker.schemas import catalogue
+from broker.wire import DATA_KEY, encode_event
+
+KEY_REFRESH_SECONDS = 900.0
+
+
+class Sent(NamedTuple):
+    """Where an event stands now. Its outcome comes on `status.<party>` under its event id."""
+
+    event_id: str
+    topic: str
+    partition: int
+    offset: int
+
+
+class Producer:
+    """Sends a party's events, sealed for the broker, in order per person.
+
+        async with Producer(Profile.load("delta")) as producer:
+            await producer.send(event)
+
+    An event is on Kafka, on all in-sync replicas, when `send` returns; its outcome is told on `status.<party>`.
+    """
+
+    def __init__(self, profile: Profile, *, refresh_seconds: float = KEY_REFRESH_SECONDS) -> None:
+        self.profile, self.topic = profile, f"in.{profile.party}"
+        self._refresh_seconds = refresh_seconds
+        self._producer: AIOKafkaProducer | None = None
+        self._maker: DataKeyMaker | None = None
+        self._looked_at = 0.0
+        self._partitions = 0
+        self._lock = asyncio.Lock()
+
+    async def start(self) -> Self:
+        """Connect.
+
+        Raises:
+            ConfigError: with what is wrong: address, certificate, login, topic or key.
+        """
+        self._secret = self.profile.keys.secret(RECORD_KEY_SECRET)
+        producer = AIOKafkaProducer(
+            **self.profile.connection.aiokafka(), acks="all", enable_idempotence=True, linger_ms=5,
+            compression_type="lz4", max_request_size=1_048_576,
+        )  # fmt: skip
+        try:
+            await producer.start()
+            self._partitions = len(await producer.partitions_for(self.topic))
+        except KafkaError as exc:
+            await producer.stop()
+            raise explain(exc, self.profile.connection) from exc
+        self._producer = producer
+        await self._fresh_key()
+        return self
+
+    async def stop(self) -> None:
+        """Send what is still under way, and disconnect."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.stop()
+
+    async def send(self, event: Event) -> Sent:
+        """Send one event and wait until Kafka has it.
+
+        Raises:
+            ContractError: the event does not fit its family; nothing was sent.
+            TransientError: Kafka did not take it in time; send it again with the same event id.
+        """
+        return await (await self.send_soon(event))
+
+    async def send_soon(self, event: Event) -> asyncio.Future[Sent]:
+        """Queue one event; the future tells when Kafka has it. For many events: queue, then gather.
+
+        Raises:
+            ContractError: as `send`.
+        """
+        if self._producer is None:
+            raise ConfigError("the producer was not started; use `async with`", code="client.not_started")
+        maker = await self._fresh_key()
+        key, value, headers = self.seal(event, maker)
+        try:
+            queued = await self._producer.send(
+                self.topic, value, key=key, partition=partition_of(key, self._partitions), headers=headers
+            )
+        except KafkaError as exc:
+            raise TransientError(f"Kafka did not take the event: {type(exc).__name__}", topic=self.topic) from exc
+        return asyncio.ensure_future(self._acknowledged(queued, event.event_id))
+
+    def seal(self, event: Event, maker: DataKeyMaker) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        """Encode and seal an event: record key, value and headers.
+
+        Raises:
+            ContractError: `schema.encode`, `kind.unknown` or `sender.forged`.
+        """
+        family = catalogue().family(event.family)
+        if event.kind not in family.kinds:
+            known = ", ".join(family.kinds)
+            raise ContractError(f"{family.name} has no kind {event.kind!r}; it has: {known}", code="kind.unknown")
+        if event.sender not in (None, self.profile.party):
+            raise ContractError("an event can be sent only in the party's own name", code="sender.forged")
+        envelope: dict[str, Any] = {
+            "event_id": event.event_id, "family": family.name, "kind": event.kind,
+            "body_schema": family.schema.fingerprint, "school": event.school, "sector": event.sector,
+            "school_year": event.school_year or school_year_of(event.created.date()),
+            "sender": self.profile.party, "receiver": event.receiver, "created": milliseconds(event.created),
+            "correlation": event.correlation, "agreement": event.agreement,
+        }  # fmt: skip
+        subject = catalogue()["subject.v1"].encode(event.subject.datum())
+        data_key = maker.current()
+        value = encode_event(envelope, subject, family.schema.encode(event.body.datum()), data_key)
+        return self._record_key(event), value, [(DATA_KEY, data_key.header)]
+
+    def _record_key(self, event: Event) -> bytes:
+        """Equal for one person, so that his events keep their order; without a person, for the school."""
+        subject = event.subject
+        ids = sorted(f"{t}={v}" for t, v in (subject.previous_user_ids or subject.user_ids))
+        person = ids[0] if ids else subject.eck_id or ""
+        return keyed_hash(self._secret, event.school, person)
+
+    async def _acknowledged(self, queued: asyncio.Future[Any], event_id: str) -> Sent:
+        try:
+            where = await queued
+        except KafkaError as exc:
+            raise TransientError(
+                f"Kafka did not take the event ({type(exc).__name__}); send it again with the same event id",
+                topic=self.topic,
+            ) from exc
+        return Sent(event_id, where.topic, where.partition, where.offset)
+
+    async def _fresh_key(self) -> DataKeyMaker:
+        """The broker's newest key; looked up again from time to time, since it is rotated weekly."""
+        async with self._lock:
+            if self._maker is None or time.monotonic() - self._looked_at > self._refresh_seconds:
+                key = await broker_key(self.profile.connection)
+                if self._maker is None or self._maker.kid != key.kid:
+                    self._maker = DataKeyMaker(key.jwk, key.kid)
+                self._looked_at = time.monotonic()
+            return self._maker
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()

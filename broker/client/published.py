@@ -1,0 +1,84 @@
+"""What the broker publishes for everybody: its public keys and all schemas. Read from compacted topics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from broker.errors import ConfigError
+from broker.kafka.connection import KafkaConnection
+from broker.keys import RecipientKey
+from broker.schemas import Schema, parse
+
+BROKER_KEYS = "broker.keys"
+SCHEMAS = "schemas"
+
+
+async def read_compacted(connection: KafkaConnection, topic: str) -> dict[str, bytes]:
+    """Read a compacted topic of one partition from its beginning to its present end.
+
+    Raises:
+        ConfigError: `topic.missing`, if it does not exist or may not be read.
+    """
+    partition = TopicPartition(topic, 0)
+    consumer = AIOKafkaConsumer(
+        **connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
+    )
+    await consumer.start()
+    try:
+        consumer.assign([partition])
+        if not await _exists(consumer, topic):
+            raise ConfigError(
+                f"topic {topic} is not there for user {connection.username}; "
+                "run `broker topics apply`, or ask the operator for the right to read it",
+                code="topic.missing",
+            )
+        start = (await consumer.beginning_offsets([partition]))[partition]
+        consumer.seek(partition, start)
+        end = (await consumer.end_offsets([partition]))[partition]
+        found: dict[str, bytes] = {}
+        while await consumer.position(partition) < end:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                for record in records:
+                    name = (record.key or b"").decode()
+                    if record.value is None:
+                        found.pop(name, None)
+                    else:
+                        found[name] = record.value
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def _exists(consumer: AIOKafkaConsumer, topic: str) -> bool:
+    return topic in await consumer.topics()
+
+
+async def broker_key(connection: KafkaConnection) -> RecipientKey:
+    """The newest public key of the broker.
+
+    Raises:
+        ConfigError: `keys.missing`.
+    """
+    records = await read_compacted(connection, BROKER_KEYS)
+    keys = [_key(kid, json.loads(value)) for kid, value in records.items()]
+    if not keys:
+        raise ConfigError(
+            "the broker has not published a key yet; an operator does it with `broker keys publish`",
+            code="keys.missing",
+        )
+    return max(keys, key=lambda k: (k.created, k.kid))
+
+
+def _key(kid: str, document: Mapping[str, Any]) -> RecipientKey:
+    return RecipientKey(kid, {name: document["jwk"][name] for name in ("kty", "crv", "x", "y")}, document["created"])
+
+
+async def schemas(connection: KafkaConnection) -> dict[bytes, Schema]:
+    """All published schemas, by fingerprint."""
+    records = await read_compacted(connection, SCHEMAS)
+    found = [parse(json.loads(value)) for value in records.values()]
+    return {schema.fingerprint: schema for schema in found}

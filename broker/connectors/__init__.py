@@ -1,0 +1,1 @@
+"""Connectors: from a school administration's standards to identity events."""

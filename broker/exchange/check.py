@@ -1,0 +1,183 @@
+"""Step 2, check: is the envelope true, and does the content have its form? Screens for PGNs everywhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Final
+
+from broker.errors import AccessDenied, ContractError
+from broker.exchange.model import InputRecord
+from broker.exchange.open import Opened
+from broker.identity.formats import is_eck_id, is_product_id, is_school_id, is_uuid
+from broker.identity.pgn import find_pgn, screen_bytes
+from broker.limits import Limits
+from broker.registry import Registry, School
+from broker.schemas import SCREENED, JsonObject
+from broker.wire import DATA_KEY, TRACEPARENT
+
+MS_PER_DAY: Final = 86_400_000
+# Tab, line feed and carriage return are text; the other C0 and C1 controls are not.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_ENVELOPE_TEXT: Final = ("event_id", "family", "kind", "school", "school_year", "sender", "receiver", "correlation", "agreement")
+
+
+def check_outside(record: InputRecord) -> None:
+    """Screen what is in clear on Kafka: the key and the headers.
+
+    Raises:
+        ContractError: `pgn.*`.
+    """
+    if record.key is not None and (kind := screen_bytes(record.key)):
+        raise ContractError("the key holds a PGN", code=f"pgn.{kind}", field="key")
+    for name, value in record.headers:
+        # A JWE and a trace context are random digits and letters of a fixed form: a run of nine digits is chance.
+        if name == DATA_KEY or (name == TRACEPARENT and _TRACEPARENT.fullmatch(value)):
+            continue
+        if kind := screen_bytes(name.encode()) or screen_bytes(value):
+            raise ContractError("a header holds a PGN", code=f"pgn.{kind}", field="headers")
+
+
+def check_envelope(record: InputRecord, envelope: JsonObject, registry: Registry, limits: Limits, now_ms: int) -> School:
+    """Hold the envelope against the registry and the clock.
+
+    Returns:
+        The school, which is one that the sender serves.
+
+    Raises:
+        ContractError: the form is wrong, or the sender is forged.
+        AccessDenied: the sender may not speak for this school, or not at this time.
+    """
+    for name in _ENVELOPE_TEXT:
+        text = envelope[name]
+        if text is not None and (len(text) > limits.envelope_chars or _CONTROL.search(text)):
+            raise ContractError("an envelope field has no proper form", code="envelope.form", field=name)
+    # The other fields of the envelope have a form that no PGN fits, or are compared with the registry below.
+    if envelope["agreement"] is not None and (kind := find_pgn(envelope["agreement"])):
+        raise ContractError("the envelope holds a PGN", code=f"pgn.{kind}", field="agreement")
+    for name in ("event_id", "correlation"):
+        if envelope[name] is not None and not is_uuid(envelope[name]):
+            raise ContractError("not a uuid", code="envelope.form", field=name)
+    if envelope["sender"] != record.party:
+        raise ContractError("the sender is not the topic's party", code="sender.forged", field="sender")
+    if registry.party(record.party) is None:
+        raise AccessDenied("the sender is not registered", code="party.unknown")
+    # One answer for "unknown" and for "of another school" (promise P8).
+    school = registry.school(envelope["school"]) if is_school_id(envelope["school"]) else None
+    if school is None or not registry.serves(record.party, envelope["school"]):
+        raise AccessDenied("not a school of this party", code="school.not_yours")
+    if envelope["sector"] not in school.sectors:
+        raise AccessDenied("the school has no such sector", code="school.sector")
+    if envelope["school_year"] not in _school_years(now_ms // MS_PER_DAY):
+        raise AccessDenied("the school year is out of range", code="school_year.form")
+    created = envelope["created"]
+    if not now_ms - limits.event_age_days * MS_PER_DAY <= created <= now_ms + limits.clock_skew_ms:
+        raise AccessDenied("the event's time is out of range", code="created.out_of_range")
+    return school
+
+
+def check_content(event: Opened, school: School, limits: Limits) -> None:
+    """Check the two parts: kind, required fields, form of texts and ids, and no PGN.
+
+    Raises:
+        ContractError: quarantine; see `outcomes`.
+        AccessDenied: refusal; see `outcomes`.
+    """
+    form = _compiled(school.local_id_form)
+    _check_subject_texts(event.subject, form, limits)
+    for field in event.family.schema.fields:
+        value = event.body[field.name]
+        if value is None:
+            continue
+        for text in _texts(value, field.name, limits):
+            if len(text) > limits.text_chars:
+                raise ContractError("a text is too long", code="text.too_long", field=field.name)
+            if _CONTROL.search(text):
+                raise ContractError("a text holds a control character", code="text.control_character", field=field.name)
+            screened = (field.cls in SCREENED or field.attribute is not None) and not is_uuid(text)
+            if screened and (kind := find_pgn(text)):
+                raise ContractError("a field holds a PGN", code=f"pgn.{kind}", field=field.name)
+    kind_rules = event.family.kinds.get(event.envelope["kind"])
+    if kind_rules is None:
+        raise AccessDenied("no such kind", code="kind.unknown")
+    for name in kind_rules.requires:
+        if event.body[name] is None:
+            raise _refused("field.missing", name)
+    product = event.family.product_field
+    if product is not None and not is_product_id(event.body[product]):
+        raise _refused("field.form", product)
+    for field in event.family.uuid_fields:
+        if event.body[field] is not None and not is_uuid(event.body[field]):
+            raise _refused("field.form", field)
+    _check_subject(event)
+
+
+def _check_subject_texts(subject: JsonObject, form: re.Pattern[str] | None, limits: Limits) -> None:
+    for name in ("user_ids", "previous_user_ids"):
+        if len(subject[name]) > limits.user_ids:
+            raise ContractError("too many ids", code="list.too_long", field=name)
+        for user_id in subject[name]:
+            text = user_id["value"]
+            if len(text) > limits.text_chars:
+                raise ContractError("a text is too long", code="text.too_long", field=name)
+            if _CONTROL.search(text):
+                raise ContractError("a control character", code="text.control_character", field=name)
+            if kind := find_pgn(text, allowed_form=form):
+                raise ContractError("an id is a PGN", code=f"pgn.{kind}", field=name)
+    eck_id = subject["eck_id"]
+    if eck_id is not None and not is_eck_id(eck_id):
+        if kind := find_pgn(eck_id[: limits.text_chars]):
+            raise ContractError("an id is a PGN", code=f"pgn.{kind}", field="eck_id")
+        raise _refused("identifier.form", "eck_id")
+
+
+def _check_subject(event: Opened) -> None:
+    subject = event.subject
+    ids = [*subject["user_ids"], *subject["previous_user_ids"]]
+    has_id = subject["eck_id"] is not None or bool(subject["user_ids"])
+    nobody = subject["kind"] == "NONE"
+    if nobody == has_id or (nobody and event.family.subject == "required"):
+        raise _refused("subject.missing", "subject")
+    for user_id in ids:
+        # RECEIVER_PSEUDONYM is the broker's own to give.
+        if not user_id["value"].strip() or len(user_id["value"]) > 256 or user_id["type"] == "RECEIVER_PSEUDONYM":
+            raise _refused("identifier.form", "user_ids")
+
+
+def _refused(code: str, field: str) -> AccessDenied:
+    return AccessDenied("a field is not as it must be", code=code, field=field)
+
+
+def _texts(value: Any, name: str, limits: Limits) -> Iterator[str]:
+    """All strings in a field's value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner, name, limits)
+    elif isinstance(value, list):
+        if len(value) > limits.list_items:
+            raise ContractError("a list is too long", code="list.too_long", field=name)
+        for inner in value:
+            yield from _texts(inner, name, limits)
+
+
+@cache
+def _compiled(form: str | None) -> re.Pattern[str] | None:
+    return None if form is None else re.compile(form)
+
+
+@cache
+def _school_years(day: int) -> frozenset[str]:
+    """Previous, current and next school year on a day since 1970; a year begins on 1 August."""
+    today = datetime.fromtimestamp(day * 86_400, UTC)
+    first = today.year if today.month >= 8 else today.year - 1
+    return frozenset(f"{y}-{y + 1}" for y in (first - 1, first, first + 1))
+
+
+def day_of(ms: int) -> int:
+    """Days since 1970 of a time in milliseconds, in UTC."""
+    return ms // MS_PER_DAY

@@ -1,0 +1,206 @@
+"""Step 7, decide: what is written about each decision: an audit leaf, a status, a quarantine record, an incident."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+from broker.audit.leaf import Commitments, Ids, control_leaf, leaf
+from broker.crypto import SECRET_BYTES, part_key, seal, seal_secret
+from broker.exchange.authorise import Target
+from broker.exchange.keys import ExchangeKeys
+from broker.exchange.model import Decision, InputRecord, Outcome
+from broker.exchange.outcomes import meaning
+from broker.exchange.state import pack_record
+from broker.identity.formats import is_uuid
+from broker.identity.vault import SUBJECT_KEY_BYTES, VaultRecord
+from broker.registry import Registry
+from broker.schemas import JsonObject, catalogue, frame
+
+# The broker's own processing activity, for what it refuses before a controller is known.
+OWN_ACTIVITY: Final = "https://eck-broker.nl/verwerkingen/controle"
+
+_NAMES: Final = {
+    Outcome.DELIVERED: "verstrekt",
+    Outcome.REFUSED: "geweigerd",
+    Outcome.QUARANTINED: "in quarantaine",
+    Outcome.DUPLICATE: "al eerder verstrekt",
+    Outcome.EXPIRED: "verlopen",
+    Outcome.PARKED: "wacht op inschrijving",
+}
+
+
+@dataclass(slots=True)
+class Account:
+    """What may be said about an event in audit and status: grows as its claims are checked, never before.
+
+    Attributes:
+        event_id: the sender's, once it is known to be a uuid; till then one made from where the record stands.
+        envelope: once it was held against the registry.
+        person: once found in the vault.
+    """
+
+    record: InputRecord
+    event_id: str
+    start_ms: int
+    traceparent: bytes | None = None
+    envelope: JsonObject | None = None
+    family: str | None = None
+    kind: str | None = None
+    person: VaultRecord | None = None
+
+    @classmethod
+    def of(cls, record: InputRecord, start_ms: int) -> Account:
+        """Begin with nothing but the place of the record."""
+        where = f"{record.topic}\x00{record.partition}\x00{record.offset}".encode()
+        return cls(record, str(UUID(bytes=sha256(b"event/v1" + where).digest()[:16], version=8)), start_ms)
+
+    def claim_event_id(self, event_id: str) -> None:
+        """Take the sender's id over if it is one."""
+        if is_uuid(event_id):
+            self.event_id = event_id.lower()
+
+
+def decision_ids(account: Account, receiver: str | None) -> Ids:
+    """Trace and span of a decision."""
+    record = account.record
+    return Ids.of(record.topic, record.partition, record.offset, receiver, account.traceparent)
+
+
+def commitments(account: Account, ids: Ids) -> Commitments:
+    """Of the person's subject key, or of a random one that nobody keeps."""
+    key = account.person.subject_key if account.person else os.urandom(SUBJECT_KEY_BYTES)
+    return Commitments(key, ids)
+
+
+def audit_leaf(
+    account: Account,
+    decision: Decision,
+    registry: Registry,
+    ids: Ids,
+    secrets: Commitments,
+    now_ms: int,
+    target: Target | None = None,
+    delivery: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The leaf of one decision.
+
+    Args:
+        target: for a delivery, on what it rests.
+        delivery: flow, seq, kept, dropped and the commitment to the value.
+    """
+    record, envelope = account.record, account.envelope
+    source: dict[str, Any] = {"offset": record.offset, "partition": record.partition, "topic": record.topic}
+    if record.value is not None:
+        source["value"] = secrets.value("in", record.value)
+    evidence: dict[str, Any] = {
+        "code": decision.code,
+        "decision": decision.outcome.value.lower(),
+        "event": account.event_id,
+        "in": source,
+        "registry": registry.version,
+        "policy": registry.policy.version,
+        "sender": record.party,
+    }
+    activity = OWN_ACTIVITY
+    if envelope is not None:
+        evidence["school"] = envelope["school"]
+    if account.family is not None:
+        evidence["family"] = account.family
+    if account.kind is not None:
+        evidence["kind"] = account.kind
+    for name, value in (("receiver", decision.receiver), ("field", decision.field), ("rule", decision.rule)):
+        if value is not None:
+            evidence[name] = value
+    processor = None
+    if target is not None and envelope is not None:
+        evidence["process"] = target.route.process
+        board = registry.board_of(envelope["school"])
+        activity = f"{board.processing_register.rstrip('/')}/{target.route.process}" if board else OWN_ACTIVITY
+        if target.agreement is not None:
+            evidence["agreement"] = f"{target.agreement.id}/{target.agreement.version}"
+        if target.party is not None and delivery is not None:
+            processor = str(target.party.processor_url)
+    if delivery is not None:
+        evidence.update(delivery)
+    what = account.family or "bericht"
+    return leaf(
+        ids=ids,
+        name=f"{what} {_NAMES[decision.outcome]}",
+        activity=activity,
+        processor=processor,
+        token=secrets.token() if account.person else None,
+        start_ms=account.start_ms,
+        end_ms=now_ms,
+        evidence=evidence,
+    )
+
+
+def status_record(account: Account, decisions: Sequence[Decision], now_ms: int) -> bytes:
+    """What the sender is told: `status.v1`, framed."""
+    record, schema = account.record, catalogue()["status.v1"]
+    results = [
+        {
+            "outcome": d.outcome.value,
+            "receiver": d.receiver,
+            "code": d.code,
+            "field": d.field,
+            "rule": d.rule,
+            "sentence": meaning(d.code).sentence,
+        }
+        for d in decisions
+    ]
+    datum = {
+        "event_id": account.event_id,
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "decided": now_ms,
+        "results": results,
+    }
+    return frame(schema.fingerprint, schema.encode(datum))
+
+
+def quarantine_record(
+    account: Account, decision: Decision, registry: Registry, keys: ExchangeKeys, now_ms: int
+) -> bytes:
+    """The whole input, sealed for its sender and for the operator: `quarantine.v1`, framed."""
+    record, schema = account.record, catalogue()["quarantine.v1"]
+    secret = os.urandom(SECRET_BYTES)
+    recipients = [seal_secret(secret, keys.operator.jwk, keys.operator.kid)]
+    party = registry.party(record.party)
+    if party is not None and party.keys:
+        recipients.append(seal_secret(secret, party.keys[0].jwk, party.keys[0].kid))
+    where = f"{record.topic}/{record.partition}/{record.offset}".encode()
+    datum = {
+        "event_id": account.event_id,
+        "code": decision.code,
+        "field": decision.field,
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "decided": now_ms,
+        "recipients": [r.decode() for r in recipients],
+        "content": seal(part_key(secret, "quarantine"), pack_record(record), where),
+    }
+    return frame(schema.fingerprint, schema.encode(datum))
+
+
+def incident_leaf(account: Account, decision: Decision, now_ms: int) -> bytes:
+    """An incident for the control log: what, where and when, no value."""
+    record = account.record
+    return control_leaf(
+        "incident",
+        {
+            "at": now_ms,
+            "code": decision.code,
+            "event": account.event_id,
+            "field": decision.field or "",
+            "in": {"offset": record.offset, "partition": record.partition, "topic": record.topic},
+            "sender": record.party,
+        },
+    )

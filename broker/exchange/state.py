@@ -1,0 +1,187 @@
+"""The state of one lane: where it stands, what it delivered, what it parked.
+
+It is written to the compacted topics `lane.state` and `parked` in each of the lane's transactions, and read back
+from there when a worker takes the lane over. It changes only by `adopt`, after the commit.
+
+    lane.state   key <lane>          LaneHead: next offset, sequence numbers, counters
+                 key <lane>#<slot>   16 bytes for each delivery: the duplicate window, a ring of slots
+    parked       key <lane>#<number> 32 bytes: what it waits for, then the InputRecord
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from zlib import crc32
+
+from broker.exchange.model import LANE_STATE, PARKED, InputRecord, Outgoing, Parked, StateDelta
+from broker.limits import DEFAULT, Limits
+from broker.schemas import catalogue
+
+ID_BYTES = 16
+VAULT_KEY_BYTES = 32
+
+
+def delivery_id(event_id: str, receiver: str) -> bytes:
+    """What the duplicate window remembers: an event, for one receiver. What was refused may be sent again."""
+    return blake2b(f"{event_id}\x00{receiver}".encode(), digest_size=ID_BYTES).digest()
+
+
+def lane_partition(lane: str, partitions: int) -> int:
+    """Where a lane's own records go in `lane.state`, `parked` and the audit topics; never changes."""
+    return crc32(lane.encode()) % max(partitions, 1)
+
+
+@dataclass(slots=True)
+class LaneState:
+    """See the module. `lane` is `<group>.<topic>.<partition>`."""
+
+    lane: str
+    next_offset: int = 0
+    flows: dict[str, int] = field(default_factory=dict)
+    slots: dict[int, list[bytes]] = field(default_factory=dict)
+    slot: int = 0
+    delivered: set[bytes] = field(default_factory=set)
+    parked: dict[int, Parked] = field(default_factory=dict)
+    waiting: dict[bytes, list[int]] = field(default_factory=dict)
+    next_parked: int = 0
+    incidents: dict[str, int] = field(default_factory=dict)
+    limits: Limits = DEFAULT
+
+    @classmethod
+    def load(
+        cls,
+        lane: str,
+        states: Mapping[str, bytes],
+        parked: Mapping[str, bytes],
+        *,
+        start: int = 0,
+        limits: Limits = DEFAULT,
+    ) -> LaneState:
+        """Build the state from what the topics hold under this lane's keys.
+
+        Args:
+            states: of `lane.state`; at least all keys of this lane.
+            parked: of `parked`; at least all keys of this lane.
+            start: where to begin when the lane never committed anything.
+        """
+        state = cls(lane, next_offset=start, limits=limits)
+        if (head := states.get(lane)) is not None:
+            datum = catalogue()["lane.v1"].decode(head)
+            state.next_offset, state.flows = datum["next_offset"], datum["flows"]
+            state.slot, state.next_parked = datum["slot"], datum["next_parked"]
+            state.incidents = datum["incidents"]
+        for slot in range(limits.window_slots):
+            if (ids := states.get(f"{lane}#{slot}")) is not None:
+                state.slots[slot] = [ids[i : i + ID_BYTES] for i in range(0, len(ids), ID_BYTES)]
+                state.delivered.update(state.slots[slot])
+        mine = sorted((int(k.rpartition("#")[2]), v) for k, v in parked.items() if k.rpartition("#")[0] == lane)
+        for number, value in mine:
+            state._park(_unpack(number, value))
+        return state
+
+    def adopt(self, delta: StateDelta) -> None:
+        """Move on, after the transaction with this delta was committed."""
+        self.next_offset, self.next_parked = delta.next_offset, delta.next_parked
+        self.flows.update(delta.flows)
+        self.incidents = delta.incidents
+        for slot, ids in self._filled(delta).items():
+            if slot != self.slot:
+                self.delivered.difference_update(self.slots.get(slot, ()))
+            self.slots[slot] = ids
+            self.delivered.update(ids)
+        self.slot = self._next_slot(delta)
+        for number, event in delta.parked.items():
+            if event is None:
+                self._release(number)
+            else:
+                self._park(event)
+
+    def records(self, delta: StateDelta, state_partitions: int, parked_partitions: int) -> list[Outgoing]:
+        """The records that put this delta on Kafka, to be written in the same transaction."""
+        home = lane_partition(self.lane, state_partitions)
+        head = catalogue()["lane.v1"].encode(
+            {
+                "next_offset": delta.next_offset,
+                "flows": self.flows | delta.flows,
+                "slot": self._next_slot(delta),
+                "next_parked": delta.next_parked,
+                "incidents": delta.incidents,
+            }
+        )
+        out = [
+            Outgoing(LANE_STATE, home, f"{self.lane}#{slot}".encode(), b"".join(ids))
+            for slot, ids in self._filled(delta).items()
+        ]
+        home = lane_partition(self.lane, parked_partitions)
+        out += [
+            Outgoing(PARKED, home, f"{self.lane}#{number}".encode(), None if event is None else _pack(event))
+            for number, event in delta.parked.items()
+        ]
+        out.append(Outgoing(LANE_STATE, lane_partition(self.lane, state_partitions), self.lane.encode(), head))
+        return out
+
+    # ---- the duplicate window: a ring of slots, of which the current one is rewritten as it fills
+
+    def _filled(self, delta: StateDelta) -> dict[int, list[bytes]]:
+        """The slots as they are after the delta, those that change only."""
+        if not delta.delivered:
+            return {}
+        size, ring = self.limits.window_slot_ids, self.limits.window_slots
+        slot, ids = self.slot, [*self.slots.get(self.slot, ()), *delta.delivered]
+        filled: dict[int, list[bytes]] = {}
+        while True:
+            filled[slot] = ids[:size]
+            ids = ids[size:]
+            if not ids:
+                return filled
+            slot = (slot + 1) % ring
+
+    def _next_slot(self, delta: StateDelta) -> int:
+        filled = self._filled(delta)
+        return self.slot if not filled else next(reversed(filled))
+
+    # ---- parked events
+
+    def _park(self, event: Parked) -> None:
+        self.parked[event.number] = event
+        self.waiting.setdefault(event.waits_for, []).append(event.number)
+
+    def _release(self, number: int) -> None:
+        event = self.parked.pop(number)
+        numbers = self.waiting[event.waits_for]
+        numbers.remove(number)
+        if not numbers:
+            del self.waiting[event.waits_for]
+
+
+def _pack(event: Parked) -> bytes:
+    record = event.record
+    return event.waits_for + pack_record(record)
+
+
+def pack_record(record: InputRecord) -> bytes:
+    """A whole input record in `record.v1`, for parking and for quarantine."""
+    return catalogue()["record.v1"].encode(
+        {
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "timestamp": record.timestamp,
+            "key": record.key,
+            "value": record.value,
+            "headers": [{"name": name, "value": value} for name, value in record.headers],
+        }
+    )
+
+
+def unpack_record(data: bytes) -> InputRecord:
+    """The inverse of `pack_record`."""
+    datum = catalogue()["record.v1"].decode(data)
+    headers = tuple((h["name"], h["value"]) for h in datum.pop("headers"))
+    return InputRecord(**datum, headers=headers)
+
+
+def _unpack(number: int, value: bytes) -> Parked:
+    return Parked(number, value[:VAULT_KEY_BYTES], unpack_record(value[VAULT_KEY_BYTES:]))

@@ -1,0 +1,141 @@
+"""Step 4, swap: from the ids that came in to the person in the vault, and what the vault learns.
+
+Local id -> ECK iD through the vault; ECK iD -> known at this school. Both only within the event's own school and
+sector: the id of a pupil of another school is as unknown as one that does not exist (promise P8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from broker.errors import AccessDenied
+from broker.exchange.check import day_of
+from broker.exchange.open import Opened
+from broker.identity.vault import ECK_ID, Reader, VaultCipher, VaultRecord, new_subject_key
+from broker.schemas import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The local id is not known yet: the event waits for this vault key."""
+
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VaultChange:
+    """What an identity event does to the vault: new records, and tombstones, by vault key."""
+
+    person: VaultRecord
+    writes: dict[bytes, bytes | None]
+
+
+def find_person(event: Opened, vault: VaultCipher, reader: Reader) -> VaultRecord | Waiting | None:
+    """Whom the event is about; None if it is about nobody.
+
+    Raises:
+        AccessDenied: `subject.unknown`, `subject.conflict` or `subject.left`.
+    """
+    subject, envelope = event.subject, event.envelope
+    if subject["kind"] == "NONE":
+        return None
+    sector, school = envelope["sector"], envelope["school"]
+    local = [vault.key(sector, school, i["type"], i["value"]) for i in subject["user_ids"]]
+    found = [record for key in local if (record := vault.find(reader, key)) is not None]
+    if subject["eck_id"] is not None:
+        by_eck_id = vault.find(reader, vault.key(sector, school, ECK_ID, subject["eck_id"]))
+        if by_eck_id is None:
+            raise AccessDenied("not known at this school", code="subject.unknown", field="eck_id")
+        found.insert(0, by_eck_id)
+    if not found:
+        return Waiting(local[0])
+    person = found[0]
+    if any(other.subject_key != person.subject_key for other in found) or person.kind != subject["kind"]:
+        raise AccessDenied("ids of different people", code="subject.conflict", field="subject")
+    if person.left_on is not None and day_of(envelope["created"]) > person.left_on:
+        raise AccessDenied("left before the event", code="subject.left")
+    return person
+
+
+def waiting_key(event: Opened, vault: VaultCipher, waits: Callable[[bytes], bool]) -> bytes | None:
+    """The vault key that earlier events of this person wait for, if they do: this one must wait behind them."""
+    envelope = event.envelope
+    for user_id in event.subject["user_ids"]:
+        key = vault.key(envelope["sector"], envelope["school"], user_id["type"], user_id["value"])
+        if waits(key):
+            return key
+    return None
+
+
+def change_vault(event: Opened, vault: VaultCipher, reader: Reader) -> VaultChange:
+    """What an identity event changes.
+
+    ENROL makes or completes an enrolment, CHANGE completes one, LEAVE ends it, REPLACE puts new ids in the place of
+    the previous ones, MERGE makes two enrolments one, ERASE forgets.
+
+    Raises:
+        AccessDenied: `subject.unknown` or `subject.conflict`.
+    """
+    kind, subject = event.envelope["kind"], event.subject
+    known = _by_subject_key(_lookup(event, vault, reader, "user_ids", subject["eck_id"]))
+    previous = _by_subject_key(_lookup(event, vault, reader, "previous_user_ids", None))
+    if kind in ("REPLACE", "MERGE"):
+        if not previous:
+            raise AccessDenied("the previous ids are not known", code="subject.unknown", field="previous_user_ids")
+        known = previous | known if kind == "MERGE" else known | previous
+    if not known and kind != "ENROL":
+        raise AccessDenied("not known at this school", code="subject.unknown", field="subject")
+    if len(known) > 1 and kind != "MERGE":
+        raise AccessDenied("ids of different enrolments", code="subject.conflict", field="subject")
+    people = list(known.values())
+    # The enrolment that the event names goes on; in a MERGE the other's key ends with it.
+    person = people[-1] if people else _newcomer(event)
+    if person.kind != subject["kind"]:
+        raise AccessDenied("a pupil is no employee", code="subject.conflict", field="kind")
+    old_keys = {key for record in people for key in vault.keys(record)}
+    if kind == "ERASE":
+        return VaultChange(person, dict.fromkeys(old_keys))
+    changed = _changed(event, person, people)
+    writes: dict[bytes, bytes | None] = dict.fromkeys(old_keys)
+    writes.update({key: vault.encrypt(key, changed) for key in vault.keys(changed)})
+    return VaultChange(changed, writes)
+
+
+def _changed(event: Opened, person: VaultRecord, people: list[VaultRecord]) -> VaultRecord:
+    kind, subject, body = event.envelope["kind"], event.subject, event.body
+    ids = dict.fromkeys(i for record in people for i in record.user_ids)
+    ids.update(dict.fromkeys(_pairs(subject, "user_ids")))
+    if kind == "REPLACE":
+        for gone in _pairs(subject, "previous_user_ids"):
+            ids.pop(gone, None)
+    eck_id = subject["eck_id"] or person.eck_id or next((r.eck_id for r in people if r.eck_id), None)
+    if kind not in ("REPLACE", "MERGE") and person.eck_id is not None and eck_id != person.eck_id:
+        # An ECK iD does not change within an enrolment: another one is another person, or a REPLACE.
+        raise AccessDenied("another ECK iD for a known id", code="subject.conflict", field="eck_id")
+    left_on = body["left_on"] if kind in ("LEAVE", "ENROL", "CHANGE") else person.left_on
+    return replace(person, eck_id=eck_id, user_ids=tuple(ids), left_on=left_on)
+
+
+def _newcomer(event: Opened) -> VaultRecord:
+    envelope = event.envelope
+    return VaultRecord(
+        envelope["school"], envelope["sector"], event.subject["kind"], None, (), None, new_subject_key()
+    )
+
+
+def _lookup(event: Opened, vault: VaultCipher, reader: Reader, ids: str, eck_id: str | None) -> Iterator[VaultRecord]:
+    sector, school = event.envelope["sector"], event.envelope["school"]
+    pairs = list(_pairs(event.subject, ids)) + ([(ECK_ID, eck_id)] if eck_id else [])
+    for id_type, value in pairs:
+        record = vault.find(reader, vault.key(sector, school, id_type, value))
+        if record is not None:
+            yield record
+
+
+def _by_subject_key(records: Iterator[VaultRecord]) -> dict[bytes, VaultRecord]:
+    return {record.subject_key: record for record in records}
+
+
+def _pairs(subject: JsonObject, name: str) -> Iterator[tuple[str, str]]:
+    return ((i["type"], i["value"]) for i in subject[name])

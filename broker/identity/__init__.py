@@ -1,0 +1,1 @@
+"""Identifiers: their forms, the PGN screen, and the vault that swaps local ids for ECK iDs."""

@@ -1,0 +1,142 @@
+"""The vault: which local id is which pupil, per school and sector; encrypted before it reaches Kafka.
+
+An enrolment stands under the keyed hash of each of its ids, local ids and ECK iD alike, so that the swap works
+in both directions and only within one school (promise P8): the school is part of the hash.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from broker.crypto import keyed_hash, seal
+from broker.errors import ConfigError
+from broker.schemas import catalogue
+
+ECK_ID: Final = "ECK_ID"
+SUBJECT_KEY_BYTES: Final = 32
+_NONCE: Final = 12
+
+UserIds = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VaultRecord:
+    """One enrolment. Its repr shows no identifiers.
+
+    Args:
+        kind: PUPIL or EMPLOYEE.
+        user_ids: (type, value) of each local id.
+        left_on: days since 1970; the last day of the enrolment.
+        subject_key: Ks of the audit log (32 bytes), from which tokens and salts are made.
+    """
+
+    school: str
+    sector: str
+    kind: str
+    eck_id: str | None = field(repr=False)
+    user_ids: UserIds = field(repr=False)
+    left_on: int | None
+    subject_key: bytes = field(repr=False)
+
+    def local_id(self, kinds: Iterable[str]) -> tuple[str, str] | None:
+        """The first of its local ids that is of one of these types."""
+        wanted = tuple(kinds)
+        return next(((t, v) for t, v in self.user_ids if t in wanted), None)
+
+
+class Reader(Protocol):
+    """Where the encrypted records are."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The record's bytes, or None."""
+
+
+class VaultCipher:
+    """Keyed hashes and encryption of vault records.
+
+    Args:
+        mac_key, record_key, school_master: 32 bytes each. The subject key inside a record is wrapped once more
+            under a key of its school, derived from `school_master`, so that an auditor of one school can be given
+            that one.
+    """
+
+    def __init__(self, mac_key: bytes, record_key: bytes, school_master: bytes, *, remembered: int = 50_000) -> None:
+        self._mac_key, self._master = mac_key, school_master
+        self._cipher = AESGCM(record_key)
+        self._schools: dict[str, AESGCM] = {}
+        self._cache: OrderedDict[bytes, tuple[bytes, VaultRecord]] = OrderedDict()
+        self._remembered = remembered
+
+    def key(self, sector: str, school: str, id_type: str, value: str) -> bytes:
+        """Where an id stands: HMAC-SHA256 over (sector, school, type, value)."""
+        return keyed_hash(self._mac_key, sector, school, id_type, value)
+
+    def keys(self, record: VaultRecord) -> list[bytes]:
+        """Under which keys a record stands."""
+        ids = [*record.user_ids, *([(ECK_ID, record.eck_id)] if record.eck_id else [])]
+        return [self.key(record.sector, record.school, id_type, value) for id_type, value in ids]
+
+    def find(self, reader: Reader, key: bytes) -> VaultRecord | None:
+        """Look an id up."""
+        raw = reader.get(key)
+        if raw is None:
+            return None
+        cached = self._cache.get(key)
+        if cached is not None and cached[0] == raw:
+            return cached[1]
+        record = self.decrypt(key, raw)
+        self._cache[key] = (raw, record)
+        if len(self._cache) > self._remembered:
+            self._cache.popitem(last=False)
+        return record
+
+    def encrypt(self, key: bytes, record: VaultRecord) -> bytes:
+        """The record's bytes under one of its keys; the key is bound in, so records can not be swapped."""
+        datum = {
+            "school": record.school,
+            "sector": record.sector,
+            "kind": record.kind,
+            "eck_id": record.eck_id,
+            "user_ids": [{"type": t, "value": v} for t, v in record.user_ids],
+            "left_on": record.left_on,
+            "subject_key": seal(self._school(record.school), record.subject_key, record.school.encode()),
+        }
+        return seal(self._cipher, catalogue()["vault.v1"].encode(datum), key)
+
+    def decrypt(self, key: bytes, raw: bytes) -> VaultRecord:
+        """Open a record.
+
+        Raises:
+            ConfigError: `vault.key`: the vault was written under other keys.
+        """
+        try:
+            datum = catalogue()["vault.v1"].decode(self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], key))
+            wrapped, school = datum["subject_key"], datum["school"]
+            subject_key = self._school(school).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], school.encode())
+        except InvalidTag:
+            raise ConfigError(
+                "a vault record does not open: the keys given are not those it was written with", code="vault.key"
+            ) from None
+        ids = tuple((i["type"], i["value"]) for i in datum["user_ids"])
+        return VaultRecord(
+            school, datum["sector"], datum["kind"], datum["eck_id"], ids, datum["left_on"], subject_key
+        )
+
+    def _school(self, school: str) -> AESGCM:
+        cipher = self._schools.get(school)
+        if cipher is None:
+            cipher = self._schools[school] = AESGCM(hmac.digest(self._master, b"school/" + school.encode(), "sha256"))
+        return cipher
+
+
+def new_subject_key() -> bytes:
+    """Ks: random, so that destroying the record destroys the only way to its tokens."""
+    return os.urandom(SUBJECT_KEY_BYTES)

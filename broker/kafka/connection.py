@@ -1,0 +1,399 @@
+"""One object with all that is needed to connect to Kafka, and errors that say what is wrong.
+
+TLS is not an option but the default, and SASL without TLS is refused: a password in clear on the
+wire is a breach of every promise this broker makes. `insecure_plaintext=True` is the only way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from broker.errors import ConfigError
+
+MECHANISMS: Final = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
+PROBE_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """Where the cluster is, how to trust it and who we are.
+
+    Args:
+        bootstrap: `host:port`, several separated by commas.
+        ca_file: PEM file with the cluster's CA; `None` trusts what the operating system trusts.
+        username, password: SASL credentials, required with TLS.
+        mechanism: one of `MECHANISMS`.
+        insecure_plaintext: no TLS and no login; for a throw-away broker on one's own machine.
+
+    Raises:
+        ConfigError: the settings contradict each other or are incomplete.
+    """
+
+    bootstrap: str
+    ca_file: Path | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    mechanism: str = "SCRAM-SHA-512"
+    insecure_plaintext: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.hosts():
+            raise _error("No Kafka address is set.", "Give bootstrap as host:port.", "kafka.bootstrap")
+        if self.mechanism not in MECHANISMS:
+            raise _error(
+                f"SASL mechanism {self.mechanism!r} is not supported.",
+                f"Use one of {', '.join(MECHANISMS)}.",
+                "kafka.mechanism",
+            )
+        if self.insecure_plaintext and (self.username or self.password or self.ca_file):
+            raise _error(
+                "insecure_plaintext is set together with a user, a password or a CA file: "
+                "a password would cross the network in clear.",
+                "Remove insecure_plaintext, or remove the credentials.",
+                "kafka.sasl_without_tls",
+            )
+        if not self.insecure_plaintext and not (self.username and self.password):
+            raise _error(
+                "A user name and a password are needed to connect.",
+                "Set both (BROKER_KAFKA_USERNAME, BROKER_KAFKA_PASSWORD or the connection file).",
+                "kafka.credentials_missing",
+            )
+
+    @property
+    def security_protocol(self) -> str:
+        """Kafka's own name of the protocol."""
+        return "PLAINTEXT" if self.insecure_plaintext else "SASL_SSL"
+
+    def hosts(self) -> list[tuple[str, int]]:
+        """The bootstrap addresses as (host, port).
+
+        Raises:
+            ConfigError: an address is not `host:port`.
+        """
+        return [_address(part) for part in self.bootstrap.split(",") if part.strip()]
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """A fresh TLS context (1.2 or higher, host name checked), or `None` when TLS is off.
+
+        Raises:
+            ConfigError: the CA file is missing or is not PEM.
+        """
+        if self.insecure_plaintext:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise _error(
+                f"The CA file {self.ca_file} cannot be read as PEM: {error.strerror or type(error).__name__}.",
+                "Give the file with the CA certificate of the cluster.",
+                "kafka.ca_file",
+            ) from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+    def aiokafka(self, *, request_timeout_ms: int = 15_000) -> dict[str, Any]:
+        """Keyword arguments for `AIOKafkaConsumer` and `AIOKafkaProducer`.
+
+        The default request time-out of aiokafka is 40 s: that is how long a frozen coordinator would
+        stall a client (measured). 15 s leaves room for a rebalance; a lane passes a shorter one.
+        """
+        settings: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap,
+            "security_protocol": self.security_protocol,
+            "request_timeout_ms": request_timeout_ms,
+        }
+        if not self.insecure_plaintext:
+            settings |= {
+                "ssl_context": self.ssl_context(),
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return settings
+
+    def confluent(self) -> dict[str, str]:
+        """Settings for the clients of confluent-kafka (librdkafka)."""
+        settings = {"bootstrap.servers": self.bootstrap, "security.protocol": self.security_protocol}
+        if self.username and self.password:
+            settings |= {
+                "sasl.mechanism": self.mechanism,
+                "sasl.username": self.username,
+                "sasl.password": self.password,
+            }
+            # Without a file librdkafka looks for the system's own bundle by itself.
+            settings |= {"ssl.ca.location": str(self.ca_file)} if self.ca_file else {}
+        return settings
+
+    def faust_broker_url(self) -> list[str]:
+        """Value for `faust.App(broker=...)`."""
+        return [f"kafka://{host}:{port}" for host, port in self.hosts()]
+
+    def faust_credentials(self) -> Any:
+        """Value for `faust.App(broker_credentials=...)`; `None` when TLS is off.
+
+        Faust takes SASL_PLAINTEXT without a warning when there is no TLS context, hence always with one.
+        """
+        if self.insecure_plaintext:
+            return None
+        import faust  # takes a second to import; only the worker needs it
+
+        return faust.SASLCredentials(
+            username=self.username,
+            password=self.password,
+            mechanism=self.mechanism,
+            ssl_context=self.ssl_context(),
+        )
+
+    def to_file(self, path: Path) -> None:
+        """Writes the settings, password included, as JSON that only the owner can read (0600)."""
+        document = {
+            "bootstrap": self.bootstrap,
+            "ca_file": str(self.ca_file.absolute()) if self.ca_file else None,
+            "username": self.username,
+            "password": self.password,
+            "mechanism": self.mechanism,
+            "insecure_plaintext": self.insecure_plaintext,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            # Created with its mode, not changed afterwards: there is no moment at which others could read it.
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+                json.dump({k: v for k, v in document.items() if v is not None}, out, indent=2)
+                out.write("\n")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @classmethod
+    def from_file(cls, path: Path) -> KafkaConnection:
+        """Reads what `to_file` wrote; a relative `ca_file` is taken from the file's own folder.
+
+        Raises:
+            ConfigError: the file is missing, unreadable, readable by others, or not what we expect.
+        """
+        try:
+            mode = path.stat().st_mode
+            if mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise _error(
+                    f"The connection file {path} holds a password and others can read it.",
+                    f"Run: chmod 600 {path}",
+                    "kafka.file_mode",
+                )
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise _error(
+                f"The connection file {path} cannot be read: {error.strerror}.",
+                "Check the path; `broker kafka start` writes one for the embedded Kafka.",
+                "kafka.file",
+            ) from error
+        except ValueError:
+            # No cause: a decoder's message quotes the text, and the text holds a password.
+            raise _error(f"The connection file {path} is not JSON.", "Write it again.", "kafka.file") from None
+        return cls._from_document(document, path)
+
+    @classmethod
+    def _from_document(cls, document: object, path: Path) -> KafkaConnection:
+        known = {"bootstrap", "ca_file", "username", "password", "mechanism", "insecure_plaintext"}
+        if not isinstance(document, dict) or not document.keys() <= known or "bootstrap" not in document:
+            raise _error(
+                f"The connection file {path} must be an object with bootstrap and, where needed, "
+                f"{', '.join(sorted(known - {'bootstrap'}))}; nothing else.",
+                "Correct the names.",
+                "kafka.file",
+            )
+        wrong = [k for k, v in document.items() if not isinstance(v, bool if k == "insecure_plaintext" else str)]
+        if wrong:
+            raise _error(f"In {path} {', '.join(wrong)} has the wrong type.", "Use strings.", "kafka.file")
+        ca = document.pop("ca_file", None)
+        return cls(**document, ca_file=path.absolute().parent / ca if ca else None)
+
+    @classmethod
+    def from_env(cls) -> KafkaConnection:
+        """Reads `BROKER_KAFKA_*`.
+
+        `BROKER_KAFKA_CONNECTION` names a connection file and then decides alone; else BOOTSTRAP, CA_FILE,
+        USERNAME, PASSWORD or PASSWORD_FILE (a mounted secret), MECHANISM, INSECURE_PLAINTEXT.
+
+        Raises:
+            ConfigError: something is missing or contradicts.
+        """
+        env = _Environment()
+        if env.connection:
+            return cls.from_file(env.connection)
+        password = env.password
+        if env.password_file:
+            try:
+                password = env.password_file.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise _error(
+                    f"BROKER_KAFKA_PASSWORD_FILE {env.password_file} cannot be read: {error.strerror}.",
+                    "Check the path and the mounted secret.",
+                    "kafka.file",
+                ) from error
+        return cls(
+            bootstrap=env.bootstrap,
+            ca_file=env.ca_file,
+            username=env.username,
+            password=password,
+            mechanism=env.mechanism,
+            insecure_plaintext=env.insecure_plaintext,
+        )
+
+
+class _Environment(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="BROKER_KAFKA_", hide_input_in_errors=True)
+
+    connection: Path | None = None
+    bootstrap: str = ""
+    ca_file: Path | None = None
+    username: str | None = None
+    password: str | None = None
+    password_file: Path | None = None
+    mechanism: str = "SCRAM-SHA-512"
+    insecure_plaintext: bool = False
+
+
+def _address(part: str) -> tuple[str, int]:
+    host, _, port = part.strip().rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise _error(f"The Kafka address {part.strip()!r} is not host:port.", "Correct it.", "kafka.bootstrap")
+    return host, int(port)
+
+
+def _error(what: str, todo: str, code: str) -> ConfigError:
+    return ConfigError(f"{what} {todo}", code=code)
+
+
+def unreachable(connection: KafkaConnection, reason: str) -> ConfigError:
+    """No address accepts a connection."""
+    return _error(
+        f"Kafka at {connection.bootstrap} cannot be reached ({reason}).",
+        "Check the address and that Kafka runs; for the embedded one: broker kafka start.",
+        "kafka.unreachable",
+    )
+
+
+def untrusted(connection: KafkaConnection, reason: str) -> ConfigError:
+    """The server's certificate is not one of ours, or is for another host."""
+    trust = connection.ca_file or "the operating system's trust store"
+    return _error(
+        f"The certificate of Kafka at {connection.bootstrap} is not trusted: {reason} (checked with {trust}).",
+        "Set ca_file to the CA that signed it, and use the host name that is in the certificate.",
+        "kafka.tls_untrusted",
+    )
+
+
+def tls_failed(connection: KafkaConnection, reason: str) -> ConfigError:
+    """There is a server, but it does not speak TLS as we do."""
+    return _error(
+        f"Kafka at {connection.bootstrap} does not complete a TLS handshake ({reason}).",
+        "Check that the port is that of the SASL_SSL listener.",
+        "kafka.tls",
+    )
+
+
+def wrong_credentials(connection: KafkaConnection) -> ConfigError:
+    """The server is the right one, but it does not let us in."""
+    return _error(
+        f"Kafka at {connection.bootstrap} refuses the login of user {connection.username!r} "
+        f"with {connection.mechanism}: wrong user or password, or a user that does not exist (yet).",
+        "Check them, or have an operator set the user again.",
+        "kafka.login",
+    )
+
+
+def explain(exc: BaseException, connection: KafkaConnection) -> ConfigError:
+    """Turns a client's failure to connect into an error that says what is wrong and what to do.
+
+    aiokafka reports an absent host, an unknown CA and a wrong password all as "Unable to bootstrap"; so
+    the first two are tried out here, with plain sockets, and what remains is the login. Blocks for at
+    most `PROBE_TIMEOUT_S` per address: call it when starting has failed, not on a hot path.
+    """
+    for cause in _causes(exc):
+        if isinstance(cause, ConfigError):
+            return cause
+    found = _probe(connection)
+    if found is not None:
+        return found
+    text = " ".join(f"{type(c).__name__} {c}" for c in _causes(exc)).lower()
+    if any(word in text for word in ("authenticat", "bootstrap", "sasl", "_transport", "transport failure")):
+        if connection.insecure_plaintext:
+            return tls_failed(connection, "the port answers, but not in clear")
+        return wrong_credentials(connection)
+    return _error(
+        f"Kafka at {connection.bootstrap} can be reached, but the client failed ({type(exc).__name__}).",
+        "See the log for the request that failed.",
+        "kafka.client",
+    )
+
+
+async def check(connection: KafkaConnection) -> None:
+    """Connects and logs in once, to any of the bootstrap addresses.
+
+    Raises:
+        ConfigError: it does not work; says whether it is the address, the certificate or the login.
+    """
+    from aiokafka.conn import create_conn
+    from aiokafka.errors import AuthenticationFailedError, KafkaError, UnsupportedSaslMechanismError
+
+    found = await asyncio.to_thread(_probe, connection)
+    if found is not None:
+        raise found
+    settings = connection.aiokafka(request_timeout_ms=int(PROBE_TIMEOUT_S * 1000))
+    settings.pop("bootstrap_servers")
+    failure: BaseException | None = None
+    for host, port in connection.hosts():
+        try:
+            conn = await create_conn(host, port, **settings)
+        except (AuthenticationFailedError, UnsupportedSaslMechanismError) as error:
+            raise wrong_credentials(connection) from error
+        except (KafkaError, OSError) as error:
+            failure = error
+        else:
+            conn.close()
+            return
+    if failure is not None:
+        raise explain(failure, connection) from failure
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while exc is not None and id(exc) not in seen:
+        seen.add(id(exc))
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def _probe(connection: KafkaConnection) -> ConfigError | None:
+    """Tries TCP and TLS; `None` when one address does both."""
+    context = connection.ssl_context()
+    found: ConfigError | None = None
+    for host, port in connection.hosts():
+        try:
+            with socket.create_connection((host, port), PROBE_TIMEOUT_S) as plain:
+                if context is not None:
+                    with context.wrap_socket(plain, server_hostname=host):
+                        pass
+        except ssl.SSLCertVerificationError as error:
+            found = untrusted(connection, error.verify_message)
+        except ssl.SSLError as error:
+            found = tls_failed(connection, error.reason or "protocol error")
+        except OSError as error:
+            # What an answering address said weighs more than that another one is silent.
+            found = found or unreachable(connection, error.strerror or str(error) or type(error).__name__)
+        else:
+            return None
+    return found

@@ -1,0 +1,211 @@
+"""Where keys live: a small seam, and a folder of files behind it.
+
+Two kinds of keys. *Recipient keys* are EC P-256 pairs with an id; several overlap at rotation, and the newest is
+the one to seal for. *Secrets* are 32 random bytes with a name, for keyed hashes and for the vault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import stat
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from joserfc.jwk import ECKey
+
+from broker.errors import ConfigError
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+SECRET_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientKey:
+    """A public recipient key.
+
+    Args:
+        kid: `<owner>-<yyyymmddThhmmss>-<4 hex>`; sorts by age.
+        jwk: the public members only (RFC 7517, RFC 7518 section 6.2).
+        created: seconds since 1970.
+    """
+
+    kid: str
+    jwk: Mapping[str, str]
+    created: int
+
+
+class KeyProvider(Protocol):
+    """What the rest of the package asks of a key store."""
+
+    def recipient_keys(self, owner: str) -> tuple[RecipientKey, ...]:
+        """Public keys of an owner, newest first."""
+
+    def private_key(self, kid: str) -> Mapping[str, str] | None:
+        """The private JWK, or None when it is not here (any more)."""
+
+    def secret(self, name: str) -> bytes:
+        """A named secret of 32 bytes.
+
+        Raises:
+            ConfigError: `keys.missing`.
+        """
+
+
+class MemoryKeys:
+    """Keys that live as long as the process: for tests, ours and those of our users."""
+
+    def __init__(self) -> None:
+        self._private: dict[str, dict[str, str]] = {}
+        self._public: dict[str, list[RecipientKey]] = {}
+        self._secrets: dict[str, bytes] = {}
+
+    def create(self, owner: str) -> RecipientKey:
+        """Make a new recipient key; it becomes the owner's newest."""
+        public, private = _generate(owner)
+        self._private[public.kid] = private
+        self._public.setdefault(owner, []).insert(0, public)
+        return public
+
+    def create_secret(self, name: str) -> None:
+        """Make a named secret."""
+        self._secrets[name] = secrets.token_bytes(SECRET_BYTES)
+
+    def recipient_keys(self, owner: str) -> tuple[RecipientKey, ...]:
+        """See KeyProvider."""
+        return tuple(self._public.get(owner, ()))
+
+    def private_key(self, kid: str) -> Mapping[str, str] | None:
+        """See KeyProvider."""
+        return self._private.get(kid)
+
+    def secret(self, name: str) -> bytes:
+        """See KeyProvider."""
+        try:
+            return self._secrets[name]
+        except KeyError:
+            raise _missing(name, "memory") from None
+
+
+class FileKeys:
+    """Keys as files in one folder: `<kid>.jwk` (0600) and `<name>.secret` (0600), in a folder of 0700.
+
+    A file that others may read is refused, not repaired: it may have been read already.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def create(self, owner: str) -> RecipientKey:
+        """Make a new recipient key; it becomes the owner's newest. The older ones stay until destroyed."""
+        public, private = _generate(_checked(owner))
+        document = {"kid": public.kid, "owner": owner, "created": public.created, "jwk": private}
+        self._write(f"{public.kid}.jwk", json.dumps(document, indent=1).encode())
+        return public
+
+    def create_secret(self, name: str) -> bool:
+        """Make a named secret unless there is one; tells whether it was made."""
+        if (self.folder / f"{_checked(name)}.secret").exists():
+            return False
+        self._write(f"{name}.secret", secrets.token_bytes(SECRET_BYTES).hex().encode() + b"\n")
+        return True
+
+    def destroy(self, kid: str) -> None:
+        """Delete a private key: what is sealed for it can not be opened any more."""
+        path = self.folder / f"{_checked(kid)}.jwk"
+        if not path.exists():
+            raise _missing(kid, str(self.folder))
+        path.write_bytes(os.urandom(path.stat().st_size))  # for media that overwrite in place; no promise
+        path.unlink()
+
+    def owners(self) -> tuple[str, ...]:
+        """Whose recipient keys are here."""
+        return tuple(sorted({self._read_key(p)["owner"] for p in self.folder.glob("*.jwk")}))
+
+    def recipient_keys(self, owner: str) -> tuple[RecipientKey, ...]:
+        """See KeyProvider."""
+        found = [self._read_key(p) for p in self.folder.glob(f"{_checked(owner)}-*.jwk")]
+        keys = [RecipientKey(d["kid"], _public(d["jwk"]), d["created"]) for d in found if d["owner"] == owner]
+        return tuple(sorted(keys, key=lambda k: (k.created, k.kid), reverse=True))
+
+    def private_key(self, kid: str) -> Mapping[str, str] | None:
+        """See KeyProvider. A kid comes from outside: what is no kid is not looked up."""
+        if not NAME.fullmatch(kid) or not (path := self.folder / f"{kid}.jwk").exists():
+            return None
+        jwk: Mapping[str, str] = self._read_key(path)["jwk"]
+        return jwk
+
+    def secret(self, name: str) -> bytes:
+        """See KeyProvider."""
+        path = self.folder / f"{_checked(name)}.secret"
+        if not path.exists():
+            raise _missing(name, str(self.folder))
+        try:
+            value = bytes.fromhex(_read_private(path).decode())
+        except ValueError:
+            value = b""
+        if len(value) != SECRET_BYTES:
+            raise ConfigError(f"secret {name} in {self.folder} is damaged; restore it from backup", code="keys.damaged")
+        return value
+
+    def _read_key(self, path: Path) -> dict[str, Any]:
+        try:
+            document: dict[str, Any] = json.loads(_read_private(path))
+        except ValueError:
+            raise ConfigError(f"key file {path} is damaged; restore it from backup", code="keys.damaged") from None
+        return document
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Whole or not at all, and never readable by others, not even for a moment."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")  # mkstemp creates 0600
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(data)
+                out.flush()
+                os.fsync(out.fileno())
+            Path(temporary).rename(self.folder / name)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def _generate(owner: str) -> tuple[RecipientKey, dict[str, str]]:
+    now = int(time.time())
+    kid = f"{owner}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now)).lower()}-{secrets.token_hex(2)}"
+    private: dict[str, str] = ECKey.generate_key("P-256").as_dict(private=True)
+    private = {name: private[name] for name in ("kty", "crv", "x", "y", "d")}
+    return RecipientKey(kid, _public(private), now), private
+
+
+def _public(jwk: Mapping[str, str]) -> dict[str, str]:
+    return {name: jwk[name] for name in ("kty", "crv", "x", "y")}
+
+
+def _checked(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            "a key's name has 1 to 63 characters of a-z, 0-9, dot and dash, and starts with a letter or digit",
+            code="keys.name",
+        )
+    return name
+
+
+def _missing(name: str, where: str) -> ConfigError:
+    return ConfigError(f"there is no key {name} in {where}; make it with `broker keys create`", code="keys.missing")
+
+
+def _read_private(path: Path) -> bytes:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigError(
+            f"{path} may be read by others (mode {mode:04o}); replace the key and run: chmod 600 {path}",
+            code="keys.permissions",
+        )
+    return path.read_bytes()

@@ -1,0 +1,43 @@
+"""All limits of the exchange in one place, with units in their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what one record may ask of us.
+
+    Attributes:
+        record_bytes: of a whole input value; below the broker's own `message.max.bytes`.
+        text_chars: of any one string in a body or subject.
+        list_items: of any one list.
+        user_ids: of one subject.
+        envelope_chars: of any one string of the envelope.
+        header_bytes: of all headers together.
+        receivers: of one event.
+        parked_per_subject, parked_per_lane: events that wait for an identity.
+        parked_days: how long they wait; 30 days after enrolment at the latest (R28).
+        window_slots, window_slot_ids: the duplicate window: the last slots * ids deliveries of a lane.
+        clock_skew_ms: how far ahead of us a sender's clock may be.
+        event_age_days: how old an event may be.
+    """
+
+    record_bytes: int = 1_000_000
+    text_chars: int = 4_096
+    list_items: int = 256
+    user_ids: int = 16
+    envelope_chars: int = 128
+    header_bytes: int = 8_192
+    receivers: int = 64
+    parked_per_subject: int = 100
+    parked_per_lane: int = 10_000
+    parked_days: int = 30
+    window_slots: int = 32
+    window_slot_ids: int = 256
+    clock_skew_ms: int = 300_000
+    event_age_days: int = 400
+
+
+DEFAULT = Limits()

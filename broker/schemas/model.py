@@ -1,0 +1,192 @@
+"""One Avro schema whose every field is classified, and what it can encode and decode.
+
+A field has a `class` and, where a policy decides over it, an `attribute`. A schema with a field that
+has none of the known classes does not load (promise P3): an attribute that nobody classified can not
+leak, because nothing can be written with it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import fastavro
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from broker.errors import ConfigError, ContractError
+
+JsonObject = dict[str, Any]
+
+CLASSES: Final = {
+    "business": "says nothing about a person; always passes",
+    "pseudonym": "an identifier that only the chain can resolve, such as the ECK iD",
+    "identifying": "points to a person",
+    "quasi": "points to a person together with other data",
+    "linked": "says something about the person whom the subject names",
+    "sensitive": "may reveal health, behaviour or need of support",
+    "secret": "gives access",
+    "free-text": "may hold anything",
+    "sealed": "ciphertext for one recipient",
+}
+# Classes that are about a person: such a field needs an attribute, so that a policy decides over it.
+PERSONAL: Final = frozenset({"pseudonym", "identifying", "quasi", "linked", "sensitive", "secret", "free-text"})
+SCREENED: Final = frozenset({"identifying", "free-text", "quasi", "secret"})
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a record.
+
+    Args:
+        name: as in the schema.
+        cls: one of `CLASSES`.
+        attribute: the policy's name for it; None for business fields, which always pass.
+        nullable: whether null is one of its types.
+    """
+
+    name: str
+    cls: str
+    attribute: str | None
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A parsed, classified record schema.
+
+    Attributes:
+        document: the schema as written, with its documentation and logical types.
+        parsed: for fastavro; logical types removed, since the broker handles the plain values.
+        fingerprint: 8 bytes, CRC-64-AVRO little endian (Avro specification 1.12, "Schema Fingerprints").
+    """
+
+    name: str
+    document: JsonObject
+    parsed: Any = field(repr=False)
+    fingerprint: bytes
+    fields: tuple[Field, ...]
+
+    def encode(self, datum: Mapping[str, Any]) -> bytes:
+        """Encode one record without framing.
+
+        Raises:
+            ContractError: `schema.encode`, if a value does not fit; names the schema, no value.
+        """
+        out = io.BytesIO()
+        try:
+            fastavro.schemaless_writer(out, self.parsed, datum, strict_allow_default=True)
+        except Exception:  # noqa: BLE001 - fastavro raises many kinds, some with the value in the text
+            raise ContractError(
+                f"a record does not fit schema {self.name}", code="schema.encode", field=self._misfit(datum)
+            ) from None
+        return out.getvalue()
+
+    def decode(self, data: bytes) -> JsonObject:
+        """Decode one record and insist that nothing follows it.
+
+        Raises:
+            ContractError: `schema.utf8`, `schema.truncated` or `schema.trailing`.
+        """
+        source = io.BytesIO(data)
+        try:
+            datum = fastavro.schemaless_reader(source, self.parsed, None)
+        except UnicodeDecodeError:
+            raise ContractError(f"a string in a {self.name} is not UTF-8", code="schema.utf8") from None
+        except Exception:  # noqa: BLE001 - truncated or hostile bytes raise anything, MemoryError included
+            raise ContractError(f"the bytes are not a whole {self.name}", code="schema.truncated") from None
+        if source.tell() != len(data):
+            raise ContractError(f"bytes follow the {self.name}", code="schema.trailing")
+        return datum  # type: ignore[no-any-return]  # a record schema gives a dict
+
+    def _misfit(self, datum: Mapping[str, Any]) -> str | None:
+        """Find the first field whose value does not fit, for a message that helps."""
+        known = {f["name"]: f for f in self.document["fields"]}
+        unknown = set(datum) - set(known)
+        if unknown:
+            return min(unknown) if all(name.isidentifier() for name in unknown) else None
+        named: JsonObject = {}
+        for name, declared in known.items():
+            probe = {"type": "record", "name": "Probe", "fields": [{"name": name, "type": declared["type"]}]}
+            if "default" in declared:
+                probe["fields"][0]["default"] = declared["default"]  # type: ignore[index]
+            try:
+                parsed = fastavro.parse_schema(_plain(probe), named_schemas=dict(named))
+                subset = {name: datum[name]} if name in datum else {}
+                fastavro.schemaless_writer(io.BytesIO(), parsed, subset, strict_allow_default=True)
+            except Exception:  # noqa: BLE001 - see above
+                return name
+        return None
+
+
+def parse(document: JsonObject) -> Schema:
+    """Check the classification of every field and prepare the schema.
+
+    Raises:
+        ConfigError: `schema.unclassified`, `schema.unsafe` or `schema.invalid`, naming the field.
+    """
+    name = f"{document.get('namespace', '')}.{document.get('name', '')}".strip(".")
+    if document.get("type") != "record":
+        raise ConfigError(f"schema {name or '?'} is not a record", code="schema.invalid")
+    fields = tuple(_check_fields(document, name, inherited=None))
+    try:
+        parsed = fastavro.parse_schema(_plain(document))
+    except Exception as exc:
+        raise ConfigError(f"schema {name} is not valid Avro: {exc}", code="schema.invalid") from exc
+    digest = bytes.fromhex(fingerprint(to_parsing_canonical_form(document), "CRC-64-AVRO"))
+    return Schema(name, document, parsed, digest, fields)
+
+
+def _check_fields(record: JsonObject, path: str, inherited: str | None) -> Iterator[Field]:
+    for declared in record["fields"]:
+        where = f"{path}.{declared.get('name')}"
+        cls, attribute = declared.get("class"), declared.get("attribute", inherited)
+        if cls not in CLASSES:
+            raise ConfigError(
+                f"field {where} has no class; give it one of: {', '.join(CLASSES)}", code="schema.unclassified"
+            )
+        if cls in PERSONAL and attribute is None:
+            raise ConfigError(
+                f"field {where} is about a person ({cls}) but names no attribute, so no policy decides over it",
+                code="schema.unclassified",
+            )
+        branches = declared["type"] if isinstance(declared["type"], list) else [declared["type"]]
+        for branch in branches:
+            _check_type(branch, where, attribute)
+        yield Field(declared["name"], cls, declared.get("attribute"), "null" in branches)
+
+
+def _check_type(branch: Any, where: str, attribute: str | None) -> None:
+    if not isinstance(branch, dict):
+        return
+    kind = branch["type"]
+    if kind == "record":
+        if not branch["fields"]:
+            raise ConfigError(f"{where}: an empty record takes no bytes", code="schema.unsafe")
+        list(_check_fields(branch, where, attribute))
+    elif kind in ("array", "map"):
+        inner = branch["items" if kind == "array" else "values"]
+        if inner == "null" or inner == []:
+            # Items of no width: a few bytes could claim 2^60 of them and keep a worker busy for ever.
+            raise ConfigError(f"{where}: {kind} items must take at least one byte", code="schema.unsafe")
+        for item in inner if isinstance(inner, list) else [inner]:
+            _check_type(item, where, attribute)
+    elif isinstance(kind, (dict, list)):
+        _check_type(kind, where, attribute)
+
+
+def _plain(node: Any) -> Any:
+    """Without logical types and our own properties: plain values are faster and need no conversion."""
+    if isinstance(node, dict):
+        dropped = ("logicalType", "class", "attribute", "doc", "kinds", "family", "subject", "product")
+        return {key: _plain(value) for key, value in node.items() if key not in dropped}
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    return node
+
+
+def load(text: str) -> Schema:
+    """Parse a schema file's text."""
+    return parse(json.loads(text))

@@ -1,0 +1,82 @@
+"""An event on the wire: an envelope in clear that ends in two sealed parts (`docs/wire-format.md`).
+
+Parties and the exchange use the same functions: what one writes, the other reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from broker.crypto import DataKey, seal, unseal
+from broker.errors import ContractError
+from broker.schemas import JsonObject, catalogue, frame, unframe
+
+# Headers, all of them. Names are ASCII; values are bytes as documented.
+DATA_KEY: Final = "data-key"
+TRACEPARENT: Final = "traceparent"
+POLICY: Final = "policy"
+FLOW: Final = "flow"
+FLOW_SEQ: Final = "flow-seq"
+AUDIT_SALT: Final = "audit-salt"
+
+RECORD_KEY_BYTES: Final = 32
+
+
+def encode_event(envelope: Mapping[str, Any], subject: bytes, body: bytes, key: DataKey) -> bytes:
+    """Seal both parts and put them behind the envelope.
+
+    Args:
+        envelope: all fields but `subject` and `body`.
+        subject, body: encoded records, in clear.
+        key: of the recipient.
+
+    Raises:
+        ContractError: `schema.encode`.
+    """
+    schema = catalogue()["envelope.v1"]
+    # Two empty parts take one byte each; what stands before them is authenticated with both.
+    associated = frame(schema.fingerprint, schema.encode({**envelope, "subject": b"", "body": b""})[:-2])
+    sealed_subject = seal(key.subject, subject, associated + b"subject")
+    sealed_body = seal(key.body, body, associated + b"body")
+    return b"".join(
+        (associated, _length(len(sealed_subject)), sealed_subject, _length(len(sealed_body)), sealed_body)
+    )
+
+
+def decode_envelope(value: bytes | None) -> tuple[JsonObject, bytes]:
+    """Read the envelope, which has `subject` and `body` still sealed in it.
+
+    Returns:
+        The envelope, and its bytes before the sealed parts: their associated data.
+
+    Raises:
+        ContractError: `frame.*` or `schema.*`.
+    """
+    fingerprint, encoded = unframe(value)
+    schema = catalogue()["envelope.v1"]
+    if fingerprint != schema.fingerprint:
+        raise ContractError("the value is not an envelope that is known here", code="schema.unknown")
+    envelope = schema.decode(encoded)
+    tail = sum(len(_length(len(envelope[part]))) + len(envelope[part]) for part in ("subject", "body"))
+    return envelope, (value or b"")[:-tail]
+
+
+def open_parts(envelope: JsonObject, associated: bytes, key: DataKey) -> tuple[bytes, bytes]:
+    """Open subject and body, and take them out of the envelope.
+
+    Raises:
+        ContractError: `seal.broken`.
+    """
+    subject = unseal(key.subject, envelope.pop("subject"), associated + b"subject", "subject")
+    return subject, unseal(key.body, envelope.pop("body"), associated + b"body", "body")
+
+
+def _length(size: int) -> bytes:
+    """Avro's length prefix: a zig-zag varint (Avro specification 1.12, "Binary Encoding")."""
+    value, out = size << 1, bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
