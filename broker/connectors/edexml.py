@@ -66,7 +66,10 @@ _BY_PUPIL: Final = "C"  # jaargroep of a combination group: "jaargroep per leerl
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, where. The reason never quotes a value from the file."""
+    """What is wrong, where. The reason never quotes a value from the file.
+
+    Beyond line 65535 the parser's line can be one too high.
+    """
 
     line: int
     element: str

@@ -153,8 +153,10 @@ def _feed(parser: etree.XMLPullParser, chunk: str | None) -> None:
 
 def _not_well_formed(problem: etree.XMLSyntaxError) -> Refusal:
     entry = getattr(problem.error_log, "last_error", None)
-    name = entry.type_name if entry is not None else "no further detail"
-    return Refusal(problem.lineno or 1, f"not well-formed XML ({name})")
+    if entry is None:
+        return Refusal(problem.lineno or 1, "not well-formed XML")
+    # The error that ends the parse can be a later one without a line; the log has the first cause.
+    return Refusal(entry.line or problem.lineno or 1, f"not well-formed XML ({entry.type_name})")
 
 
 def _events(parser: etree.XMLPullParser, limits: EdexmlLimits) -> Iterator[Event]:

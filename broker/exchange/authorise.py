@@ -39,7 +39,7 @@ class Target:
         kept, dropped: attribute names of the body; derived from policy and agreement alone, never from what was
             filled in (presence can reveal as much as a value).
         ids: attribute names of the subject that it may have.
-        own_sis: the receiver is the SIS of this very school, which gets its own ids back.
+        only_without_eck_id: of all these, what passes only for a person who has no ECK iD.
     """
 
     receiver: str
@@ -51,7 +51,7 @@ class Target:
     kept: frozenset[str] = frozenset()
     dropped: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
-    own_sis: bool = False
+    only_without_eck_id: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,19 +162,32 @@ def _gates(
         route.process, q.sector, route.receiver_role, agreement.product_type(q.product),
         (*family.attributes, *SUBJECT_ATTRIBUTES), agreement.attributes,
     )  # fmt: skip
-    kept = set(projection.kept) | projection.transformed.keys()
+    own_sis = school.sis == candidate
+    kept, only_without_eck_id = _settle_conditions(projection, party, own_sis)
     if not kept.issuperset(family.kinds[q.kind].essential):
         return Decision(Outcome.REFUSED, "gate.policy", candidate, rule=registry.policy.version)
     if not party.keys:
         return Decision(Outcome.REFUSED, "receiver.key", candidate)
-    ids = kept & set(SUBJECT_ATTRIBUTES)
-    if party.covenant == "geen" or party.eck_id_attested_on is None:
-        ids.discard("eckId")  # only parties of the covenant, with a dated attestation, may hold ECK iDs
     attributes = kept & set(family.attributes)
     return Target(
         candidate, route, party, agreement, role_schema(family, registry.policy, route, q.sector), projection,
-        frozenset(attributes), frozenset(family.attributes) - attributes, frozenset(ids), school.sis == candidate,
+        frozenset(attributes), frozenset(family.attributes) - attributes, frozenset(kept & set(SUBJECT_ATTRIBUTES)),
+        only_without_eck_id,
     )  # fmt: skip
+
+
+def _settle_conditions(projection: Projection, party: Party, own_sis: bool) -> tuple[set[str], frozenset[str]]:
+    """Hold the policy's conditions against the receiver.
+
+    Returns:
+        The attributes whose conditions this receiver meets, and those among them that wait for the person: they pass
+        only when he has no ECK iD.
+    """
+    attested = party.covenant != "geen" and party.eck_id_attested_on is not None
+    met = {"no-eck-id"} | ({"covenant-attested"} if attested else set()) | ({"own-school-sis"} if own_sis else set())
+    passing = {*projection.kept, *projection.transformed}
+    kept = {name for name in passing if met.issuperset(projection.conditions.get(name, ()))}
+    return kept, frozenset(n for n in kept if "no-eck-id" in projection.conditions.get(n, ()))
 
 
 def _date(day: int) -> date:

@@ -28,8 +28,13 @@ TRANSFORMS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({
 })  # fmt: skip
 
 
-def minimise_body(event: Opened, target: Target, schema: Schema, projection: Projection) -> JsonObject:
-    """The fields of the receiver's output schema; a conditional one is null unless its condition holds.
+def minimise_body(
+    event: Opened, target: Target, schema: Schema, projection: Projection, person: VaultRecord | None
+) -> tuple[JsonObject, frozenset[str]]:
+    """The fields of the receiver's output schema; a conditional one is null unless its conditions hold.
+
+    Returns:
+        The body, and the attribute names that may be in it (not: that are filled in).
 
     Raises:
         ContractError: `policy.rejected`, if a field is filled that may never be sent.
@@ -38,16 +43,22 @@ def minimise_body(event: Opened, target: Target, schema: Schema, projection: Pro
         for field in event.family.schema.fields:
             if field.attribute in projection.rejected and event.body[field.name] is not None:
                 raise ContractError("may never be sent", code="policy.rejected", field=field.name)
+    allowed = _for_person(target.kept, target, person)
     body: JsonObject = {}
     for field in schema.fields:
         value = event.body[field.name]
         if field.attribute is not None:
-            if field.attribute not in target.kept:
+            if field.attribute not in allowed:
                 value = None
             elif (transform := projection.transformed.get(field.attribute)) is not None:
                 value = TRANSFORMS[transform](value)
         body[field.name] = value
-    return body
+    return body, allowed
+
+
+def _for_person(attributes: frozenset[str], target: Target, person: VaultRecord | None) -> frozenset[str]:
+    """Without those that pass only for a person who has no ECK iD, if he has one."""
+    return attributes - target.only_without_eck_id if person is not None and person.eck_id else attributes
 
 
 def minimise_subject(
@@ -55,25 +66,23 @@ def minimise_subject(
 ) -> tuple[JsonObject, frozenset[str]]:
     """Who it is about, in the ids that this receiver may have.
 
-    The ECK iD, if policy and covenant allow; its own local id for the school's own SIS; another local id only for a
-    pupil without ECK iD, under an agreement that names it (UWLR 2.3); else a pseudonym of the receiver's own.
+    The ECK iD and local ids as the policy's conditions allow (its own id for the school's SIS, another local id only
+    for a pupil without ECK iD, UWLR 2.3); if nothing is left, a pseudonym of the receiver's own.
 
     Returns:
         The subject, and the attribute names of what is in it.
     """
     if person is None:
         return {"kind": "NONE", "eck_id": None, "user_ids": [], "previous_user_ids": []}, frozenset()
+    may = _for_person(target.ids, target, person)
     sent: set[str] = set()
-    eck_id = person.eck_id if "eckId" in target.ids else None
+    eck_id = person.eck_id if "eckId" in may else None
     if eck_id is not None:
         sent.add("eckId")
-    ids: list[tuple[str, str]] = []
-    if target.own_sis or person.eck_id is None:
-        allowed = [id_type for id_type, attribute in ID_ATTRIBUTES.items() if attribute in target.ids]
-        local = person.local_id(allowed)
-        if local is not None:
-            ids = [local]
-            sent.add(ID_ATTRIBUTES[local[0]])
+    local = person.local_id(id_type for id_type, attribute in ID_ATTRIBUTES.items() if attribute in may)
+    ids = [] if local is None else [local]
+    if local is not None:
+        sent.add(ID_ATTRIBUTES[local[0]])
     if not sent:
         # Of Ks, not of an id, so that the pseudonym ends with the enrolment's erasure.
         ids = [("RECEIVER_PSEUDONYM", keys.pseudonym(target.receiver, person.school, person.subject_key.hex()))]

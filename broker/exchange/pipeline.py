@@ -8,7 +8,7 @@ from typing import Final
 from broker.crypto import partition_of
 from broker.errors import AccessDenied, ContractError, FieldError
 from broker.exchange.authorise import VAULT as VAULT_RECEIVER
-from broker.exchange.authorise import Target, authorise
+from broker.exchange.authorise import SUBJECT_ATTRIBUTES, Target, authorise
 from broker.exchange.check import MS_PER_DAY, check_content, check_envelope, check_outside, day_of
 from broker.exchange.decide import (
     Account,
@@ -159,7 +159,7 @@ class _Batch:
         if target.schema is None or target.projection is None or partitions < 1:
             return self._log(account, Decision(Outcome.REFUSED, "receiver.topic", target.receiver), target)
         try:
-            body = minimise_body(event, target, target.schema, target.projection)
+            body, shown = minimise_body(event, target, target.schema, target.projection, account.person)
             subject, sent = minimise_subject(account.person, target, self.keys)
             value, data_key, kid = seal_for(event, target, target.schema, subject, body, self.keys)
         except FieldError as error:
@@ -180,11 +180,11 @@ class _Batch:
             (TRACEPARENT, f"00-{ids.trace.hex()}-{ids.span.hex()}-01".encode()),
         )
         self.outgoing.append(Outgoing(topic, partition, key, value, headers))
-        unsent = set(target.ids) - sent if account.person else set()
+        unsent = set(SUBJECT_ATTRIBUTES) - sent if account.person else set()
         evidence = {
-            "dropped": sorted({*target.dropped, *unsent}),
+            "dropped": sorted({*(target.kept - shown), *target.dropped, *unsent}),
             "flow": flow,
-            "kept": sorted({*target.kept, *sent}),
+            "kept": sorted({*shown, *sent}),
             "seq": seq,
             "value": secrets.value("out", value),
         }

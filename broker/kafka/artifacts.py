@@ -70,7 +70,7 @@ def locked(lock_file: Path = LOCK_FILE) -> tuple[Artifact, ...]:
                 f"{lock_file} line {number} is not 'sha256 group:artifact:version'. Install the package again.",
                 code="kafka.lock",
             )
-        found.append(Artifact(*parts, sha256=digest))
+        found.append(Artifact(parts[0], parts[1], parts[2], digest))
     return tuple(found)
 
 
@@ -142,7 +142,7 @@ def _fetch(artifacts: Sequence[Artifact], cache: Path) -> None:
     def one(artifact: Artifact) -> None:
         path = artifact.path(cache)
         if path.exists():
-            print(f"{path.name} differs from the lock file: removed, fetching it again", file=sys.stderr)  # noqa: T201
+            sys.stderr.write(f"{path.name} differs from the lock file: removed, fetching it again\n")
             path.unlink()
         context.project(artifact.group, artifact.name).at_version(artifact.version).artifact().resolve()
 
@@ -168,7 +168,7 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     """A bar for a person who waits, a line for a log."""
     title = "Fetching Apache Kafka (once)"
     if not sys.stderr.isatty():
-        print(f"{title}: {total} archives", file=sys.stderr, flush=True)  # noqa: T201
+        sys.stderr.write(f"{title}: {total} archives\n")
         yield lambda: None
         return
     from rich.console import Console

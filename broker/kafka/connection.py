@@ -94,11 +94,8 @@ class KafkaConnection:
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise _error(
-                f"The CA file {self.ca_file} cannot be read as PEM: {error.strerror or type(error).__name__}.",
-                "Give the file with the CA certificate of the cluster.",
-                "kafka.ca_file",
-            ) from error
+            what = f"The CA file {self.ca_file} cannot be read as PEM: {error.strerror or type(error).__name__}."
+            raise _error(what, "Give the file with the CA certificate of the cluster.", "kafka.ca_file") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 
@@ -122,9 +119,12 @@ class KafkaConnection:
             }
         return settings
 
-    def confluent(self) -> dict[str, str]:
+    def confluent(self) -> dict[str, str | int | float | bool]:
         """Settings for the clients of confluent-kafka (librdkafka)."""
-        settings = {"bootstrap.servers": self.bootstrap, "security.protocol": self.security_protocol}
+        settings: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": self.bootstrap,
+            "security.protocol": self.security_protocol,
+        }
         if self.username and self.password:
             settings |= {
                 "sasl.mechanism": self.mechanism,
@@ -132,7 +132,8 @@ class KafkaConnection:
                 "sasl.password": self.password,
             }
             # Without a file librdkafka looks for the system's own bundle by itself.
-            settings |= {"ssl.ca.location": str(self.ca_file)} if self.ca_file else {}
+            if self.ca_file:
+                settings["ssl.ca.location"] = str(self.ca_file)
         return settings
 
     def faust_broker_url(self) -> list[str]:
@@ -186,11 +187,8 @@ class KafkaConnection:
         try:
             mode = path.stat().st_mode
             if mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise _error(
-                    f"The connection file {path} holds a password and others can read it.",
-                    f"Run: chmod 600 {path}",
-                    "kafka.file_mode",
-                )
+                what = f"The connection file {path} holds a password and others can read it."
+                raise _error(what, f"Run: chmod 600 {path}", "kafka.file_mode")
             document = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise _error(

@@ -64,7 +64,8 @@ def numbers(rest: int) -> st.SearchStrategy[str]:
 
 PGNS = st.one_of(numbers(0).map(lambda n: (n, "bsn")), numbers(5).map(lambda n: (n, "onderwijsnummer")))
 WORDS = st.text(
-    st.characters(exclude_categories=["Nd", "Cs", "Zs", "Cc", "Cf", "Pd"], exclude_characters=".·․‧・．%+()")
+    st.characters(exclude_categories=["Nd", "Cs", "Zs", "Cc", "Cf", "Pd"], exclude_characters=".·․‧・．%+()"),
+    max_size=10,
 )
 
 
@@ -115,12 +116,7 @@ def test_separators_and_text_around_do_not_hide_a_number(
     if re.search(r"[12][0-9]{3}-|[-.](19|20)[0-9]{2}", spread):
         return
     assert find_pgn(f"{before} {spread} {after}") == kind
-    assert find_pgn(f"{before}{spread}{after}") == kind or _glues(before, after)
-
-
-def _glues(before: str, after: str) -> bool:
-    """Hexadecimal letters can make a hash out of it, and '/sp' an address; then another form wins."""
-    return len(before) + len(after) > 20
+    assert find_pgn(f"{before}{spread}{after}") == kind
 
 
 @given(PGNS, st.lists(st.sampled_from(ZEROS), min_size=9, max_size=9))

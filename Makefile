@@ -1,0 +1,43 @@
+# Two commands for a stranger: `make demo` and `make test`. Both set everything up by themselves.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs bench lock clean
+
+help: ## Show the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## A school day on a real Kafka: from class list to audit
+	$(BIN)/broker demo
+
+test: $(STAMP) ## All tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: $(STAMP) ## Lint, types, generated docs and schemas
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/generate.py --check
+
+docs: $(STAMP) ## Write generated docs and output schemas anew
+	$(BIN)/python scripts/generate.py
+
+bench: $(STAMP) ## Figures; raw JSON in build/bench/
+	$(BIN)/python -m bench
+
+lock: ## Pin all requirements with hashes (maintainers; needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras -o requirements/dev.txt pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra embedded -o requirements/embedded.txt pyproject.toml
+
+clean: ## Remove what was built, the demo's state included
+	rm -rf build dist $(VENV)

@@ -1,0 +1,105 @@
+"""`broker audit`: read the audit topics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from aiokafka import AIOKafkaConsumer
+
+from broker.cli.output import json_line, table
+from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
+from broker.kafka.connection import KafkaConnection
+
+app = typer.Typer(no_args_is_help=True, help="Read the audit topics.")
+
+Connection = Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="The auditor's connection file.")]
+Idle = Annotated[float, typer.Option(help="End when nothing came for so many seconds.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The leaves as they stand, one a line.")]
+
+
+@app.callback()
+def audit() -> None:
+    """Read the audit topics."""
+
+
+@app.command("list")
+def list_leaves(
+    connection: Connection,
+    school: Annotated[str | None, typer.Option(help="Only of this school.")] = None,
+    party: Annotated[str | None, typer.Option(help="Only with this party as sender or receiver.")] = None,
+    decision: Annotated[str | None, typer.Option(help="Only this decision, such as refused.")] = None,
+    event: Annotated[str | None, typer.Option(help="Only of this event id.")] = None,
+    idle: Idle = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """The decisions: who sent what kind of event to whom, what was decided and on what rule. Never a value."""
+    wanted = {"school": school, "decision": decision, "event": event}
+
+    def matches(leaf: dict[str, Any]) -> bool:
+        x = leaf["x"]
+        return all(v is None or x.get(n) == v for n, v in wanted.items()) and party in (
+            None, x.get("sender"), x.get("receiver"),
+        )  # fmt: skip
+
+    leaves = [leaf for leaf in asyncio.run(read_topic(connection, AUDIT_EVENTS, idle)) if matches(leaf)]
+    if as_json:
+        for leaf in leaves:
+            json_line(leaf)
+        return
+    table("", ["time", "school", "sender", "receiver", "event", "decision", "code"], [_row(leaf) for leaf in leaves])
+
+
+@app.command()
+def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -> None:
+    """The control log: registry changes, incidents."""
+    leaves = asyncio.run(read_topic(connection, AUDIT_CONTROL, idle))
+    if as_json:
+        for leaf in leaves:
+            json_line(leaf)
+        return
+    rows = [(_time(c["at"]), c["kind"], c.get("key") or c.get("sender", ""), c.get("action") or c.get("code", ""))
+            for c in (leaf["control"] for leaf in leaves)]  # fmt: skip
+    table("", ["time", "kind", "about", "what"], rows)
+
+
+async def read_topic(connection: Path, topic: str, idle_seconds: float) -> list[dict[str, Any]]:
+    """All records of an audit topic, parsed, partition by partition in order; committed ones only."""
+    return [json.loads(value) async for value in _values(KafkaConnection.from_file(connection), topic, idle_seconds)]
+
+
+async def _values(connection: KafkaConnection, topic: str, idle_seconds: float) -> AsyncIterator[bytes]:
+    consumer = AIOKafkaConsumer(
+        topic, **connection.aiokafka(), group_id=f"auditor.cli-{secrets.token_hex(6)}",
+        isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest",
+    )  # fmt: skip
+    await consumer.start()
+    try:
+        last = time.monotonic()
+        while time.monotonic() - last < idle_seconds:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                for record in records:
+                    yield record.value
+                last = time.monotonic()
+    finally:
+        await consumer.stop()
+
+
+def _row(leaf: dict[str, Any]) -> tuple[str, ...]:
+    x = leaf["x"]
+    what = f"{x.get('family', '?')} {x.get('kind', '')}".strip()
+    return (
+        _time(leaf["ldv"]["end_time"]), x.get("school", "-"), x["sender"], x.get("receiver", "-"), what,
+        x["decision"], x["code"],
+    )  # fmt: skip
+
+
+def _time(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,82 @@
+"""`broker demo`: a school day on a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker.cli.output import err
+from broker.errors import ConfigError
+
+PIDS = "kept.json"
+
+
+def run(
+    home: Annotated[Path, typer.Option(help="Folder for everything the demo makes; replaced each time.")] = Path(
+        "build/demo"
+    ),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop what --keep left running.")] = False,
+) -> None:
+    """A school day from class list to audit, on a real and secured Apache Kafka.
+
+    Ends with exit code 0 when each event has its outcome. The facts are in report.json in the home folder.
+    """
+    # Imported here: Kafka's clients and Faust take a second that no other command should pay.
+    from broker.demo import report
+    from broker.demo.day import live
+    from broker.demo.stage import stage
+
+    home = home.absolute()
+    _stop_kept(home)
+    if stop:
+        return
+    _clear(home)
+    # Ctrl-C and `kill` both take the stage down in an orderly way.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    err.print("starting Apache Kafka (TLS, logins, access rights) and a worker …")
+    with stage(home, keep=keep) as scene:
+        day = asyncio.run(live(scene, lambda line: err.print(f"… {line}")))
+        facts = report.build(day, scene.registry)
+        file = home / "report.json"
+        report.write(facts, file)
+        report.show(facts, file)
+        if keep:
+            pids = [worker.pid for worker in scene.workers]
+            (home / PIDS).write_text(json.dumps({"workers": pids}), "utf-8")
+            report.next_steps(home)
+
+
+def _stop_kept(home: Path) -> None:
+    """Stop what an earlier `--keep` left: only processes that are ours, by what they were started with."""
+    from broker.kafka.embedded import EmbeddedKafka
+
+    kept = home / PIDS
+    if kept.exists():
+        for pid in json.loads(kept.read_text("utf-8"))["workers"]:
+            command = Path(f"/proc/{pid}/cmdline")
+            if command.exists() and str(home).encode() in command.read_bytes():
+                os.kill(pid, signal.SIGTERM)
+        kept.unlink()
+    if (home / "kafka").exists():
+        EmbeddedKafka(home / "kafka").stop()
+
+
+def _clear(home: Path) -> None:
+    """Begin anew; but never delete a folder that is not the demo's."""
+    if not home.exists():
+        return
+    known = {"kafka", "connections", "keys", "profiles", "report.json", "auditlog"}
+    unknown = [p.name for p in home.iterdir() if p.name not in known and not p.name.startswith(("state-", "worker-"))]
+    if unknown:
+        raise ConfigError(
+            f"{home} holds {unknown[0]}, which is not the demo's; give another --home, or remove it", code="demo.home"
+        )
+    shutil.rmtree(home)

@@ -1,0 +1,93 @@
+"""`broker kafka`: a real Apache Kafka on this machine, without Java or containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+import typer
+
+from broker.cli.output import err, json_line, out
+from broker.errors import ConfigError
+from broker.kafka.embedded import EmbeddedKafka, Status
+
+app = typer.Typer(no_args_is_help=True, help="Run a real Apache Kafka on this machine, for trying out and for tests.")
+
+DEFAULT_HOME = platformdirs.user_data_path("eck-broker") / "kafka"
+
+Home = Annotated[Path, typer.Option(envvar="BROKER_KAFKA_HOME", help="Folder with its data, keys and ports.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
+
+
+@app.command()
+def start(
+    home: Home = DEFAULT_HOME,
+    brokers: Annotated[int | None, typer.Option(min=1, max=5, help="1, or 3 to try out the loss of one.")] = None,
+    port: Annotated[int | None, typer.Option(min=1024, max=65000, help="First port; default: free ones.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not fetch anything.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start it in the background; say so when it already runs. The first time it is fetched (45 MB)."""
+    kafka = EmbeddedKafka(home, brokers=brokers, base_port=port, offline=offline)
+    running = kafka.status().state == "running"
+    if not running:
+        kafka.start(detached=True)
+    err.print("Kafka is already running" if running else "Kafka is running")
+    _show(kafka.status(), as_json)
+
+
+@app.command()
+def stop(home: Home = DEFAULT_HOME) -> None:
+    """Stop it. Its data stays in the home folder."""
+    kafka = EmbeddedKafka(home)
+    if kafka.status().state == "stopped":
+        err.print("Kafka is not running")
+        return
+    kafka.stop()
+    err.print("Kafka is stopped")
+
+
+@app.command()
+def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """Tell whether it runs, and where. Ends with 3 when it does not run, as `systemctl status` does."""
+    found = EmbeddedKafka(home).status()
+    _show(found, as_json)
+    if found.state != "running":
+        raise typer.Exit(3)
+
+
+@app.command()
+def logs(
+    home: Home = DEFAULT_HOME,
+    node: Annotated[int, typer.Option(min=1, help="Which broker.")] = 1,
+) -> None:
+    """Print the end of a broker's log."""
+    kafka = EmbeddedKafka(home)
+    if node > kafka.status().brokers:
+        raise ConfigError(f"There is no broker {node} in {home}.", code="kafka.node")
+    out.print(kafka.tail(node), markup=False)
+
+
+def _show(found: Status, as_json: bool) -> None:
+    connection = str(found.connection_file) if found.connection_file else None
+    if as_json:
+        json_line(
+            {
+                "state": found.state,
+                "home": str(found.home),
+                "bootstrap": found.bootstrap,
+                "ports": list(found.ports),
+                "pids": {str(node): pid for node, pid in found.pids.items()},
+                "connection": connection,
+            }
+        )
+        return
+    out.print(f"state       {found.state} ({len(found.pids)} of {found.brokers} brokers)", markup=False)
+    out.print(f"home        {found.home}", markup=False)
+    if found.bootstrap:
+        out.print(f"bootstrap   {found.bootstrap} (TLS, SCRAM-SHA-512)", markup=False)
+    if found.pids:
+        out.print(f"processes   {', '.join(str(pid) for pid in found.pids.values())}", markup=False)
+    if connection:
+        out.print(f"connection  {connection} (the super user's: keep it)", markup=False)

@@ -1,0 +1,40 @@
+"""`broker party`: let a party in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from broker.app.provision import add_profile
+from broker.cli.output import err, out
+from broker.cli.send import PROFILES_HELP
+from broker.kafka.admin import Admin
+from broker.kafka.connection import KafkaConnection
+from broker.kafka.topics import require_party_id
+
+app = typer.Typer(no_args_is_help=True, help="Let a party in: its login, topics, rights and profile.")
+
+
+@app.callback()
+def party() -> None:
+    """Let a party in: its login and its profile."""
+
+
+@app.command()
+def add(
+    party_id: Annotated[str, typer.Argument(metavar="PARTY", help="Its id: a-z, 0-9 and dashes.")],
+    connection: Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="The operator's connection file.")],
+    profiles: Annotated[Path, typer.Option(envvar="BROKER_PROFILES", help=PROFILES_HELP)] = Path("profiles"),
+) -> None:
+    """Make a login, keys and a profile folder. Prints the public key for the registry; repeat it at will."""
+    require_party_id(party_id)
+    cluster = KafkaConnection.from_file(connection)
+    profile = add_profile(Admin(cluster), cluster, party_id, profiles)
+    err.print(f"profile: {profile.folder} (give it to the party over a safe channel; it holds its password and keys)")
+    err.print("next: put the party with this key into the registry, then")
+    err.print("  broker registry apply DIR && broker topics apply --registry DIR")
+    entry = {"id": party_id, "keys": [profile.public_key.model_dump(mode="json")]}
+    out.print(yaml.safe_dump(entry, sort_keys=False), end="")

@@ -1,0 +1,148 @@
+"""Where the demo plays: an embedded Kafka with everything set up, and one worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from broker.app.provision import add_broker_keys, add_login, add_profile, publish_all
+from broker.client import Profile
+from broker.data import data_path
+from broker.errors import BrokerError
+from broker.kafka import access
+from broker.kafka.admin import Admin
+from broker.kafka.connection import KafkaConnection
+from broker.kafka.embedded import EmbeddedKafka
+from broker.kafka.topics import PartyTopics, desired_topics, load_specs
+from broker.keys import FileKeys
+from broker.registry import Registry, load_document, receivable_families, records_of, with_keys
+from broker.registry.store import apply
+
+WORKER_START_SECONDS: Final = 60.0
+
+
+@dataclass
+class Stage:
+    """An installation on this machine.
+
+    Attributes:
+        home: its folder: Kafka's data, connections, keys, profiles, worker state and logs.
+    """
+
+    home: Path
+    kafka: EmbeddedKafka
+    registry: Registry
+    connections: dict[str, KafkaConnection]
+    keys: FileKeys
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def profile(self, party: str) -> Profile:
+        """A party's profile."""
+        return Profile.load(self.home / "profiles" / party)
+
+    def start_worker(self, number: int = 1) -> subprocess.Popen[bytes]:
+        """Start an exchange worker as a process of its own, and wait until it serves.
+
+        Raises:
+            BrokerError: `demo.worker`, with the place of its log.
+        """
+        port = free_port()
+        log = self.home / f"worker-{number}.log"
+        command = [
+            sys.executable, "-m", "broker", "worker", "--connection", str(self.home / "connections" / "exchange.json"),
+            "--keys", str(self.home / "keys"), "--state", str(self.home / f"state-{number}"), "--http", str(port),
+        ]  # fmt: skip
+        with log.open("ab") as out:
+            worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)  # noqa: S603 - our own
+        self.workers.append(worker)
+        deadline = time.monotonic() + WORKER_START_SECONDS
+        while time.monotonic() < deadline and worker.poll() is None:
+            if _is_ready(port):
+                return worker
+            time.sleep(0.1)
+        raise BrokerError(f"the worker did not come up; see {log}", code="demo.worker")
+
+    def stop(self) -> None:
+        """Stop the workers, then Kafka."""
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGTERM)
+        for worker in self.workers:
+            try:
+                worker.wait(30)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+        self.kafka.stop()
+
+
+@contextmanager
+def stage(home: Path, *, keep: bool = False) -> Iterator[Stage]:
+    """Set the stage; take it down at the end, whatever happened.
+
+    Args:
+        keep: leave Kafka and the worker running when all went well.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kafka = EmbeddedKafka(home / "kafka")
+    kafka.start(detached=keep)
+    scene: Stage | None = None
+    went_well = False
+    try:
+        scene = asyncio.run(_set_up(home, kafka))
+        scene.start_worker()
+        yield scene
+        went_well = True
+    finally:
+        if scene is None:
+            kafka.stop()
+        elif not (keep and went_well):
+            scene.stop()
+
+
+async def _set_up(home: Path, kafka: EmbeddedKafka) -> Stage:
+    root = kafka.admin_connection()
+    admin = Admin(root)
+    connections = {
+        user: add_login(admin, root, user, home / "connections" / f"{user}.json")
+        for user in (access.OPERATOR, access.WORKER, access.AUDITOR)
+    }
+    keys = add_broker_keys(home / "keys")
+    document = load_document(data_path("examples") / "registry")
+    profiles = {party.id: add_profile(admin, root, party.id, home / "profiles") for party in document.parties}
+    document = with_keys(document, {party: [profile.public_key] for party, profile in profiles.items()})
+    records = records_of(document)
+    registry = Registry.from_records(records)
+    parties = {party: PartyTopics(frozenset(receivable_families(registry, party))) for party in registry.parties}
+    admin.apply(desired_topics(load_specs(), parties, replicas=1), access.desired_acls(parties))
+    await apply(connections[access.OPERATOR], records, operator="demo", reason="the demo's registry")
+    await publish_all(connections[access.OPERATOR], keys, registry)
+    return Stage(home, kafka, registry, connections, keys)
+
+
+def free_port() -> int:
+    """A port that is free now, on the loopback interface."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:  # noqa: S310 - loopback
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+

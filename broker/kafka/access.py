@@ -1,0 +1,150 @@
+"""Who may do what on Kafka: the least each role needs, and nothing else.
+
+Kafka denies what no rule allows. READ and WRITE include DESCRIBE, and an idempotent producer needs no
+more than WRITE (Kafka 2.8 and later), so neither is listed. The topic is the proof of the sender, hence
+exactly one user may write to `in.<party>`: the party.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from broker.errors import ConfigError
+from broker.kafka.topics import require_party_id
+
+Operation = Literal[
+    "ALL",
+    "READ",
+    "WRITE",
+    "CREATE",
+    "DELETE",
+    "ALTER",
+    "DESCRIBE",
+    "CLUSTER_ACTION",
+    "ALTER_CONFIGS",
+    "DESCRIBE_CONFIGS",
+    "IDEMPOTENT_WRITE",
+]
+Resource = Literal["TOPIC", "GROUP", "TRANSACTIONAL_ID", "CLUSTER"]
+
+CLUSTER_NAME: Final = "kafka-cluster"
+WORKER: Final = "exchange"
+OPERATOR: Final = "operator"
+AUDITOR: Final = "auditor"
+LOG_BUILDER: Final = "log-builder"
+#: No party may have one of these names: its own consumer groups would be those of a service.
+RESERVED: Final = frozenset({WORKER, OPERATOR, AUDITOR, LOG_BUILDER, "admin", "broker"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AclSpec:
+    """One permission: this user may do this with the resource of this name, or with all that begin so."""
+
+    user: str
+    resource: Resource
+    name: str
+    operation: Operation
+    prefixed: bool = False
+
+    def __str__(self) -> str:
+        name = f"{self.name}…" if self.prefixed else self.name
+        return f"{self.user} {self.operation} {self.resource.lower().replace('_', ' ')} {name}"
+
+
+def party_acls(party: str) -> frozenset[AclSpec]:
+    """Rights of a party; its user has the name of its id.
+
+    Raises:
+        ConfigError: the id is malformed, or is the name of a service.
+    """
+    require_party_id(party)
+    if party in RESERVED:
+        raise ConfigError(
+            f"{party!r} is the name of a service, so no party can have it. Choose another id.", code="party.id"
+        )
+    user = _User(party)
+    return (
+        user.topics("WRITE", f"in.{party}")
+        | user.topics("READ", f"status.{party}", f"quarantine.{party}", "schemas", "broker.keys")
+        # With the dot: without it, out.pub would cover the topics of a party pub2.
+        | user.topics("READ", f"out.{party}.", prefixed=True)
+        | user.groups(party)
+    )
+
+
+def worker_acls(user: str = WORKER) -> frozenset[AclSpec]:
+    """Rights of the exchange's workers."""
+    worker = _User(user)
+    return (
+        worker.topics("READ", "in.", prefixed=True)
+        | worker.topics("WRITE", "out.", "status.", "quarantine.", prefixed=True)
+        | worker.topics("READ", "registry", "schemas", "broker.keys", "audit.control")
+        | worker.topics("WRITE", "audit.events", "audit.control", "audit.index")
+        | worker.topics("READ", "lane.state", "vault.identity", "parked")
+        | worker.topics("WRITE", "lane.state", "vault.identity", "parked")
+        | worker.allow("READ", "GROUP", WORKER, prefixed=True)
+        | worker.allow("WRITE", "TRANSACTIONAL_ID", f"{WORKER}.", prefixed=True)
+    )
+
+
+def operator_acls(user: str = OPERATOR) -> frozenset[AclSpec]:
+    """Rights of the operator's commands: registry, keys, topics, users, quarantine; not the data of `in` and `out`.
+
+    Whoever may alter ACLs can give himself any right. What keeps content from him is not Kafka but that
+    it is sealed; and that a change of rights shows in `broker topics plan`.
+    """
+    operator = _User(user)
+    own = ("registry", "schemas", "broker.keys", "audit.control")
+    cluster: tuple[Operation, ...] = ("CREATE", "ALTER", "DESCRIBE", "ALTER_CONFIGS", "DESCRIBE_CONFIGS")
+    topics: tuple[Operation, ...] = ("DESCRIBE", "ALTER", "ALTER_CONFIGS", "DESCRIBE_CONFIGS")
+    return (
+        operator.topics("READ", *own)
+        | operator.topics("WRITE", *own)
+        | operator.topics("READ", "quarantine.", prefixed=True)
+        | operator.groups(OPERATOR)
+        | operator.allow("WRITE", "TRANSACTIONAL_ID", f"{OPERATOR}.", prefixed=True)
+        | frozenset().union(*(operator.allow(operation, "CLUSTER", CLUSTER_NAME) for operation in cluster))
+        | frozenset().union(*(operator.topics(operation, "*") for operation in topics))
+    )
+
+
+def auditor_acls(user: str = AUDITOR) -> frozenset[AclSpec]:
+    """Rights of an auditor: the audit topics, and consumer groups of his own."""
+    auditor = _User(user)
+    return auditor.topics("READ", "audit.", prefixed=True) | auditor.groups(AUDITOR)
+
+
+def log_builder_acls(user: str = LOG_BUILDER) -> frozenset[AclSpec]:
+    """Rights of the service that makes tiles and checkpoints of the audit events."""
+    builder = _User(user)
+    return (
+        builder.topics("READ", "audit.", prefixed=True)
+        | builder.topics("WRITE", "audit.checkpoints")
+        | builder.groups(LOG_BUILDER)
+        | builder.allow("WRITE", "TRANSACTIONAL_ID", f"{LOG_BUILDER}.", prefixed=True)
+    )
+
+
+def desired_acls(parties: Iterable[str]) -> frozenset[AclSpec]:
+    """All rights that should be there: those of the services and of these parties."""
+    services = worker_acls() | operator_acls() | auditor_acls() | log_builder_acls()
+    return services.union(*(party_acls(party) for party in parties))
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    name: str
+
+    def allow(
+        self, operation: Operation, resource: Resource, *names: str, prefixed: bool = False
+    ) -> frozenset[AclSpec]:
+        return frozenset(AclSpec(self.name, resource, name, operation, prefixed) for name in names)
+
+    def topics(self, operation: Operation, *names: str, prefixed: bool = False) -> frozenset[AclSpec]:
+        return self.allow(operation, "TOPIC", *names, prefixed=prefixed)
+
+    def groups(self, name: str) -> frozenset[AclSpec]:
+        """The group of this name, and all whose name goes on after a dot."""
+        return self.allow("READ", "GROUP", name) | self.allow("READ", "GROUP", f"{name}.", prefixed=True)

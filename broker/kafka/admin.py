@@ -1,0 +1,392 @@
+"""The difference between the topics and rights that should be there and those that are, and closing it.
+
+Topics are created and their configuration is changed; they are never deleted and never shrink. Rights
+are different: one that should not be there is taken away, since a withdrawn right that lingers is a leak.
+confluent-kafka does the work: aiokafka has no calls for ACLs, SCRAM users or incremental configuration.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, cast, get_args
+
+from confluent_kafka import KafkaError, KafkaException
+
+from broker.errors import ConfigError, TransientError
+from broker.kafka.access import AclSpec, Operation, Resource
+from broker.kafka.confluent import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ClusterMetadata,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    NewPartitions,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    TopicMetadata,
+    UserScramCredentialDeletion,
+    UserScramCredentialUpsertion,
+)
+from broker.kafka.connection import KafkaConnection, explain
+from broker.kafka.topics import TopicSpec
+
+REQUEST_TIMEOUT_S: Final = 15.0
+VISIBLE_TIMEOUT_S: Final = 20.0
+POLL_S: Final = 0.02
+BATCH: Final = 200  # topics a request: a country has about 1,000
+SCRAM_ITERATIONS: Final = 8_192
+
+Kind = Literal["create_topic", "set_config", "add_partitions", "add_acl", "remove_acl", "drift"]
+
+_RESOURCES: Final[Mapping[Resource, ResourceType]] = {
+    "TOPIC": ResourceType.TOPIC,
+    "GROUP": ResourceType.GROUP,
+    "TRANSACTIONAL_ID": ResourceType.TRANSACTIONAL_ID,
+    "CLUSTER": ResourceType.BROKER,  # librdkafka's name of what Kafka calls the cluster
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference.
+
+    Args:
+        kind: what closes it; `drift` is what no command closes: a person must decide.
+        target: the topic, or the user.
+        detail: a sentence for people.
+        topic, config, acl: what it is made of; a config value of `None` means back to the default.
+    """
+
+    kind: Kind
+    target: str
+    detail: str
+    topic: TopicSpec | None = None
+    config: Mapping[str, str | None] | None = None
+    acl: AclSpec | None = None
+
+    @property
+    def can_be_applied(self) -> bool:
+        """Whether `Admin.apply` closes it."""
+        return self.kind != "drift"
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.target}: {self.detail}"
+
+
+class Admin:
+    """Administers one cluster. Every method blocks until Kafka has answered; reads lag writes, so all poll.
+
+    Raises:
+        ConfigError: Kafka refuses; the text says what and what to do.
+        TransientError: Kafka does not answer in time.
+    """
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self.connection = connection
+        # Its log goes to standard error in a form of its own; what matters comes as an exception.
+        self._client = AdminClient({**connection.confluent(), "log_level": 0, "reconnect.backoff.max.ms": 500})
+
+    def plan(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> list[Change]:
+        """Lists the differences, topics before rights; empty when all is as it should be.
+
+        Args:
+            topics: those that should be there; others in the cluster are left alone.
+            acls: all rights that should be there, of all users we manage; `None` leaves rights alone.
+        """
+        changes = list(self._topic_changes(list(topics)))
+        if acls is not None:
+            changes += self._acl_changes(frozenset(acls))
+        return changes
+
+    def apply(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> list[Change]:
+        """Makes what `plan` says, waits until it is visible and returns what was done.
+
+        Drift is not among it: `plan` goes on showing it.
+        """
+        wanted = list(topics)
+        changes = [change for change in self.plan(wanted, acls) if change.can_be_applied]
+        self._create(changes)
+        self._configure(changes)
+        self._add_partitions(changes)
+        # New rights first: a user whose rights are only written differently is not locked out in between.
+        self._add_acls([change.acl for change in changes if change.kind == "add_acl" and change.acl])
+        self._remove_acls([change.acl for change in changes if change.kind == "remove_acl" and change.acl])
+        if changes:
+            self._wait(
+                lambda: not any(change.can_be_applied for change in self.plan(wanted, acls)),
+                "the changes to be visible",
+            )
+        return changes
+
+    def brokers(self) -> int:
+        """How many brokers the cluster has now."""
+        return len(self._metadata().brokers)
+
+    # --- users
+
+    def users(self) -> frozenset[str]:
+        """Names of all SCRAM users."""
+        everyone = cast("Future[Any]", self._client.describe_user_scram_credentials())
+        return frozenset(self._answer(everyone, "list the users"))
+
+    def ensure_user(self, name: str, password: str) -> None:
+        """Creates the user or gives it this password, and waits until it can log in."""
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, SCRAM_ITERATIONS)
+        upsert = UserScramCredentialUpsertion(name, info, password.encode())
+        self._answers(self._client.alter_user_scram_credentials([upsert]), f"set the user {name}")
+        self._wait(lambda: name in self.users(), f"user {name} to be visible")
+        if self.connection.insecure_plaintext:
+            return
+        login = replace(self.connection, username=name, password=password, mechanism="SCRAM-SHA-512")
+        self._wait(lambda: _can_log_in(login), f"user {name} to be able to log in")
+
+    def remove_user(self, name: str) -> None:
+        """Takes all rights from the user, then the login; does nothing when it is not there.
+
+        In this order: deleting a user does not end its open connections, but an open connection
+        without rights gets nothing any more (within 0.5 s, measured).
+        """
+        bindings = _any_acl(principal=f"User:{name}")
+        self._answers(self._client.delete_acls([bindings]), f"remove the rights of {name}")
+        self._wait(lambda: not self._bindings(bindings), f"the rights of {name} to be gone")
+        if name in self.users():
+            deletion = UserScramCredentialDeletion(name, ScramMechanism.SCRAM_SHA_512)
+            self._answers(self._client.alter_user_scram_credentials([deletion]), f"remove the user {name}")
+            self._wait(lambda: name not in self.users(), f"user {name} to be gone")
+
+    # --- topics
+
+    def _topic_changes(self, wanted: list[TopicSpec]) -> Iterator[Change]:
+        present = self._metadata().topics
+        there = [spec for spec in wanted if spec.name in present]
+        configs = self._configs([spec.name for spec in there])
+        for spec in wanted:
+            if spec.name not in present:
+                detail = f"{spec.partitions} partition(s), {spec.replicas} replica(s), {spec.config['cleanup.policy']}"
+                yield Change("create_topic", spec.name, detail, topic=spec)
+            else:
+                yield from _shape_changes(spec, present[spec.name])
+                yield from _config_changes(spec, configs[spec.name])
+
+    def _configs(self, names: list[str]) -> dict[str, dict[str, ConfigEntry]]:
+        """Settings of each topic by name."""
+        found: dict[str, dict[str, ConfigEntry]] = {}
+        for start in range(0, len(names), BATCH):
+            resources = [ConfigResource(ResourceType.TOPIC, name) for name in names[start : start + BATCH]]
+            answers = self._answers(self._client.describe_configs(resources), "read the settings of topics")
+            found |= {resource.name: entries for resource, entries in answers.items()}
+        return found
+
+    def _create(self, changes: Iterable[Change]) -> None:
+        topics = [change.topic for change in changes if change.kind == "create_topic" and change.topic]
+        for start in range(0, len(topics), BATCH):
+            new = [
+                NewTopic(t.name, num_partitions=t.partitions, replication_factor=t.replicas, config=dict(t.config))
+                for t in topics[start : start + BATCH]
+            ]
+            self._answers(self._client.create_topics(new), "create topics", ignore=(KafkaError.TOPIC_ALREADY_EXISTS,))
+
+    def _configure(self, changes: Iterable[Change]) -> None:
+        resources = []
+        for change in changes:
+            if change.kind == "set_config" and change.config:
+                entries = [
+                    ConfigEntry(
+                        name,
+                        value or "",
+                        incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET,
+                    )
+                    for name, value in change.config.items()
+                ]
+                resources.append(ConfigResource(ResourceType.TOPIC, change.target, incremental_configs=entries))
+        if resources:
+            self._answers(self._client.incremental_alter_configs(resources), "change the settings of topics")
+
+    def _add_partitions(self, changes: Iterable[Change]) -> None:
+        more = [
+            NewPartitions(change.target, change.topic.partitions)
+            for change in changes
+            if change.kind == "add_partitions" and change.topic
+        ]
+        if more:
+            self._answers(self._client.create_partitions(more), "add partitions")
+
+    # --- rights
+
+    def _acl_changes(self, wanted: frozenset[AclSpec]) -> Iterator[Change]:
+        bindings = self._bindings(_any_acl())
+        found = {spec for spec in map(_as_spec, bindings) if spec is not None}
+        managed = {spec.user for spec in wanted} | {"*"} | {spec.user for spec in found if _is_party_writer(spec)}
+        for spec in sorted(wanted - found):
+            yield Change("add_acl", spec.user, str(spec), acl=spec)
+        for spec in sorted(found - wanted):
+            if spec.user in managed:
+                yield Change("remove_acl", spec.user, str(spec), acl=spec)
+        for binding in bindings:
+            user = binding.principal.removeprefix("User:")
+            if _as_spec(binding) is None and user in managed:
+                yield Change("drift", user, f"a rule of another kind than ours, remove it by hand: {binding!r}")
+
+    def _bindings(self, matching: AclBindingFilter) -> list[AclBinding]:
+        return cast("list[AclBinding]", self._answer(self._client.describe_acls(matching), "read the rights"))
+
+    def _add_acls(self, acls: list[AclSpec]) -> None:
+        for start in range(0, len(acls), BATCH):
+            bindings = [_as_binding(acl) for acl in acls[start : start + BATCH]]
+            self._answers(self._client.create_acls(bindings), "give rights")
+
+    def _remove_acls(self, acls: list[AclSpec]) -> None:
+        for start in range(0, len(acls), BATCH):
+            filters = [_as_filter(acl) for acl in acls[start : start + BATCH]]
+            self._answers(self._client.delete_acls(filters), "take rights away")
+
+    # --- asking Kafka
+
+    def _metadata(self) -> ClusterMetadata:
+        try:
+            return self._client.list_topics(timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise explain(error, self.connection) from error
+
+    def _answers(self, futures: Mapping[Any, Future[Any]], what: str, ignore: tuple[int, ...] = ()) -> dict[Any, Any]:
+        """Waits for all answers, so that one refusal does not hide what became of the others."""
+        answers: dict[Any, Any] = {}
+        failure: KafkaException | None = None
+        for key, future in futures.items():
+            try:
+                answers[key] = future.result(REQUEST_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in ignore:
+                    failure = failure or error
+            except TimeoutError as error:
+                raise TransientError(
+                    f"Kafka did not answer in time: {what}. Try again.", code="kafka.timeout"
+                ) from error
+        if failure is not None:
+            raise self._refused(failure, what) from failure
+        return answers
+
+    def _answer(self, future: Future[Any], what: str) -> Any:
+        return self._answers({what: future}, what)[what]
+
+    def _refused(self, error: KafkaException, what: str) -> ConfigError | TransientError:
+        reason: KafkaError = error.args[0]
+        if reason.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
+            return explain(error, self.connection)
+        if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError.REQUEST_TIMED_OUT):
+            return TransientError(f"Kafka did not answer in time: {what}. Try again.", code="kafka.timeout")
+        if reason.code() in (KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED):
+            return ConfigError(
+                f"User {self.connection.username!r} may not {what}. Connect as the operator.", code="kafka.not_allowed"
+            )
+        return ConfigError(f"Kafka refuses to {what}: {reason.str()} ({reason.name()}).", code="kafka.refused")
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Polls: a write is acknowledged 4 to 70 ms before it is visible (measured)."""
+        deadline = time.monotonic() + VISIBLE_TIMEOUT_S
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TransientError(
+                    f"Waited {VISIBLE_TIMEOUT_S:.0f} s for {what}. Kafka accepted it but does not show it; try again.",
+                    code="kafka.not_visible",
+                )
+            time.sleep(POLL_S)
+
+
+def _shape_changes(spec: TopicSpec, found: TopicMetadata) -> Iterator[Change]:
+    partitions = len(found.partitions)
+    if partitions > spec.partitions:
+        yield Change("drift", spec.name, f"has {partitions} partitions, wanted {spec.partitions}: never shrunk")
+    elif partitions < spec.partitions and spec.keyed:
+        detail = f"has {partitions} partitions, wanted {spec.partitions}: keyed, so never raised in place"
+        yield Change("drift", spec.name, detail)
+    elif partitions < spec.partitions:
+        yield Change("add_partitions", spec.name, f"partitions {partitions} -> {spec.partitions}", topic=spec)
+    replicas = {len(partition.replicas) for partition in found.partitions.values()}
+    if replicas and replicas != {spec.replicas}:
+        shown = "/".join(map(str, sorted(replicas)))
+        yield Change("drift", spec.name, f"has {shown} replica(s), wanted {spec.replicas}: reassign its partitions")
+
+
+def _config_changes(spec: TopicSpec, found: Mapping[str, ConfigEntry]) -> Iterator[Change]:
+    own = {
+        name: entry.value
+        for name, entry in found.items()
+        if entry.source in (ConfigSource.DYNAMIC_TOPIC_CONFIG, ConfigSource.DYNAMIC_TOPIC_CONFIG.value)
+    }
+    unknown = sorted(spec.config.keys() - found.keys())
+    if unknown:
+        yield Change("drift", spec.name, f"Kafka does not know the setting {', '.join(unknown)}")
+    config: dict[str, str | None] = {
+        name: value for name, value in spec.config.items() if name in found and own.get(name) != value
+    }
+    config |= dict.fromkeys(own.keys() - spec.config.keys())
+    if config:
+        detail = "; ".join(
+            f"{name} {found[name].value} -> {'default' if value is None else value}"
+            for name, value in sorted(config.items())
+        )
+        yield Change("set_config", spec.name, detail, config=config)
+
+
+def _is_party_writer(spec: AclSpec) -> bool:
+    """Only a party's user may write to `in.<its name>`: one that we gave rights to, perhaps long ago."""
+    return (spec.resource, spec.operation, spec.name) == ("TOPIC", "WRITE", f"in.{spec.user}")
+
+
+def _any_acl(principal: str | None = None) -> AclBindingFilter:
+    return AclBindingFilter(
+        ResourceType.ANY,
+        cast("str", None),  # the type says str; the documentation and the code say None for any
+        ResourcePatternType.ANY,
+        cast("str", principal),
+        cast("str", None),
+        AclOperation.ANY,
+        AclPermissionType.ANY,
+    )
+
+
+def _parts(acl: AclSpec) -> tuple[Any, ...]:
+    pattern = ResourcePatternType.PREFIXED if acl.prefixed else ResourcePatternType.LITERAL
+    operation = AclOperation[acl.operation]
+    return (_RESOURCES[acl.resource], acl.name, pattern, f"User:{acl.user}", "*", operation, AclPermissionType.ALLOW)
+
+
+def _as_binding(acl: AclSpec) -> AclBinding:
+    return AclBinding(*_parts(acl))
+
+
+def _as_filter(acl: AclSpec) -> AclBindingFilter:
+    return AclBindingFilter(*_parts(acl))
+
+
+def _as_spec(binding: AclBinding) -> AclSpec | None:
+    """`None` for a rule of a shape that we never make: a denial, for one host, or an unknown operation."""
+    b = cast("Any", binding)  # its attributes are typed as what the constructor takes, not as what they are
+    resource = {kind: name for name, kind in _RESOURCES.items()}.get(b.restype)
+    pattern = {ResourcePatternType.LITERAL: False, ResourcePatternType.PREFIXED: True}.get(b.resource_pattern_type)
+    ours = b.permission_type == AclPermissionType.ALLOW and b.host == "*" and b.principal.startswith("User:")
+    if resource is None or pattern is None or not ours or b.operation.name not in get_args(Operation):
+        return None
+    return AclSpec(b.principal.removeprefix("User:"), resource, b.name, b.operation.name, pattern)
+
+
+def _can_log_in(connection: KafkaConnection) -> bool:
+    """A fresh client each time: one whose login failed waits before it tries again."""
+    client = AdminClient({**connection.confluent(), "log_level": 0})
+    try:
+        client.list_topics(timeout=2)
+    except KafkaException:
+        return False
+    return True

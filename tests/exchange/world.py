@@ -1,0 +1,201 @@
+"""A small world for tests of the exchange: the example registry, keys in memory, a vault in a dict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+from broker.client import Event, Identity, Producer, Profile, Subject, Usage
+from broker.client.profile import RECORD_KEY_SECRET
+from broker.crypto import DataKeyMaker, DataKeyOpener
+from broker.data import data_path
+from broker.exchange import Decision, ExchangeKeys, InputRecord, LaneState, Outgoing, Step, Views, exchange
+from broker.exchange.keys import BROKER, OPERATOR, SECRETS
+from broker.exchange.model import AUDIT_EVENTS, VAULT
+from broker.kafka.connection import KafkaConnection
+from broker.keys import MemoryKeys
+from broker.limits import DEFAULT, Limits
+from broker.registry import PublicKey, Registry, load_document, records_of, with_keys
+from broker.schemas import Catalogue, Schema, catalogue, unframe
+from broker.schemas.outputs import output_schemas
+from broker.wire import DATA_KEY, decode_envelope, open_parts
+
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
+SIS, DELTA, OOST, PORTAL, SHOP = "sis-noord", "uitgeverij-delta", "uitgeverij-oost", "portaal-plein", "winkel-boekhuis"
+BOOK = "8717927130834"
+EMMA = "https://ketenid.nl/pilot/" + "e1" * 64
+NOAH = "https://ketenid.nl/pilot/" + "b2" * 64
+
+
+def usage(**changes: Any) -> Usage:
+    """A usage body that is right."""
+    values: dict[str, Any] = {
+        "entitlement_id": "0b9f4c7e-6f0a-4f4e-9c55-0d6b3f3c2a11",
+        "product_id": BOOK,
+        "usage_type": "WEEKLY_USAGE",
+        "usage_date": date(2026, 11, 24),
+    }
+    return Usage(**values | changes)
+
+
+def event(**changes: Any) -> Event:
+    """A usage event about Emma that is right."""
+    values: dict[str, Any] = {
+        "kind": "USE", "school": "99PA", "sector": "PO", "created": NOW,
+        "subject": Subject("PUPIL", EMMA), "body": usage(),
+    }  # fmt: skip
+    return Event(**values | changes)
+
+
+def enrolment(eck_id: str | None = EMMA, las_key: str = "L0001", **changes: Any) -> Event:
+    """An ENROL of a pupil at 99PA."""
+    values: dict[str, Any] = {
+        "kind": "ENROL", "school": "99PA", "sector": "PO", "created": NOW,
+        "subject": Subject("PUPIL", eck_id, (("LAS_KEY", las_key),)), "body": Identity(),
+    }  # fmt: skip
+    return Event(**values | changes)
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What a receiver reads, opened with its own keys."""
+
+    receiver: str
+    envelope: dict[str, Any]
+    subject: dict[str, Any]
+    body: dict[str, Any]
+    record: Outgoing
+
+
+@dataclass
+class World:
+    """Lanes that run the exchange one batch at a time, and what came out of it so far."""
+
+    registry: Registry
+    limits: Limits = DEFAULT
+    keys: MemoryKeys = field(default_factory=MemoryKeys)
+    party_keys: dict[str, MemoryKeys] = field(default_factory=dict)
+    vault: dict[bytes, bytes] = field(default_factory=dict)
+    states: dict[str, LaneState] = field(default_factory=dict)
+    outgoing: list[Outgoing] = field(default_factory=list)
+    partitions: Callable[[str], int] = lambda _topic: 2
+    now_ms: int = NOW_MS
+
+    def __post_init__(self) -> None:
+        self.exchange_keys = ExchangeKeys(self.keys)
+        self._makers: dict[str, DataKeyMaker] = {}
+
+    # ---- in
+
+    def record(self, party: str, sent: Event, **changes: Any) -> InputRecord:
+        """Seal an event as the party's client does."""
+        profile = Profile(party, _NO_CONNECTION, self.party_keys[party])
+        producer = Producer(profile)
+        producer._secret = profile.keys.secret(RECORD_KEY_SECRET)
+        broker = self.keys.recipient_keys(BROKER)[0]
+        maker = self._makers.setdefault(broker.kid, DataKeyMaker(broker.jwk, broker.kid))
+        key, value, headers = producer.seal(sent, maker)
+        values: dict[str, Any] = {"key": key, "value": value, "headers": tuple(headers)}
+        return self.raw(party, **values | changes)
+
+    def raw(self, party: str, *, value: bytes | None, key: bytes | None = b"k" * 32, headers: Any = ()) -> InputRecord:
+        """A record of any bytes at the party's next offset."""
+        state = self.state(party)
+        return InputRecord(f"in.{party}", 0, state.next_offset, self.now_ms, key, value, headers)
+
+    def state(self, party: str) -> LaneState:
+        """The party's lane."""
+        lane = f"exchange.in.{party}.0"
+        return self.states.setdefault(lane, LaneState(lane, limits=self.limits))
+
+    # ---- through
+
+    def run(self, party: str, *records: InputRecord) -> Step:
+        """One batch, committed."""
+        state = self.state(party)
+        inputs = [
+            InputRecord(r.topic, r.partition, state.next_offset + i, r.timestamp, r.key, r.value, r.headers)
+            for i, r in enumerate(records)
+        ]
+        step = self.step(party, inputs)
+        state.adopt(step.delta)
+        for out in step.outgoing:
+            if out.topic == VAULT:
+                assert out.key is not None
+                if out.value is None:
+                    self.vault.pop(out.key, None)
+                else:
+                    self.vault[out.key] = out.value
+        self.outgoing += step.outgoing
+        return step
+
+    def step(self, party: str, inputs: Sequence[InputRecord]) -> Step:
+        """One call of the exchange, nothing adopted."""
+        views = Views(self.registry, self.vault, self.partitions)
+        state = self.state(party)
+        next_offset = inputs[-1].offset + 1 if inputs else state.next_offset
+        return exchange(state, inputs, views, self.exchange_keys, self.now_ms, next_offset, self.limits)
+
+    def send(self, party: str, *events: Event) -> list[Decision]:
+        """Seal and exchange events in one batch; gives the decisions."""
+        return self.run(party, *[self.record(party, e) for e in events]).decisions
+
+    # ---- out
+
+    def topic(self, name: str) -> list[Outgoing]:
+        """All records written to a topic."""
+        return [o for o in self.outgoing if o.topic == name]
+
+    def delivered(self, receiver: str, family: str = "usage") -> list[Delivered]:
+        """What a receiver got, opened with its keys."""
+        opener = DataKeyOpener(self.party_keys[receiver].private_key)
+        found = []
+        for out in self.topic(f"out.{receiver}.{family}"):
+            envelope, associated = decode_envelope(out.value)
+            subject, body = open_parts(envelope, associated, opener.open(dict(out.headers)[DATA_KEY]))
+            schema = self.writer_schemas()[envelope["body_schema"]]
+            found.append(
+                Delivered(
+                    receiver, envelope, catalogue()["subject.v1"].decode(subject), schema.decode(body), out
+                )
+            )
+        return found
+
+    def writer_schemas(self) -> dict[bytes, Schema]:
+        """The published output schemas."""
+        found = output_schemas(Catalogue(), self.registry.policy, self.registry.routes)
+        return {schema.fingerprint: schema for _, schema in found}
+
+    def statuses(self, party: str) -> list[dict[str, Any]]:
+        """What the sender was told."""
+        schema = catalogue()["status.v1"]
+        return [schema.decode(unframe(o.value)[1]) for o in self.topic(f"status.{party}")]
+
+    def leaves(self) -> list[bytes]:
+        """The audit leaves."""
+        return [o.value or b"" for o in self.topic(AUDIT_EVENTS)]
+
+
+_NO_CONNECTION = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
+
+
+def make_world(limits: Limits = DEFAULT) -> World:
+    """The example registry with keys for everybody; nobody is enrolled."""
+    document = load_document(data_path("examples") / "registry")
+    keys = MemoryKeys()
+    for owner in (BROKER, OPERATOR):
+        keys.create(owner)
+    for name in SECRETS:
+        keys.create_secret(name)
+    party_keys: dict[str, MemoryKeys] = {}
+    public: dict[str, list[PublicKey]] = {}
+    for party in document.parties:
+        party_keys[party.id] = MemoryKeys()
+        party_keys[party.id].create_secret(RECORD_KEY_SECRET)
+        key = party_keys[party.id].create(party.id)
+        public[party.id] = [PublicKey(kid=key.kid, jwk=dict(key.jwk))]
+    registry = Registry.from_records(records_of(with_keys(document, public)))
+    return World(registry, limits, keys, party_keys)
