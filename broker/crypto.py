@@ -142,9 +142,7 @@ class DataKeyMaker:
     MAX_RECORDS: Final = 1 << 20
     MAX_AGE_SECONDS: Final = 3600.0
 
-    def __init__(
-        self, recipient: Mapping[str, str], kid: str, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, recipient: Mapping[str, str], kid: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.kid, self._recipient, self._clock = kid, dict(recipient), clock
         self._used, self._made_at = 0, 0.0
         self._key: DataKey | None = None
@@ -217,5 +215,3 @@ def partition_of(key: bytes, partitions: int) -> int:
     if partitions < 1:
         raise ConfigError("the topic has no partitions; run `broker topics apply`", code="topic.missing")
     return int.from_bytes(key[:4], "big") % partitions
-
-

@@ -39,9 +39,7 @@ def encode_event(envelope: Mapping[str, Any], subject: bytes, body: bytes, key: 
     associated = frame(schema.fingerprint, schema.encode({**envelope, "subject": b"", "body": b""})[:-2])
     sealed_subject = seal(key.subject, subject, associated + b"subject")
     sealed_body = seal(key.body, body, associated + b"body")
-    return b"".join(
-        (associated, _length(len(sealed_subject)), sealed_subject, _length(len(sealed_body)), sealed_body)
-    )
+    return b"".join((associated, _length(len(sealed_subject)), sealed_subject, _length(len(sealed_body)), sealed_body))
 
 
 def decode_envelope(value: bytes | None) -> tuple[JsonObject, bytes]:

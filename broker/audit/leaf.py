@@ -148,5 +148,3 @@ def _traceparent(header: bytes | None) -> tuple[bytes, bytes] | None:
         return None
     good = version == "00" and len(trace) == 32 and len(span) == 16 and any(found[0]) and any(found[1])
     return found if good else None
-
-

@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from broker.cli import audit, connect, demo, kafka, keys, party, policy, receive, registry, schemas, send, topics, worker
+from broker.cli import (
+    audit,
+    connect,
+    demo,
+    kafka,
+    keys,
+    party,
+    policy,
+    receive,
+    registry,
+    schemas,
+    send,
+    topics,
+    worker,
+)
 from broker.cli.output import version
 from broker.errors import BrokerError
 

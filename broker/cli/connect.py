@@ -77,7 +77,7 @@ def _show(report: edexml.Report) -> None:
     table("Class list", ["what", "number"], counts.items())
     if report.without_eck_id_las_keys:
         out.print(f"without ECK iD (LAS keys): {', '.join(report.without_eck_id_las_keys)}")
-    for kind, rows in (("problem", problems), ("warning", [w for w in report.warnings])):
+    for kind, rows in (("problem", problems), ("warning", list(report.warnings))):
         for row in rows:
             line, element, reason = row.values() if isinstance(row, dict) else (row.line, row.element, row.reason)
             out.print(f"{kind}: line {line}, {element}: {reason}")

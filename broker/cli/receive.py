@@ -73,4 +73,5 @@ def _show_status(status: Status, as_json: bool) -> None:
         return
     for result in status.results:
         about = f" ({result.field})" if result.field else ""
-        out.print(f"{status.event_id} {result.outcome} {result.receiver or '-'} {result.code}{about}: {result.sentence}")
+        whom = result.receiver or "-"
+        out.print(f"{status.event_id} {result.outcome} {whom} {result.code}{about}: {result.sentence}")

@@ -1,6 +1,6 @@
 """What a party's system imports: send and receive events, without knowing about sealing or Kafka.
 
-    from broker.client import Event, Producer, Profile, Usage, pupil
+from broker.client import Event, Producer, Profile, Usage, pupil
 """
 
 from broker.client.consumer import Consumer, Gap, Received, Result, Status, StatusConsumer

@@ -218,8 +218,8 @@ class Consumer(_Reader):
 class StatusConsumer(_Reader):
     """Receives the outcomes of what this party sent.
 
-        async with StatusConsumer(profile) as statuses:
-            async for status in statuses: ...
+    async with StatusConsumer(profile) as statuses:
+        async for status in statuses: ...
     """
 
     def __init__(self, profile: Profile, *, group: str = "status", from_beginning: bool = True) -> None:

@@ -11,7 +11,7 @@ from broker.keys import FileKeys, KeyProvider
 
 CONNECTION_FILE = "connection.json"
 KEYS_FOLDER = "keys"
-RECORD_KEY_SECRET = "record-key"  # noqa: S105 - the name of a secret
+RECORD_KEY_SECRET = "record-key"
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,9 @@ class Body:
     @classmethod
     def _required(cls) -> frozenset[str]:
         return frozenset(
-            f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING  # type: ignore[arg-type]
+            f.name
+            for f in fields(cls)
+            if f.default is MISSING and f.default_factory is MISSING  # type: ignore[arg-type]
         )
 
 
@@ -268,4 +270,3 @@ def _from_plain(value: Any, declared: str) -> Any:
     if declared.startswith("tuple"):
         return tuple(value)
     return value
-

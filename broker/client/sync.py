@@ -36,8 +36,8 @@ class _Loop:
 class SyncProducer:
     """`Producer`, blocking.
 
-        with SyncProducer(Profile.load("delta")) as producer:
-            producer.send(event)
+    with SyncProducer(Profile.load("delta")) as producer:
+        producer.send(event)
     """
 
     def __init__(self, profile: Profile) -> None:

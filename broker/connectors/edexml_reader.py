@@ -52,7 +52,7 @@ class EdexmlLimits:
     problems: int = 500
 
 
-class Refusal(Exception):  # noqa: N818  (a verdict on the file, not a fault)
+class Refusal(Exception):
     """The file cannot be read further. Holds a line, an element of the standard and a reason, never a value."""
 
     def __init__(self, line: int, reason: str, element: str = "EDEX") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from broker.cli.receive import as_document
 from broker.demo import story
 from broker.demo.day import RECEIVERS, Day
 from broker.exchange.outcomes import meaning
+from broker.policy import explain
 from broker.registry import Registry
 
 
@@ -61,9 +63,12 @@ def _dropped(day: Day, party: str, registry: Registry) -> list[dict[str, Any]]:
             where.update(dict.fromkeys(x["dropped"], x))
     rows = []
     for name, count in sorted(counts.items()):
-        role = str(registry.parties[party].roles[0])
-        sector = registry.schools[where[name]["school"]].sectors[0]
-        why = registry.policy.reason(where[name]["process"], sector, role, name)
+        x = where[name]
+        role = registry.parties[party].roles[0]
+        sector = registry.schools[x["school"]].sectors[0]
+        agreement = registry.agreement(x["school"], party, story.BOOK, x["process"], datetime.now(UTC).date())
+        named = agreement.attributes if agreement else ()
+        why = explain(registry.policy, x["process"], sector, role, name, "ordinary", named)[0]
         rows.append({"attribute": name, "events": count, "why": why})
     return rows
 
@@ -144,7 +149,8 @@ def _show_party(party: str, facts: dict[str, Any]) -> None:
     sample = facts["sample"]
     text = json.dumps(_brief(sample), indent=1, ensure_ascii=False) if sample else "nothing"
     if out.is_terminal:
-        out.print(Panel(Syntax(text, "json", word_wrap=True, background_color="default"), title=title, title_align="left"))
+        body = Syntax(text, "json", word_wrap=True, background_color="default")
+        out.print(Panel(body, title=title, title_align="left"))
     else:
         out.print(f"\n{title}\n{text}")
     table(
@@ -172,7 +178,7 @@ def next_steps(home: Path) -> None:
         f"broker receive {story.PUBLISHER} status --json --idle 3",
         f"broker send {story.PUBLISHER} usage examples/usage.jsonl",
         f"broker audit list --connection {home / 'connections' / 'auditor.json'}",
-        f"broker policy explain --process Gebruik --sector PO --receiver-role PORTAL --attribute usageDates",
+        "broker policy explain --process Gebruik --sector PO --receiver-role PORTAL --attribute usageDates",
         f"broker demo --stop --home {home}",
     ):
         out.print(f"  {line}")

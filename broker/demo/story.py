@@ -1,4 +1,4 @@
-"""What happens on the demo's school day. All people and parties are invented; the numbers are published test numbers."""
+"""What happens on the demo's school day. People and parties are invented; numbers are published test numbers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def usage_day(lists: tuple[ClassList, ...], now: datetime) -> Iterator[Event]:
                 body=Usage(
                     entitlement_id=licence, product_id=BOOK, usage_type="INITIAL_ACTIVATION", usage_date=now.date(),
                     first_used=now.date(), expiration_date=(now + timedelta(days=240)).date(),
-                    activation_code=f"DEMO-{number:04}", group_id=enrolment.group_keys[0] if enrolment.group_keys else None,
+                    activation_code=f"DEMO-{number:04}", group_id=next(iter(enrolment.group_keys), None),
                 ),
             )  # fmt: skip
             yield first

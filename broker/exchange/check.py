@@ -15,14 +15,24 @@ from broker.identity.formats import is_eck_id, is_product_id, is_school_id, is_u
 from broker.identity.pgn import find_pgn, screen_bytes
 from broker.limits import Limits
 from broker.registry import Registry, School
-from broker.schemas import SCREENED, JsonObject
+from broker.schemas import SCREENED, Field, JsonObject
 from broker.wire import DATA_KEY, TRACEPARENT
 
 MS_PER_DAY: Final = 86_400_000
 # Tab, line feed and carriage return are text; the other C0 and C1 controls are not.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_ENVELOPE_TEXT: Final = ("event_id", "family", "kind", "school", "school_year", "sender", "receiver", "correlation", "agreement")
+_ENVELOPE_TEXT: Final = (
+    "event_id",
+    "family",
+    "kind",
+    "school",
+    "school_year",
+    "sender",
+    "receiver",
+    "correlation",
+    "agreement",
+)
 
 
 def check_outside(record: InputRecord) -> None:
@@ -41,7 +51,9 @@ def check_outside(record: InputRecord) -> None:
             raise ContractError("a header holds a PGN", code=f"pgn.{kind}", field="headers")
 
 
-def check_envelope(record: InputRecord, envelope: JsonObject, registry: Registry, limits: Limits, now_ms: int) -> School:
+def check_envelope(
+    record: InputRecord, envelope: JsonObject, registry: Registry, limits: Limits, now_ms: int
+) -> School:
     """Hold the envelope against the registry and the clock.
 
     Returns:
@@ -86,20 +98,10 @@ def check_content(event: Opened, school: School, limits: Limits) -> None:
         ContractError: quarantine; see `outcomes`.
         AccessDenied: refusal; see `outcomes`.
     """
-    form = _compiled(school.local_id_form)
-    _check_subject_texts(event.subject, form, limits)
+    _check_subject_texts(event.subject, _compiled(school.local_id_form), limits)
     for field in event.family.schema.fields:
-        value = event.body[field.name]
-        if value is None:
-            continue
-        for text in _texts(value, field.name, limits):
-            if len(text) > limits.text_chars:
-                raise ContractError("a text is too long", code="text.too_long", field=field.name)
-            if _CONTROL.search(text):
-                raise ContractError("a text holds a control character", code="text.control_character", field=field.name)
-            screened = (field.cls in SCREENED or field.attribute is not None) and not is_uuid(text)
-            if screened and (kind := find_pgn(text)):
-                raise ContractError("a field holds a PGN", code=f"pgn.{kind}", field=field.name)
+        if event.body[field.name] is not None:
+            _check_texts(field, event.body[field.name], limits)
     kind_rules = event.family.kinds.get(event.envelope["kind"])
     if kind_rules is None:
         raise AccessDenied("no such kind", code="kind.unknown")
@@ -113,6 +115,17 @@ def check_content(event: Opened, school: School, limits: Limits) -> None:
         if event.body[field] is not None and not is_uuid(event.body[field]):
             raise _refused("field.form", field)
     _check_subject(event)
+
+
+def _check_texts(field: Field, value: Any, limits: Limits) -> None:
+    for text in _texts(value, field.name, limits):
+        if len(text) > limits.text_chars:
+            raise ContractError("a text is too long", code="text.too_long", field=field.name)
+        if _CONTROL.search(text):
+            raise ContractError("a text holds a control character", code="text.control_character", field=field.name)
+        screened = (field.cls in SCREENED or field.attribute is not None) and not is_uuid(text)
+        if screened and (kind := find_pgn(text)):
+            raise ContractError("a field holds a PGN", code=f"pgn.{kind}", field=field.name)
 
 
 def _check_subject_texts(subject: JsonObject, form: re.Pattern[str] | None, limits: Limits) -> None:

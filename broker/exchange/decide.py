@@ -113,9 +113,8 @@ def audit_leaf(
         evidence["family"] = account.family
     if account.kind is not None:
         evidence["kind"] = account.kind
-    for name, value in (("receiver", decision.receiver), ("field", decision.field), ("rule", decision.rule)):
-        if value is not None:
-            evidence[name] = value
+    said = {"receiver": decision.receiver, "field": decision.field, "rule": decision.rule}
+    evidence.update({name: value for name, value in said.items() if value is not None})
     processor = None
     if target is not None and envelope is not None:
         evidence["process"] = target.route.process

@@ -7,8 +7,8 @@ from typing import Final
 
 from broker.crypto import partition_of
 from broker.errors import AccessDenied, ContractError, FieldError
-from broker.exchange.authorise import VAULT as VAULT_RECEIVER
 from broker.exchange.authorise import SUBJECT_ATTRIBUTES, Target, authorise
+from broker.exchange.authorise import VAULT as VAULT_RECEIVER
 from broker.exchange.check import MS_PER_DAY, check_content, check_envelope, check_outside, day_of
 from broker.exchange.decide import (
     Account,

@@ -119,9 +119,7 @@ def _changed(event: Opened, person: VaultRecord, people: list[VaultRecord]) -> V
 
 def _newcomer(event: Opened) -> VaultRecord:
     envelope = event.envelope
-    return VaultRecord(
-        envelope["school"], envelope["sector"], event.subject["kind"], None, (), None, new_subject_key()
-    )
+    return VaultRecord(envelope["school"], envelope["sector"], event.subject["kind"], None, (), None, new_subject_key())
 
 
 def _lookup(event: Opened, vault: VaultCipher, reader: Reader, ids: str, eck_id: str | None) -> Iterator[VaultRecord]:

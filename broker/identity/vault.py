@@ -126,9 +126,7 @@ class VaultCipher:
                 "a vault record does not open: the keys given are not those it was written with", code="vault.key"
             ) from None
         ids = tuple((i["type"], i["value"]) for i in datum["user_ids"])
-        return VaultRecord(
-            school, datum["sector"], datum["kind"], datum["eck_id"], ids, datum["left_on"], subject_key
-        )
+        return VaultRecord(school, datum["sector"], datum["kind"], datum["eck_id"], ids, datum["left_on"], subject_key)
 
     def _school(self, school: str) -> AESGCM:
         cipher = self._schools.get(school)

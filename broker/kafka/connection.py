@@ -13,6 +13,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -344,7 +345,7 @@ async def check(connection: KafkaConnection) -> None:
     Raises:
         ConfigError: it does not work; says whether it is the address, the certificate or the login.
     """
-    from aiokafka.conn import create_conn
+    from aiokafka.conn import AIOKafkaConnection
     from aiokafka.errors import AuthenticationFailedError, KafkaError, UnsupportedSaslMechanismError
 
     found = await asyncio.to_thread(_probe, connection)
@@ -354,15 +355,18 @@ async def check(connection: KafkaConnection) -> None:
     settings.pop("bootstrap_servers")
     failure: BaseException | None = None
     for host, port in connection.hosts():
+        attempt = AIOKafkaConnection(host, port, **settings)
         try:
-            conn = await create_conn(host, port, **settings)
+            await attempt.connect()
         except (AuthenticationFailedError, UnsupportedSaslMechanismError) as error:
             raise wrong_credentials(connection) from error
         except (KafkaError, OSError) as error:
             failure = error
         else:
-            conn.close()
             return
+        finally:
+            with suppress(TimeoutError):  # the socket closes a while after the call; the loop may not live that long
+                await asyncio.wait_for(attempt.close(), PROBE_TIMEOUT_S)
     if failure is not None:
         raise explain(failure, connection) from failure
 

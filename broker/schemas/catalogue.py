@@ -154,5 +154,3 @@ def _logical_type(declared: object) -> str | None:
 def catalogue() -> Catalogue:
     """The package's own catalogue, loaded once."""
     return Catalogue()
-
-

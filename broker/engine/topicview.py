@@ -1,0 +1,251 @@
+"""Follow a whole topic, read_committed, and know at any moment how current that is.
+
+`TopicTail` reads every partition for ever and survives what Kafka does meanwhile; what it keeps is up to its
+descendants. A proof of being current is a fetch response in which nothing was left to read. Its age is counted from
+the *request*, since a process that was stopped for a minute finds an old response in its socket: the request was
+sent after the response before it, and that one came after our last look at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+log = structlog.get_logger()
+
+POLL_MS: Final = 100
+RETRY_S: Final = 0.5
+SILENCE_S: Final = 10.0  # aiokafka's own tasks can die unnoticed: a new consumer then goes on
+STOP_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class _Proof:
+    """When a partition was last proven current; monotonic seconds."""
+
+    stamp: int | None = None
+    floor: float = float("-inf")  # the last fetch response cannot have come before
+    sent: float = float("-inf")  # ... so the request of the one after it was not sent before
+    confirmed: float = float("-inf")
+
+    def look(self, stamp: int | None, looked: float, at_end: bool) -> None:
+        if stamp != self.stamp:
+            self.sent, self.floor, self.stamp = self.floor, looked, stamp
+        if at_end and stamp is not None:
+            self.confirmed = max(self.confirmed, self.sent)
+
+
+class TopicTail:
+    """Reads all partitions of a topic, for ever.
+
+    Args:
+        client: keyword arguments for aiokafka, as `KafkaConnection.aiokafka()` gives them.
+    """
+
+    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
+        self.topic = topic
+        self._client = dict(client)
+        self._read: dict[int, int] = {}
+        self._proofs: dict[int, _Proof] = {}
+        self._confirmed_at = float("-inf")
+        self._loaded = asyncio.Event()
+        self._moved = asyncio.Condition()
+
+    # ---- for readers
+
+    @property
+    def read(self) -> Mapping[int, int]:
+        """The next offset of each partition."""
+        return self._read
+
+    @property
+    def confirmed_at(self) -> float:
+        """Monotonic seconds of the last moment when this was proven to be all there was."""
+        return self._confirmed_at
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since `confirmed_at`."""
+        return time.monotonic() - self._confirmed_at
+
+    def caught_up(self) -> bool:
+        """Whether everything that was there at the start has been read."""
+        return self._loaded.is_set()
+
+    async def loaded(self) -> None:
+        """Wait until it is."""
+        await self._loaded.wait()
+
+    def has_passed(self, partition: int, offset: int) -> bool:
+        """Whether everything up to and including `offset` is decided and read."""
+        return self._read.get(partition, -1) > offset
+
+    async def passed(self, offsets: Mapping[int, int]) -> None:
+        """Wait until all these are, by partition."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: all(self.has_passed(p, o) for p, o in offsets.items()))
+
+    async def confirmed_after(self, moment: float) -> None:
+        """Wait until the content is proven current at a later moment than this (monotonic seconds)."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._confirmed_at > moment)
+
+    # ---- for descendants
+
+    async def _start_offsets(self) -> Mapping[int, int]:
+        """Where to go on; empty: at the beginning."""
+        return self._read
+
+    async def _apply(self, records: Sequence[ConsumerRecord], read: Mapping[int, int]) -> None:
+        """Take over what was read, in the order of each partition; `read` is where it ends."""
+
+    async def _publish(self) -> None:
+        """Everything there was has been applied: called before that counts as confirmed."""
+
+    async def _clear(self) -> None:
+        """Forget everything: the topic is not the one that was read before."""
+
+    # ---- reading
+
+    async def run(self) -> None:
+        """Follow the topic until cancelled."""
+        while True:
+            consumer = AIOKafkaConsumer(
+                **self._client,
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                fetch_max_wait_ms=POLL_MS,
+                max_partition_fetch_bytes=4 << 20,
+                fetch_max_bytes=32 << 20,
+            )
+            try:
+                await self._follow(consumer)
+            except OffsetOutOfRangeError:
+                log.error("view.restarted", code="view.restarted", topic=self.topic)  # noqa: TRY400
+                self._read = {}
+                self._loaded.clear()
+                await self._clear()
+            except (asyncio.CancelledError, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it was, a new consumer goes on where this one stopped
+                self._check(error)
+                log.warning("view.retry", topic=self.topic, error=type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+            finally:
+                await _stop(consumer)
+
+    def _check(self, error: Exception) -> None:
+        """Raise what trying again cannot help."""
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        await consumer.start()
+        partitions = await self._assign(consumer)
+        self._proofs = {p.partition: _Proof(confirmed=self._proof(p.partition).confirmed) for p in partitions}
+        silent_since = time.monotonic()
+        while True:
+            looked = time.monotonic()
+            fetched = await consumer.getmany(timeout_ms=POLL_MS)
+            read = {p.partition: await consumer.position(p) for p in partitions}
+            await self._apply([record for records in fetched.values() for record in records], read)
+            self._read = read
+            await self._prove(consumer, partitions, looked)
+            async with self._moved:  # markers and aborted records move it as well
+                self._moved.notify_all()
+            newest = max(p.floor for p in self._proofs.values())
+            if time.monotonic() - max(silent_since, newest) > SILENCE_S:
+                raise TimeoutError
+
+    async def _assign(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
+        first = TopicPartition(self.topic, 0)
+        consumer.assign([first])  # makes the client ask for metadata of this topic
+        consumer.seek(first, 0)
+        while not (found := consumer.partitions_for_topic(self.topic)):
+            await asyncio.sleep(POLL_MS / 1000)
+        partitions = [TopicPartition(self.topic, p) for p in sorted(found)]
+        offsets = await self._start_offsets()
+        if offsets.keys() != found:
+            self._read = {}
+            await self._clear()
+            beginnings = await consumer.beginning_offsets(partitions)
+            offsets = {p.partition: offset for p, offset in beginnings.items()}
+        consumer.assign(partitions)
+        for partition in partitions:
+            consumer.seek(partition, offsets[partition.partition])
+        return partitions
+
+    async def _prove(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], looked: float) -> None:
+        at_end = True
+        for partition in partitions:
+            stable = consumer.last_stable_offset(partition)
+            here = stable is not None and self._read[partition.partition] >= stable
+            self._proofs[partition.partition].look(consumer.last_poll_timestamp(partition), looked, here)
+            at_end = at_end and here
+        if not at_end:
+            return
+        confirmed = min(p.confirmed for p in self._proofs.values())
+        if confirmed > float("-inf"):
+            await self._publish()
+            self._confirmed_at = max(self._confirmed_at, confirmed)
+            if self._ready():
+                self._loaded.set()
+
+    def _ready(self) -> bool:
+        """Whether what was published can be used."""
+        return True
+
+    def _proof(self, partition: int) -> _Proof:
+        return self._proofs.get(partition, _Proof())
+
+
+class CompactedTail(TopicTail):
+    """A compacted topic as a dict: key -> last value, in groups by the part of the key before `#`.
+
+    The groups let one lane find its own keys without a look at those of a thousand others.
+    """
+
+    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
+        super().__init__(client, topic)
+        self._groups: dict[str, dict[str, bytes]] = {}
+
+    def of(self, group: str) -> Mapping[str, bytes]:
+        """All keys of one group: `group` itself and `group#...`."""
+        return self._groups.get(group, {})
+
+    @property
+    def values(self) -> dict[str, bytes]:
+        """Everything, as one new dict."""
+        return {key: value for group in self._groups.values() for key, value in group.items()}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._groups.values()))
+
+    async def _apply(self, records: Sequence[ConsumerRecord], read: Mapping[int, int]) -> None:  # noqa: ARG002
+        for record in records:
+            if record.key is None:
+                continue
+            key = record.key.decode(errors="replace")
+            name = key.partition("#")[0]
+            if record.value is not None:
+                self._groups.setdefault(name, {})[key] = record.value
+            elif (group := self._groups.get(name)) is not None:
+                group.pop(key, None)
+                if not group:
+                    del self._groups[name]
+
+    async def _clear(self) -> None:
+        self._groups.clear()
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    try:
+        await asyncio.wait_for(consumer.stop(), STOP_S)
+    except Exception as error:  # noqa: BLE001 - it is thrown away, in whatever state it is
+        log.info("view.consumer_stop", error=type(error).__name__)

@@ -1,0 +1,39 @@
+"""Who is who, who agreed to what, and what is switched on: models, YAML files, and the view that the gates ask."""
+
+from broker.registry.diff import Change, diff
+from broker.registry.files import check, load, load_document, records_of, with_keys
+from broker.registry.models import (
+    Agreement,
+    Board,
+    ConnectionSide,
+    Party,
+    ProcessPurpose,
+    Product,
+    PublicKey,
+    RegistryDocument,
+    School,
+)
+from broker.registry.registry import POLICY_KEY, ROUTES_KEY, Registry, receivable_families
+
+__all__ = [
+    "POLICY_KEY",
+    "ROUTES_KEY",
+    "Agreement",
+    "Board",
+    "Change",
+    "ConnectionSide",
+    "Party",
+    "ProcessPurpose",
+    "Product",
+    "PublicKey",
+    "Registry",
+    "RegistryDocument",
+    "School",
+    "check",
+    "diff",
+    "load",
+    "load_document",
+    "receivable_families",
+    "records_of",
+    "with_keys",
+]
