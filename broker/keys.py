@@ -13,7 +13,8 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -23,6 +24,7 @@ from joserfc.jwk import ECKey
 from broker.errors import ConfigError
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+KID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,83}")  # an owner, and 21 characters
 SECRET_BYTES: Final = 32
 
 
@@ -68,14 +70,28 @@ class MemoryKeys:
 
     def create(self, owner: str) -> RecipientKey:
         """Make a new recipient key; it becomes the owner's newest."""
-        public, private = _generate(owner)
+        public, private = _generate(_checked(owner), self.recipient_keys(owner))
         self._private[public.kid] = private
         self._public.setdefault(owner, []).insert(0, public)
         return public
 
-    def create_secret(self, name: str) -> None:
-        """Make a named secret."""
+    def create_secret(self, name: str) -> bool:
+        """Make a named secret unless there is one; tells whether it was made."""
+        if _checked(name) in self._secrets:
+            return False
         self._secrets[name] = secrets.token_bytes(SECRET_BYTES)
+        return True
+
+    def destroy(self, kid: str) -> None:
+        """Forget a key pair."""
+        if self._private.pop(kid, None) is None:
+            raise _missing(kid, "memory")
+        for owner, keys in self._public.items():
+            self._public[owner] = [key for key in keys if key.kid != kid]
+
+    def owners(self) -> tuple[str, ...]:
+        """Whose recipient keys are here."""
+        return tuple(sorted(owner for owner, keys in self._public.items() if keys))
 
     def recipient_keys(self, owner: str) -> tuple[RecipientKey, ...]:
         """See KeyProvider."""
@@ -87,10 +103,9 @@ class MemoryKeys:
 
     def secret(self, name: str) -> bytes:
         """See KeyProvider."""
-        try:
-            return self._secrets[name]
-        except KeyError:
-            raise _missing(name, "memory") from None
+        if _checked(name) not in self._secrets:
+            raise _missing(name, "memory")
+        return self._secrets[name]
 
 
 class FileKeys:
@@ -104,7 +119,7 @@ class FileKeys:
 
     def create(self, owner: str) -> RecipientKey:
         """Make a new recipient key; it becomes the owner's newest. The older ones stay until destroyed."""
-        public, private = _generate(_checked(owner))
+        public, private = _generate(_checked(owner), self.recipient_keys(owner))
         document = {"kid": public.kid, "owner": owner, "created": public.created, "jwk": private}
         self._write(f"{public.kid}.jwk", json.dumps(document, indent=1).encode())
         return public
@@ -118,9 +133,9 @@ class FileKeys:
 
     def destroy(self, kid: str) -> None:
         """Delete a private key: what is sealed for it can not be opened any more."""
-        path = self.folder / f"{_checked(kid)}.jwk"
-        if not path.exists():
-            raise _missing(kid, str(self.folder))
+        path = self.folder / f"{kid}.jwk"
+        if not KID.fullmatch(kid) or not path.exists():
+            raise _missing(kid if KID.fullmatch(kid) else "of that name", str(self.folder))
         path.write_bytes(os.urandom(path.stat().st_size))  # for media that overwrite in place; no promise
         path.unlink()
 
@@ -136,10 +151,10 @@ class FileKeys:
 
     def private_key(self, kid: str) -> Mapping[str, str] | None:
         """See KeyProvider. A kid comes from outside: what is no kid is not looked up."""
-        if not NAME.fullmatch(kid) or not (path := self.folder / f"{kid}.jwk").exists():
+        if not KID.fullmatch(kid) or not (path := self.folder / f"{kid}.jwk").exists():
             return None
         jwk: Mapping[str, str] = self._read_key(path)["jwk"]
-        return jwk
+        return jwk if "d" in jwk else None
 
     def secret(self, name: str) -> bytes:
         """See KeyProvider."""
@@ -155,11 +170,14 @@ class FileKeys:
         return value
 
     def _read_key(self, path: Path) -> dict[str, Any]:
-        try:
-            document: dict[str, Any] = json.loads(_read_private(path))
-        except ValueError:
-            raise ConfigError(f"key file {path} is damaged; restore it from backup", code="keys.damaged") from None
-        return document
+        # The error is made after the handler: a JSONDecodeError holds the text of the file, that is: the key.
+        document: Any = None
+        with suppress(ValueError):
+            document = json.loads(_read_private(path))
+        if not _is_key_document(document):
+            raise ConfigError(f"key file {path} is damaged; restore it from backup", code="keys.damaged")
+        found: dict[str, Any] = document
+        return found
 
     def _write(self, name: str, data: bytes) -> None:
         """Whole or not at all, and never readable by others, not even for a moment."""
@@ -174,14 +192,30 @@ class FileKeys:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # else the name may be gone after a power cut, with all that was sealed for it
+        finally:
+            os.close(folder)
 
 
-def _generate(owner: str) -> tuple[RecipientKey, dict[str, str]]:
-    now = int(time.time())
+def _generate(owner: str, older: Sequence[RecipientKey]) -> tuple[RecipientKey, dict[str, str]]:
+    # Within one second, or after the clock was set back, the new one must be the newest all the same.
+    now = max([int(time.time()), *(key.created + 1 for key in older)])
     kid = f"{owner}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now)).lower()}-{secrets.token_hex(2)}"
-    private: dict[str, str] = ECKey.generate_key("P-256").as_dict(private=True)
-    private = {name: private[name] for name in ("kty", "crv", "x", "y", "d")}
+    made = ECKey.generate_key("P-256").as_dict(private=True)
+    private = {name: str(made[name]) for name in ("kty", "crv", "x", "y", "d")}
     return RecipientKey(kid, _public(private), now), private
+
+
+def _is_key_document(document: Any) -> bool:
+    if not isinstance(document, dict) or not isinstance(jwk := document.get("jwk"), dict):
+        return False
+    # Without "d" it is a public key only, such as the operator's where the workers run.
+    texts = (document.get("kid"), document.get("owner"), *(jwk.get(name) for name in ("kty", "crv", "x", "y")))
+    return isinstance(document.get("created"), int) and all(
+        isinstance(text, str) for text in (*texts, jwk.get("d", ""))
+    )
 
 
 def _public(jwk: Mapping[str, str]) -> dict[str, str]:

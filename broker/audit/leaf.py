@@ -11,6 +11,7 @@ Canonical: RFC 8785 within the domain used here (ASCII keys, no floats), so that
 from __future__ import annotations
 
 import json
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from broker.crypto import keyed_hash
 TOKEN_TYPE: Final = "https://eck-broker.nl/begrippen/subject-token/v1"
 SERVICE: Final = {"attributes": {"service.name": "eck-broker", "service.version": "1"}}
 MAX_LEAF_BYTES: Final = 4096
+_TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
@@ -138,13 +140,9 @@ def _not_zero(value: bytes) -> bytes:
 
 
 def _traceparent(header: bytes | None) -> tuple[bytes, bytes] | None:
-    """W3C Trace Context, section 3.2: `00-<32 hex>-<16 hex>-<2 hex>`; anything else is as if absent."""
-    if header is None or len(header) != 55:
+    """W3C Trace Context, section 3.2: `00-<32 hex>-<16 hex>-<2 hex>`, lower case; anything else is as if absent."""
+    found = None if header is None else _TRACEPARENT.fullmatch(header)
+    if found is None:
         return None
-    try:
-        version, trace, span, _flags = header.decode("ascii").split("-")
-        found = bytes.fromhex(trace), bytes.fromhex(span)
-    except ValueError:
-        return None
-    good = version == "00" and len(trace) == 32 and len(span) == 16 and any(found[0]) and any(found[1])
-    return found if good else None
+    trace, span = bytes.fromhex(found[1].decode()), bytes.fromhex(found[2].decode())
+    return (trace, span) if any(trace) and any(span) else None

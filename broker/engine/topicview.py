@@ -30,14 +30,14 @@ STOP_S: Final = 5.0
 class _Proof:
     """When a partition was last proven current; monotonic seconds."""
 
+    confirmed: float
     stamp: int | None = None
     floor: float = float("-inf")  # the last fetch response cannot have come before
-    sent: float = float("-inf")  # ... so the request of the one after it was not sent before
-    confirmed: float = float("-inf")
+    sent: float = float("-inf")  # ... so the request of this one was not sent before
 
-    def look(self, stamp: int | None, looked: float, at_end: bool) -> None:
+    def look(self, stamp: int | None, looked_before: float, at_end: bool) -> None:
         if stamp != self.stamp:
-            self.sent, self.floor, self.stamp = self.floor, looked, stamp
+            self.sent, self.floor, self.stamp = self.floor, looked_before, stamp
         if at_end and stamp is not None:
             self.confirmed = max(self.confirmed, self.sent)
 
@@ -54,6 +54,7 @@ class TopicTail:
         self._client = dict(client)
         self._read: dict[int, int] = {}
         self._proofs: dict[int, _Proof] = {}
+        self._looked = float("-inf")
         self._confirmed_at = float("-inf")
         self._loaded = asyncio.Event()
         self._moved = asyncio.Condition()
@@ -130,9 +131,7 @@ class TopicTail:
                 await self._follow(consumer)
             except OffsetOutOfRangeError:
                 log.error("view.restarted", code="view.restarted", topic=self.topic)  # noqa: TRY400
-                self._read = {}
-                self._loaded.clear()
-                await self._clear()
+                await self._restart()
             except (asyncio.CancelledError, MemoryError):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it was, a new consumer goes on where this one stopped
@@ -142,25 +141,30 @@ class TopicTail:
             finally:
                 await _stop(consumer)
 
+    async def _restart(self) -> None:
+        self._read, self._confirmed_at = {}, float("-inf")
+        self._loaded.clear()
+        await self._clear()
+
     def _check(self, error: Exception) -> None:
         """Raise what trying again cannot help."""
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         await consumer.start()
         partitions = await self._assign(consumer)
-        self._proofs = {p.partition: _Proof(confirmed=self._proof(p.partition).confirmed) for p in partitions}
-        silent_since = time.monotonic()
+        known = {number: proof.confirmed for number, proof in self._proofs.items()}
+        self._proofs = {p.partition: _Proof(known.get(p.partition, float("-inf"))) for p in partitions}
+        self._looked = started = time.monotonic()
         while True:
-            looked = time.monotonic()
             fetched = await consumer.getmany(timeout_ms=POLL_MS)
             read = {p.partition: await consumer.position(p) for p in partitions}
             await self._apply([record for records in fetched.values() for record in records], read)
             self._read = read
-            await self._prove(consumer, partitions, looked)
+            await self._prove(consumer, partitions)
             async with self._moved:  # markers and aborted records move it as well
                 self._moved.notify_all()
-            newest = max(p.floor for p in self._proofs.values())
-            if time.monotonic() - max(silent_since, newest) > SILENCE_S:
+            answered = min(p.floor for p in self._proofs.values())
+            if time.monotonic() - max(started, answered) > SILENCE_S:
                 raise TimeoutError
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
@@ -172,8 +176,7 @@ class TopicTail:
         partitions = [TopicPartition(self.topic, p) for p in sorted(found)]
         offsets = await self._start_offsets()
         if offsets.keys() != found:
-            self._read = {}
-            await self._clear()
+            await self._restart()
             beginnings = await consumer.beginning_offsets(partitions)
             offsets = {p.partition: offset for p, offset in beginnings.items()}
         consumer.assign(partitions)
@@ -181,12 +184,12 @@ class TopicTail:
             consumer.seek(partition, offsets[partition.partition])
         return partitions
 
-    async def _prove(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], looked: float) -> None:
-        at_end = True
+    async def _prove(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
+        at_end, looked_before, self._looked = True, self._looked, time.monotonic()
         for partition in partitions:
             stable = consumer.last_stable_offset(partition)
             here = stable is not None and self._read[partition.partition] >= stable
-            self._proofs[partition.partition].look(consumer.last_poll_timestamp(partition), looked, here)
+            self._proofs[partition.partition].look(consumer.last_poll_timestamp(partition), looked_before, here)
             at_end = at_end and here
         if not at_end:
             return
@@ -200,9 +203,6 @@ class TopicTail:
     def _ready(self) -> bool:
         """Whether what was published can be used."""
         return True
-
-    def _proof(self, partition: int) -> _Proof:
-        return self._proofs.get(partition, _Proof())
 
 
 class CompactedTail(TopicTail):

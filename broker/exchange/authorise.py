@@ -183,8 +183,7 @@ def _settle_conditions(projection: Projection, party: Party, own_sis: bool) -> t
         The attributes whose conditions this receiver meets, and those among them that wait for the person: they pass
         only when he has no ECK iD.
     """
-    attested = party.covenant != "geen" and party.eck_id_attested_on is not None
-    met = {"no-eck-id"} | ({"covenant-attested"} if attested else set()) | ({"own-school-sis"} if own_sis else set())
+    met = {"no-eck-id"} | ({"covenant-attested"} if party.may_hold_eck_id else set()) | ({"own-school-sis"} if own_sis else set())
     passing = {*projection.kept, *projection.transformed}
     kept = {name for name in passing if met.issuperset(projection.conditions.get(name, ()))}
     return kept, frozenset(n for n in kept if "no-eck-id" in projection.conditions.get(n, ()))

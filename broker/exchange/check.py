@@ -111,9 +111,9 @@ def check_content(event: Opened, school: School, limits: Limits) -> None:
     product = event.family.product_field
     if product is not None and not is_product_id(event.body[product]):
         raise _refused("field.form", product)
-    for field in event.family.uuid_fields:
-        if event.body[field] is not None and not is_uuid(event.body[field]):
-            raise _refused("field.form", field)
+    for name in event.family.uuid_fields:
+        if event.body[name] is not None and not is_uuid(event.body[name]):
+            raise _refused("field.form", name)
     _check_subject(event)
 
 

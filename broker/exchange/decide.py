@@ -57,7 +57,9 @@ class Account:
     def of(cls, record: InputRecord, start_ms: int) -> Account:
         """Begin with nothing but the place of the record."""
         where = f"{record.topic}\x00{record.partition}\x00{record.offset}".encode()
-        return cls(record, str(UUID(bytes=sha256(b"event/v1" + where).digest()[:16], version=8)), start_ms)
+        made = bytearray(sha256(b"event/v1" + where).digest()[:16])
+        made[6], made[8] = made[6] & 0x0F | 0x80, made[8] & 0x3F | 0x80  # RFC 9562 section 5.8: version 8
+        return cls(record, str(UUID(bytes=bytes(made))), start_ms)
 
     def claim_event_id(self, event_id: str) -> None:
         """Take the sender's id over if it is one."""

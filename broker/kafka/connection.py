@@ -52,11 +52,8 @@ class KafkaConnection:
         if not self.hosts():
             raise _error("No Kafka address is set.", "Give bootstrap as host:port.", "kafka.bootstrap")
         if self.mechanism not in MECHANISMS:
-            raise _error(
-                f"SASL mechanism {self.mechanism!r} is not supported.",
-                f"Use one of {', '.join(MECHANISMS)}.",
-                "kafka.mechanism",
-            )
+            what = f"SASL mechanism {self.mechanism!r} is not supported."
+            raise _error(what, f"Use one of {', '.join(MECHANISMS)}.", "kafka.mechanism")
         if self.insecure_plaintext and (self.username or self.password or self.ca_file):
             raise _error(
                 "insecure_plaintext is set together with a user, a password or a CA file: "
@@ -170,7 +167,7 @@ class KafkaConnection:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            # Created with its mode, not changed afterwards: there is no moment at which others could read it.
+            # Created with its mode: there is no moment at which others could read it.
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
                 json.dump({k: v for k, v in document.items() if v is not None}, out, indent=2)
                 out.write("\n")
@@ -280,7 +277,7 @@ def unreachable(connection: KafkaConnection, reason: str) -> ConfigError:
     """No address accepts a connection."""
     return _error(
         f"Kafka at {connection.bootstrap} cannot be reached ({reason}).",
-        "Check the address and that Kafka runs; for the embedded one: broker kafka start.",
+        "Check that Kafka runs there; for the embedded one: broker kafka start.",
         "kafka.unreachable",
     )
 
@@ -328,7 +325,7 @@ def explain(exc: BaseException, connection: KafkaConnection) -> ConfigError:
     if found is not None:
         return found
     text = " ".join(f"{type(c).__name__} {c}" for c in _causes(exc)).lower()
-    if any(word in text for word in ("authenticat", "bootstrap", "sasl", "_transport", "transport failure")):
+    if any(word in text for word in ("authenticat", "bootstrap", "sasl", "transport failure", "connection at")):
         if connection.insecure_plaintext:
             return tls_failed(connection, "the port answers, but not in clear")
         return wrong_credentials(connection)
@@ -358,15 +355,18 @@ async def check(connection: KafkaConnection) -> None:
         attempt = AIOKafkaConnection(host, port, **settings)
         try:
             await attempt.connect()
-        except (AuthenticationFailedError, UnsupportedSaslMechanismError) as error:
-            raise wrong_credentials(connection) from error
-        except (KafkaError, OSError) as error:
+        except OSError as error:  # another of the addresses may do
+            failure = error
+            continue
+        except KafkaError as error:
             failure = error
         else:
-            return
-        finally:
-            with suppress(TimeoutError):  # the socket closes a while after the call; the loop may not live that long
-                await asyncio.wait_for(attempt.close(), PROBE_TIMEOUT_S)
+            failure = None
+        with suppress(TimeoutError):  # a socket closes some time after the call; the loop may not live that long
+            await asyncio.wait_for(attempt.close(), PROBE_TIMEOUT_S)
+        break
+    if isinstance(failure, AuthenticationFailedError | UnsupportedSaslMechanismError):
+        raise wrong_credentials(connection) from failure
     if failure is not None:
         raise explain(failure, connection) from failure
 

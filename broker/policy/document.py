@@ -55,7 +55,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     loader.flatten_mapping(node)
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
             raise yaml.MarkedYAMLError(problem="a key is not a string", problem_mark=key_node.start_mark)
         if key in seen:
@@ -97,7 +97,8 @@ def read_json(data: bytes, where: str) -> Any:
     try:
         return json.loads(data)
     except ValueError as error:
-        raise ConfigError(f"{where} is not JSON; write it anew with `broker registry apply`.", code="config.record") from error
+        message = f"{where} is not JSON; write it anew with `broker registry apply`."
+        raise ConfigError(message, code="config.record") from error
 
 
 def refuse(where: str, problems: list[str], code: str) -> ConfigError:

@@ -28,8 +28,9 @@ def explain(
             f"{attribute} does not pass {where}: no rule allows it, and what no rule allows is dropped.{known}",
             f"Rule: {DEFAULT_DENY}.",
         )
+    what = f"{attribute} ({cell.row.label['en']}; {cell.row.cls})"
     return (
-        f"{attribute} ({cell.row.label['en']}; {cell.row.cls}) {_verdict(cell, attribute, agreement_attributes)} {where}.",
+        f"{what} {_verdict(cell, attribute, agreement_attributes)} {where}.",
         *_conditions(cell),
         f"Purpose: {cell.rule.purpose}.",
         f"Basis: {BASIS_MEANINGS[cell.rule.basis]}.",
@@ -56,7 +57,7 @@ def _conditions(cell: Cell) -> Iterator[str]:
     if cell.effect in ("D", "R"):
         return
     for name in cell.rule.conditions:
-        later = "" if name in CHECKED_BY_EXCHANGE else " The exchange can not check this yet, so it drops the attribute."
+        later = "" if name in CHECKED_BY_EXCHANGE else " The exchange can not check this yet, so nothing passes."
         yield f"Condition {name}: {CONDITIONS[name]}.{later}"
 
 

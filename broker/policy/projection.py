@@ -16,7 +16,7 @@ NOT_IN_AGREEMENT: Final = "not-in-agreement"
 # policy: who asks for a projection says which of them he will check himself.
 CONDITIONS: Final[Mapping[str, str]] = MappingProxyType({
     "covenant-attested": "the receiver takes part in the privacy covenant and has a dated security attestation",
-    "own-school-sis": "the receiver is the administration that the school's board gave its mandate: it gets back its own id",
+    "own-school-sis": "the receiver is the administration that the school's board mandated: its own id goes back",
     "no-eck-id": "the pupil has no ECK iD (UWLR 2.3: the local id is a temporary addition)",
     "digital-line": "it is about digital learning material or a digital test (Regeling pseudonimisering, art. 2)",
     "home-delivery": "physical goods are delivered at home",

@@ -19,10 +19,23 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from broker.data import data_path
 from broker.policy.document import Written, canonical, problems_of, read_json, read_yaml, refuse
 from broker.policy.projection import (
-    CHECKED_BY_EXCHANGE, CONDITIONS, DEFAULT_DENY, NOT_IN_AGREEMENT, Possible, Projection,
+    CHECKED_BY_EXCHANGE,
+    CONDITIONS,
+    DEFAULT_DENY,
+    NOT_IN_AGREEMENT,
+    Possible,
+    Projection,
 )  # fmt: skip
 from broker.policy.words import (
-    PROCESSES, PRODUCT_TYPES, RECEIVER_ROLES, ROLES, SECTORS, LawfulBasis, Process, ProductType, ReceiverRole,
+    PROCESSES,
+    PRODUCT_TYPES,
+    RECEIVER_ROLES,
+    ROLES,
+    SECTORS,
+    LawfulBasis,
+    Process,
+    ProductType,
+    ReceiverRole,
 )  # fmt: skip
 
 Effect = Literal["A", "T", "C", "D", "R"]
@@ -31,6 +44,7 @@ Class = Literal[
 ]  # fmt: skip
 Text = Annotated[str, Field(min_length=1, max_length=2_000)]
 AttributeName = Annotated[str, Field(pattern=r"^[a-z][A-Za-z0-9]{1,63}$")]
+CellKey = tuple[str, str, str, str]  # process, sector, receiver role, product type
 EFFECT_MEANINGS: Mapping[Effect, str] = MappingProxyType({
     "A": "allowed",
     "T": "only transformed",
@@ -98,7 +112,7 @@ class Rule(Written):
         """Some effect is R."""
         return any("R" in triple for triple in self.effects.values())
 
-    def cells(self) -> Iterator[tuple[tuple[Process, str, str, str], Effect]]:
+    def cells(self) -> Iterator[tuple[CellKey, Effect]]:
         """All (process, sector, receiver role, product type) that it speaks about."""
         roles = self.receiver_roles or (RECEIVER_ROLES if self.rejects else ROLES)
         for process, triple in self.effects.items():
@@ -156,6 +170,11 @@ class Cell:
         """The agreement must name the attribute."""
         return self.effect == "C" or (self.effect == "T" and self.row.cls == "identifying")
 
+    @property
+    def free(self) -> bool:
+        """It passes, whatever the agreement names and whoever it is about."""
+        return self.effect in ("A", "T") and not self.needs_agreement and not self.rule.conditions
+
 
 class Policy:
     """All rules, with the answer to every question worked out beforehand. Immutable.
@@ -167,7 +186,7 @@ class Policy:
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.rows = tuple(rows)
-        self._cells: dict[tuple[str, str, str, str], dict[str, Cell]] = {
+        self._cells: dict[CellKey, dict[str, Cell]] = {
             key: {} for key in product(PROCESSES, SECTORS, RECEIVER_ROLES, PRODUCT_TYPES)
         }
         self._problems: list[str] = []
@@ -189,7 +208,7 @@ class Policy:
 
     def _add(self, name: str, row: Row) -> None:
         """Of the rules that speak about a cell the most specific decides; two that name as much must not meet."""
-        found: dict[tuple[str, str, str, str], list[Cell]] = {}
+        found: dict[CellKey, list[Cell]] = {}
         for rule in row.rules:
             for key, effect in rule.cells():
                 found.setdefault(key, []).append(Cell(effect, rule, row))
@@ -274,12 +293,11 @@ class Policy:
             else:
                 kept.append(attribute)
         return Projection(
-            tuple(kept), tuple(dropped), MappingProxyType(transformed), frozenset(rejected), MappingProxyType(conditions)
-        )
+            tuple(kept), tuple(dropped), MappingProxyType(transformed), frozenset(rejected),
+            MappingProxyType(conditions),
+        )  # fmt: skip
 
-    def possible(
-        self, process: str, sector: str, receiver_role: str, attributes: Iterable[str]
-    ) -> dict[str, Possible]:
+    def possible(self, process: str, sector: str, receiver_role: str, attributes: Iterable[str]) -> dict[str, Possible]:
         """What a role can ever have, over all product types and agreements; `never` is not even in its schema."""
         return {name: self._possible(process, sector, receiver_role, name) for name in dict.fromkeys(attributes)}
 
@@ -287,8 +305,7 @@ class Policy:
         cells = [self.cell(process, sector, receiver_role, attribute, t) for t in PRODUCT_TYPES]
         if all(c is None or c.effect in ("D", "R") for c in cells):
             return "never"
-        free = all(c is not None and c.effect in ("A", "T") and not c.needs_agreement and not c.rule.conditions for c in cells)
-        return "always" if free else "conditional"
+        return "always" if all(c is not None and c.free for c in cells) else "conditional"
 
     def can_pass(self, attribute: str) -> bool:
         """Whether any agreement at all can make this attribute pass to a party."""

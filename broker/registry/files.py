@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
 
@@ -13,10 +12,21 @@ from broker.errors import ConfigError
 from broker.policy import Policy, Routes
 from broker.policy.document import Written, problems_of, read_yaml, refuse
 from broker.registry.models import (
-    Agreement, Board, ConnectionSide, EntryId, Entry, Party, PartyId, ProductId, PublicKey, RegistryDocument, School,
-    SchoolId, key_of,
+    Agreement,
+    Board,
+    ConnectionSide,
+    Entry,
+    EntryId,
+    Party,
+    PartyId,
+    ProductId,
+    PublicKey,
+    RegistryDocument,
+    School,
+    SchoolId,
+    key_of,
 )  # fmt: skip
-from broker.registry.registry import POLICY_KEY, ROUTES_KEY, Content, Registry, parse_record, record_of
+from broker.registry.registry import POLICY_KEY, ROUTES_KEY, Registry, parse_record, record_of
 
 Where = Mapping[str, str]
 
@@ -45,7 +55,7 @@ class _Connection(Written):
             yield ConnectionSide.model_validate({**shared, "side": side, **said.model_dump()})
 
 
-_SECTIONS: Final[Mapping[str, type[Written]]] = {
+_SECTIONS: Final[Mapping[str, type[Entry | _Connection]]] = {
     "parties": Party, "boards": Board, "schools": School, "agreements": Agreement, "connections": _Connection,
 }  # fmt: skip
 
@@ -96,7 +106,13 @@ def records_of(
     Args:
         policy, routes: by default the ones that come with the package.
     """
-    entries = (*document.parties, *document.boards, *document.schools, *document.agreements, *document.connections)
+    entries: tuple[Entry, ...] = (
+        *document.parties,
+        *document.boards,
+        *document.schools,
+        *document.agreements,
+        *document.connections,
+    )
     records = {key_of(entry): record_of(entry) for entry in entries}
     records[POLICY_KEY] = (policy or Policy.load()).record()
     records[ROUTES_KEY] = (routes or Routes.load()).record()
@@ -112,11 +128,13 @@ def with_keys(document: RegistryDocument, keys: Mapping[str, Sequence[PublicKey]
     unknown = keys.keys() - {party.id for party in document.parties}
     if unknown:
         raise ConfigError(f"no such party in the document: {', '.join(sorted(unknown))}", code="registry.party")
-    parties = (
-        Party.model_validate({**dict(party), "keys": tuple(keys[party.id])}) if party.id in keys else party
-        for party in document.parties
-    )
+    parties = (_with(party, keys[party.id]) if party.id in keys else party for party in document.parties)
     return document.model_copy(update={"parties": tuple(parties)})
+
+
+def _with(party: Party, keys: Sequence[PublicKey]) -> Party:
+    fields = {name: getattr(party, name) for name in Party.model_fields}
+    return Party.model_validate({**fields, "keys": tuple(keys)})
 
 
 def check(records: Mapping[str, bytes]) -> None:
@@ -127,10 +145,9 @@ def check(records: Mapping[str, bytes]) -> None:
     """
     contents = {key: parse_record(key, value) for key, value in records.items()}
     policy, routes = contents.get(POLICY_KEY), contents.get(ROUTES_KEY)
-    entries: list[Content] = [c for c in contents.values() if not isinstance(c, (Policy, Routes))]
     problems = [f"{key}: is missing" for key in (POLICY_KEY, ROUTES_KEY) if key not in contents]
     if isinstance(policy, Policy) and isinstance(routes, Routes):
-        problems += _check([e for e in entries if not isinstance(e, (Policy, Routes))], policy, routes, {})
+        problems += _check([c for c in contents.values() if not isinstance(c, (Policy, Routes))], policy, routes, {})
     if problems:
         raise refuse("registry", problems, "registry.invalid")
 
@@ -152,12 +169,12 @@ def _read(path: Path, problems: list[str]) -> Iterator[tuple[Entry, str]]:
                 place += f" ({item['id']})"
             try:
                 parsed = model.model_validate(item)
-                records = list(parsed.records()) if isinstance(parsed, _Connection) else [parsed]
+                records: list[Entry] = [*parsed.records()] if isinstance(parsed, _Connection) else [parsed]
             except ValidationError as error:
                 problems += [f"{place} {problem}" for problem in problems_of(error)]
                 continue
             for record in records:
-                yield record, place  # type: ignore[misc]  # the sections hold entries only
+                yield record, place
 
 
 def _document(entries: Sequence[Entry]) -> RegistryDocument:
@@ -173,17 +190,10 @@ def _document(entries: Sequence[Entry]) -> RegistryDocument:
 def _check(entries: Sequence[Entry], policy: Policy, routes: Routes, where: Where) -> list[str]:
     document = _document(entries)
     checks = _Checks(document, policy, routes)
-    found = [
+    found: list[tuple[Entry, str]] = [
         *((s, p) for s in document.schools for p in checks.school(s)),
         *((a, p) for a in document.agreements for p in checks.agreement(a)),
         *((c, p) for c in document.connections for p in checks.connection(c)),
-    ]
-    kids = Counter(key.kid for party in document.parties for key in party.keys)
-    found += [
-        (party, f"keys: the kid {key.kid} is also another party's")
-        for party in document.parties
-        for key in party.keys
-        if kids[key.kid] > 1
     ]
     return [f"{where.get(key_of(entry), key_of(entry))} {problem}" for entry, problem in found]
 
@@ -233,14 +243,18 @@ class _Checks:
         if other is not None and other.about() != side.about():
             yield f"{side.side}: its two sides are about different links"
         sender, receiver = self.parties.get(side.sender), self.parties.get(side.receiver)
-        if sender and receiver and not any(
-            r.family == side.service and r.sender_role in sender.roles and r.receiver_role in receiver.roles
-            for r in self.routes
+        if (
+            sender
+            and receiver
+            and not any(
+                r.family == side.service and r.sender_role in sender.roles and r.receiver_role in receiver.roles
+                for r in self.routes
+            )
         ):
             yield f"service: no route takes {side.service} from {side.sender} to {side.receiver}"
         school = self.schools.get(side.school)
         if school and side.state == "accepted" and not side.counts(school):
             yield (
-                f"{side.side}: this acceptance does not count: accepted_by must be {side.party} or {school.sis}, mandate"
-                f" {school.sis}, and at not before {school.mandated_from}"
+                f"{side.side}: this acceptance does not count: accepted_by must be {side.party} or {school.sis},"
+                f" mandate {school.sis}, and at not before {school.mandated_from}"
             )

@@ -364,5 +364,3 @@ def key_of(entry: Entry) -> str:
         return f"connection/{entry.id}/{entry.side}"
     kind = next(name for name, model in KINDS.items() if isinstance(entry, model))
     return f"{kind}/{entry.id}"
-
-

@@ -21,7 +21,15 @@ from broker.errors import ConfigError
 from broker.policy import Policy, Routes
 from broker.policy.document import canonical, problems_of, read_json, refuse
 from broker.registry.models import (
-    ALL_OF_BOARD, KINDS, Agreement, Board, ConnectionSide, Entry, Party, School, key_of,
+    ALL_OF_BOARD,
+    KINDS,
+    Agreement,
+    Board,
+    ConnectionSide,
+    Entry,
+    Party,
+    School,
+    key_of,
 )  # fmt: skip
 
 POLICY_KEY: Final = "policy/current"
@@ -127,7 +135,7 @@ class Registry:
         return None if found is None else self.boards.get(found.board)
 
     def serves(self, party: str, school: str, on: date | None = None) -> bool:
-        """Whether a party has anything to do with a school: its mandated SIS, an agreement for it, or a link that is on.
+        """Whether a party has to do with a school: its mandated SIS, an agreement for it, or a link that is on.
 
         Args:
             on: for the mandate's first day; without it the mandate counts whatever its date.

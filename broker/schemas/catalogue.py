@@ -95,8 +95,9 @@ class Catalogue:
             raise ConfigError(f"schemas missing in {folder}: {', '.join(sorted(missing))}", code="schema.missing")
 
     def _add(self, schema: Schema, where: str) -> None:
-        known = self.by_fingerprint.setdefault(schema.fingerprint, schema)
-        if known.name != schema.name:
+        # The fingerprint does not see classes, attributes or logical types (Avro specification 1.12, "Parsing Canonical
+        # Form"): two versions that differ in nothing else would be one on the wire, and the last file would win.
+        if self.by_fingerprint.setdefault(schema.fingerprint, schema) is not schema:
             raise ConfigError(f"{where}: another schema has the same fingerprint", code="schema.invalid")
 
     def family(self, name: str, version: int | None = None) -> Family:
@@ -129,7 +130,7 @@ def _family(schema: Schema, where: str) -> Family:
             for kind, rules in document["kinds"].items()
         }
         family = Family(name, int(version), schema, kinds, document["subject"], document.get("product"))
-    except (KeyError, ValueError) as exc:
+    except (KeyError, ValueError, TypeError, AttributeError) as exc:
         raise ConfigError(f"{where}: a family needs name.vN, family, subject and kinds ({exc})") from exc
     fields = {f.name: f for f in schema.fields}
     for kind in kinds.values():

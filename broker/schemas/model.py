@@ -17,6 +17,7 @@ import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from broker.errors import ConfigError, ContractError
+from broker.schemas.shape import Fits, least_bytes, narrow_fields
 
 JsonObject = dict[str, Any]
 
@@ -68,6 +69,7 @@ class Schema:
     parsed: Any = field(repr=False)
     fingerprint: bytes
     fields: tuple[Field, ...]
+    _narrow: tuple[tuple[str, Fits], ...] = field(default=(), repr=False, compare=False)
 
     def encode(self, datum: Mapping[str, Any]) -> bytes:
         """Encode one record without framing.
@@ -76,49 +78,70 @@ class Schema:
             ContractError: `schema.encode`, if a value does not fit; names the schema, no value.
         """
         out = io.BytesIO()
-        try:
-            fastavro.schemaless_writer(out, self.parsed, datum, strict_allow_default=True)
-        except Exception:  # noqa: BLE001 - fastavro raises many kinds, some with the value in the text
+        # The error is made after the handler: fastavro's own, with the value in its text, must not stay its context.
+        if not self._write(out, datum) or self._too_wide(datum) is not None:
             raise ContractError(
                 f"a record does not fit schema {self.name}", code="schema.encode", field=self._misfit(datum)
-            ) from None
+            )
         return out.getvalue()
 
     def decode(self, data: bytes) -> JsonObject:
         """Decode one record and insist that nothing follows it.
 
         Raises:
-            ContractError: `schema.utf8`, `schema.truncated` or `schema.trailing`.
+            ContractError: `schema.utf8`, `schema.truncated`, `schema.trailing`, or `field.form` for an int that
+                needs more than 32 bits: fastavro reads and writes those, other readers break on them.
         """
         source = io.BytesIO(data)
+        datum: Any = None
+        problem = f"the bytes are not a whole {self.name}", "schema.truncated"
         try:
             datum = fastavro.schemaless_reader(source, self.parsed, None)
         except UnicodeDecodeError:
-            raise ContractError(f"a string in a {self.name} is not UTF-8", code="schema.utf8") from None
-        except Exception:  # noqa: BLE001 - truncated or hostile bytes raise anything, MemoryError included
-            raise ContractError(f"the bytes are not a whole {self.name}", code="schema.truncated") from None
+            problem = f"a string in a {self.name} is not UTF-8", "schema.utf8"
+        except Exception:  # noqa: BLE001, S110 - truncated or hostile bytes raise anything, MemoryError included
+            pass
+        if datum is None:
+            raise ContractError(problem[0], code=problem[1])
         if source.tell() != len(data):
             raise ContractError(f"bytes follow the {self.name}", code="schema.trailing")
-        return datum  # type: ignore[no-any-return]  # a record schema gives a dict
+        if (wide := self._too_wide(datum)) is not None:
+            raise ContractError(f"an int of a {self.name} has more than 32 bits", code="field.form", field=wide)
+        record: JsonObject = datum
+        return record
+
+    def _write(self, out: io.BytesIO, datum: Mapping[str, Any]) -> bool:
+        try:
+            fastavro.schemaless_writer(out, self.parsed, datum, strict_allow_default=True)
+        except Exception:  # noqa: BLE001 - fastavro raises many kinds, some with the value in the text
+            return False
+        return True
+
+    def _too_wide(self, datum: Mapping[str, Any]) -> str | None:
+        """The first field that holds an int of more than 32 bits."""
+        for name, fits in self._narrow:
+            if not fits(datum.get(name)):
+                return name
+        return None
 
     def _misfit(self, datum: Mapping[str, Any]) -> str | None:
         """Find the first field whose value does not fit, for a message that helps."""
-        known = {f["name"]: f for f in self.document["fields"]}
-        unknown = set(datum) - set(known)
-        if unknown:
-            return min(unknown) if all(name.isidentifier() for name in unknown) else None
+        if not isinstance(datum, Mapping):
+            return None
         named: JsonObject = {}
-        for name, declared in known.items():
-            probe = {"type": "record", "name": "Probe", "fields": [{"name": name, "type": declared["type"]}]}
-            if "default" in declared:
-                probe["fields"][0]["default"] = declared["default"]  # type: ignore[index]
+        for number, declared in enumerate(self.document["fields"]):
+            name, probed = declared["name"], {k: declared[k] for k in ("name", "type", "default") if k in declared}
+            probe = {"type": "record", "name": f"Probe{number}", "fields": [probed]}
+            if "namespace" in self.document:
+                probe["namespace"] = self.document["namespace"]
             try:
-                parsed = fastavro.parse_schema(_plain(probe), named_schemas=dict(named))
+                # Types that an earlier field defined may be named again by a later one.
+                parsed = fastavro.parse_schema(_plain(probe), named_schemas=named)
                 subset = {name: datum[name]} if name in datum else {}
                 fastavro.schemaless_writer(io.BytesIO(), parsed, subset, strict_allow_default=True)
             except Exception:  # noqa: BLE001 - see above
-                return name
-        return None
+                return str(name)
+        return self._too_wide(datum)  # None: a name that the schema does not have, and so does not get into a message
 
 
 def parse(document: JsonObject) -> Schema:
@@ -127,16 +150,17 @@ def parse(document: JsonObject) -> Schema:
     Raises:
         ConfigError: `schema.unclassified`, `schema.unsafe` or `schema.invalid`, naming the field.
     """
+    if not isinstance(document, dict) or document.get("type") != "record":
+        raise ConfigError("a schema must be a record", code="schema.invalid")
     name = f"{document.get('namespace', '')}.{document.get('name', '')}".strip(".")
-    if document.get("type") != "record":
-        raise ConfigError(f"schema {name or '?'} is not a record", code="schema.invalid")
-    fields = tuple(_check_fields(document, name, inherited=None))
     try:
-        parsed = fastavro.parse_schema(_plain(document))
+        parsed: Any = fastavro.parse_schema(_plain(document))
+        digest = bytes.fromhex(fingerprint(to_parsing_canonical_form(document), "CRC-64-AVRO"))
     except Exception as exc:
-        raise ConfigError(f"schema {name} is not valid Avro: {exc}", code="schema.invalid") from exc
-    digest = bytes.fromhex(fingerprint(to_parsing_canonical_form(document), "CRC-64-AVRO"))
-    return Schema(name, document, parsed, digest, fields)
+        raise ConfigError(f"schema {name or '?'} is not valid Avro: {exc}", code="schema.invalid") from exc
+    fields = tuple(_check_fields(document, name, inherited=None))
+    least_bytes(parsed, name, {})
+    return Schema(name, document, parsed, digest, fields, narrow_fields(parsed, {}))
 
 
 def _check_fields(record: JsonObject, path: str, inherited: str | None) -> Iterator[Field]:
@@ -168,9 +192,6 @@ def _check_type(branch: Any, where: str, attribute: str | None) -> None:
         list(_check_fields(branch, where, attribute))
     elif kind in ("array", "map"):
         inner = branch["items" if kind == "array" else "values"]
-        if inner == "null" or inner == []:
-            # Items of no width: a few bytes could claim 2^60 of them and keep a worker busy for ever.
-            raise ConfigError(f"{where}: {kind} items must take at least one byte", code="schema.unsafe")
         for item in inner if isinstance(inner, list) else [inner]:
             _check_type(item, where, attribute)
     elif isinstance(kind, (dict, list)):
@@ -188,5 +209,13 @@ def _plain(node: Any) -> Any:
 
 
 def load(text: str) -> Schema:
-    """Parse a schema file's text."""
-    return parse(json.loads(text))
+    """Parse a schema file's text.
+
+    Raises:
+        ConfigError: as `parse`.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as exc:
+        raise ConfigError(f"a schema is not JSON: {exc}", code="schema.invalid") from exc
+    return parse(document)

@@ -176,7 +176,7 @@ TABLE: dict[str, tuple[Make, str]] = {
     "an id of nobody": (sealed(subject=Subject("NONE", EMMA)), "subject.missing"),
     "a blank local id": (sealed(subject=Subject("PUPIL", None, (("LAS_KEY", " "),))), "identifier.form"),
     "an ECK iD of nobody here": (sealed(subject=Subject("PUPIL", "https://ketenid.nl/pilot/" + "0" * 128)), "subject.unknown"),
-    "a receiver that is not connected": (sealed(receiver="uitgeverij-oost"), "gate.connection"),
+    "a receiver in a role without route": (sealed(receiver="uitgeverij-oost"), "gate.route"),
     "a receiver that is unknown": (sealed(receiver="niemand"), "gate.connection"),
 }  # fmt: skip
 

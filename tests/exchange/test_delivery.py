@@ -134,7 +134,7 @@ def test_what_was_refused_may_be_sent_again(school: World) -> None:
 def test_a_withdrawn_connection_stops_the_next_event(school: World) -> None:
     """Gate 3 is asked anew on each registry: nothing remembered from the old one is used."""
     school.send(DELTA, event())
-    records = {k: v for k, v in _records(school.registry).items() if not k.startswith("connection/")}
+    records = {k: v for k, v in school.records.items() if not k.startswith("connection/")}
     school.registry = Registry.from_records(records)
     decisions = school.send(DELTA, event())
     assert PORTAL not in {d.receiver for d in decisions if d.outcome is Outcome.DELIVERED}
@@ -142,7 +142,7 @@ def test_a_withdrawn_connection_stops_the_next_event(school: World) -> None:
 
 def test_a_party_outside_the_covenant_gets_a_pseudonym_of_its_own(school: World) -> None:
     """The ECK iD goes only to parties in the covenant with a dated attestation (R29)."""
-    records = _records(school.registry)
+    records = school.records
     party = json.loads(records[f"party/{PORTAL}"])
     party["eck_id_attested_on"] = None
     school.registry = Registry.from_records(records | {f"party/{PORTAL}": canonical(party)})
@@ -166,7 +166,3 @@ def test_a_pupil_who_left_gets_no_more_events_from_after_that_day(school: World)
     assert {d.code for d in school.send(DELTA, event())} == {"subject.left"}
     earlier = event(created=event().created.replace(day=19))
     assert {d.outcome for d in school.send(DELTA, earlier)} == {Outcome.DELIVERED}
-
-
-def _records(registry: Registry) -> dict[str, bytes]:
-    return dict(registry.records)

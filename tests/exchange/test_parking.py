@@ -47,7 +47,7 @@ def test_a_parked_event_goes_through_all_gates_again(school: World) -> None:
     from broker.registry import Registry
 
     school.send(DELTA, event(subject=LATE, receiver=PORTAL))
-    kept = {k: v for k, v in school.registry.records.items() if not k.startswith("connection/")}
+    kept = {k: v for k, v in school.records.items() if not k.startswith("connection/")}
     school.registry = Registry.from_records(kept)
     school.send(SIS, enrolment(MAYA, "L0099"))
     assert [d.code for d in school.run(DELTA).decisions] == ["gate.connection"]

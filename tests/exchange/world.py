@@ -74,7 +74,7 @@ class Delivered:
 class World:
     """Lanes that run the exchange one batch at a time, and what came out of it so far."""
 
-    registry: Registry
+    records: dict[str, bytes]
     limits: Limits = DEFAULT
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     party_keys: dict[str, MemoryKeys] = field(default_factory=dict)
@@ -86,6 +86,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.exchange_keys = ExchangeKeys(self.keys)
+        self.registry = Registry.from_records(self.records)
         self._makers: dict[str, DataKeyMaker] = {}
 
     # ---- in
@@ -197,5 +198,4 @@ def make_world(limits: Limits = DEFAULT) -> World:
         party_keys[party.id].create_secret(RECORD_KEY_SECRET)
         key = party_keys[party.id].create(party.id)
         public[party.id] = [PublicKey(kid=key.kid, jwk=dict(key.jwk))]
-    registry = Registry.from_records(records_of(with_keys(document, public)))
-    return World(registry, limits, keys, party_keys)
+    return World(records_of(with_keys(document, public)), limits, keys, party_keys)

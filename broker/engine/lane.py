@@ -1,0 +1,472 @@
+"""A lane: the only one that moves an input partition forward, exactly once.
+
+    records read from Kafka --accept()--> waiting --> process --> one transaction:
+                                                       outputs + audit + the lane's own state
+
+    take over (InitProducerId) -> settle -> read own state -> seek -> [batch -> transaction]*
+    any failure -> drop the producer, back off, begin again at "take over"
+
+Safety rests on two rules, whatever the consumer group does meanwhile:
+
+1. The state is read *after* taking over, which shuts an older owner out, and after everything it wrote is decided:
+   nobody can move the position between our reading it and our commit.
+2. Records are accepted only if they were read from exactly the position where the previous ones ended (`start`).
+   Anything lost or repeated on the way makes the lane read again.
+
+An acknowledged commit is not believed on its own either: after any doubt the log is asked (`settle`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import ProducerFenced
+
+from broker.engine.config import EngineConfig
+from broker.engine.observe import BatchReport, Observer
+from broker.engine.overlay import VaultOverlay
+from broker.engine.topics import TopicCounts
+from broker.engine.topicview import CompactedTail
+from broker.engine.transaction import lane_producer, settle, settle_partitions, write
+from broker.engine.views import CurrentViews
+from broker.errors import BrokerError, TransientError
+from broker.exchange.model import LANE_STATE, PARKED, VAULT, InputRecord, StateDelta, Step, Views
+from broker.exchange.state import LaneState
+from broker.registry import Registry
+
+log = structlog.get_logger()
+
+Process = Callable[[LaneState, Sequence[InputRecord], Views, int, int], Step]
+"""`process(state, inputs, views, now_ms, next_offset) -> Step`: synchronous, does not change `state`."""
+
+TRUNCATION_TRIES = 4
+RECOMPUTE_TRIES = 5
+
+
+class NotAssigned(Exception):  # noqa: N818 - a state, not an error
+    """The partition is not ours (now); a later assignment wakes the lane."""
+
+
+class RegistryMoved(Exception):  # noqa: N818 - a reason to begin again, not an error
+    """The registry changed after records were sent: this transaction must not commit."""
+
+
+class Source(Protocol):
+    """What a lane asks of the fetch loop."""
+
+    def owns(self, partition: TopicPartition) -> bool:
+        """Whether the partition is assigned to us and no rebalance is under way."""
+
+    def read_from(self, partition: TopicPartition, offset: int) -> None:
+        """Fetch from here on.
+
+        Raises:
+            NotAssigned: the partition is not ours.
+        """
+
+    def resume(self, partition: TopicPartition) -> None:
+        """Fetch on; does nothing for a partition that is not ours."""
+
+    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """First offset that still exists, and the offset after the last that can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneHost:
+    """What all lanes of a worker share.
+
+    Args:
+        process: the pure function; see `Process`.
+        outputs: names of the topics that an input topic may lead to.
+        states, parked: tails of the lanes' own topics.
+        starting: how many lanes may take over at once.
+    """
+
+    config: EngineConfig
+    client: dict[str, Any]
+    source: Source
+    process: Process
+    outputs: Callable[[str], Iterable[str]]
+    states: CompactedTail
+    parked: CompactedTail
+    views: CurrentViews
+    topics: TopicCounts
+    observer: Observer
+    starting: asyncio.Semaphore
+
+
+class Lane:
+    """See the module.
+
+    Attributes:
+        failure: why the lane stands still, or None; for health checks.
+        failures: how often in a row it failed.
+        progressed_at: monotonic seconds of the last commit, or of the last moment without work.
+    """
+
+    def __init__(self, partition: TopicPartition, host: LaneHost) -> None:
+        self.partition, self.host = partition, host
+        self.id = f"{host.config.group}.{partition.topic}.{partition.partition}"
+        self.failure: BaseException | None = None
+        self.failures = 0
+        self.progressed_at = time.monotonic()
+        self._state: LaneState | None = None  # known only while our producer lives
+        self._producer: AIOKafkaProducer | None = None
+        self._expected: int | None = None  # where the next records begin; None: not reading
+        self._waiting: deque[ConsumerRecord] = deque()
+        self._waiting_bytes = 0
+        self._overlay = VaultOverlay()
+        self._waits: frozenset[bytes] = frozenset()  # vault keys that parked events wait for
+        self._nudged, self._ticked = False, time.monotonic()
+        self._reported: BaseException | None = None  # a failure seen by the reader
+        self._wake, self._settled = asyncio.Event(), asyncio.Event()
+        self._settled.set()
+        self._stopping: set[asyncio.Task[None]] = set()  # producers on their way out
+        self._task = asyncio.create_task(self._run(), name=self.id)
+
+    # ---- for the reader: none of these waits
+
+    def accept(self, start: int, records: Sequence[ConsumerRecord]) -> None:
+        """Take records that were read from position `start` on."""
+        if self._expected is None:
+            return  # in recovery: will seek before it reads on
+        if start != self._expected or records[0].offset < start:
+            log.warning("lane.broken_chain", lane=self.id, expected=self._expected, start=start)
+            self.reset()
+            return
+        self._expected = records[-1].offset + 1
+        self._waiting.extend(records)  # small fetches grow into one batch here
+        self._waiting_bytes += sum(map(_size, records))
+        self._wake.set()
+
+    @property
+    def committed(self) -> int | None:
+        """The next input offset; None while unknown."""
+        return None if self._state is None else self._state.next_offset
+
+    @property
+    def parked(self) -> int:
+        """How many events wait for an identity."""
+        return 0 if self._state is None else len(self._state.parked)
+
+    @property
+    def positioned(self) -> bool:
+        """Whether the lane has taken over and reads."""
+        return self._expected is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is work that should move: records, a batch under way, or a take-over."""
+        return bool(self._waiting) or not self._settled.is_set() or self._expected is None
+
+    @property
+    def hungry(self) -> bool:
+        """Two waiting batches are enough to stay busy while the next fetch is under way."""
+        config = self.host.config
+        enough = len(self._waiting) >= 2 * config.batch_records or self._waiting_bytes >= 2 * config.batch_bytes
+        return self._expected is not None and not enough
+
+    def reset(self, failure: BaseException | None = None) -> None:
+        """Drop what waits and position again, after the open transaction."""
+        self._expected, self._reported = None, failure or self._reported
+        self._drop_waiting()
+        self._wake.set()
+
+    def vault_changed(self, keys: Iterable[bytes]) -> None:
+        """The view read these keys: parked events may go on."""
+        if self._waits and not self._waits.isdisjoint(keys):
+            self._nudge()
+
+    def registry_changed(self) -> None:
+        """Parked events may go on, or end."""
+        if self._waits:
+            self._nudge()
+
+    async def settle(self) -> None:
+        """Let the batch under way end, if it will."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), self.host.config.settle_timeout_s)
+
+    async def close(self) -> None:
+        """End after the batch under way; what does not end is left to the transaction's time-out."""
+        self.reset()
+        await self.settle()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._drop_producer()
+        if self._stopping:
+            await asyncio.wait(self._stopping, timeout=self.host.config.settle_timeout_s)
+
+    # ---- the lane's own task
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._position()
+                while self._expected is not None:
+                    if self._waiting:
+                        await self._transact(self._take())
+                    elif self._due():
+                        await self._transact([])
+                    else:
+                        await self._rest()
+                if self._reported is not None:
+                    failure, self._reported = self._reported, None
+                    raise failure
+            except NotAssigned:
+                self._wake.clear()
+                await self._wake.wait()
+            except RegistryMoved:
+                # What was sent must not commit. As after every doubt the way leads over a take-over: an abort that
+                # was acknowledged may have skipped partitions, and a later commit would make those records visible.
+                self.host.observer.recomputed(self.id)
+                self._let_go()
+            except Exception as error:  # noqa: BLE001 - one answer to every failure
+                await self._recover(error)
+
+    async def _rest(self) -> None:
+        self._wake.clear()
+        timeout = None if not self.parked else max(0.0, self._ticked + self.host.config.tick_s - time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), timeout)
+
+    def _due(self) -> bool:
+        if not self._waits and not self.parked:
+            self._nudged = False
+            return False
+        return self._nudged or time.monotonic() >= self._ticked + self.host.config.tick_s
+
+    def _nudge(self) -> None:
+        self._nudged = True
+        self._wake.set()
+
+    # ---- take-over
+
+    async def _position(self) -> None:
+        if not self.host.source.owns(self.partition):
+            raise NotAssigned  # and do not fence the new owner
+        async with asyncio.timeout(self.host.config.takeover_timeout_s):
+            if self._state is None:
+                self._state = await self._take_over()
+        # From here to the end without waiting: position and expectation change together.
+        self.host.source.read_from(self.partition, self._state.next_offset)
+        self._expected = self._state.next_offset
+        self._drop_waiting()
+
+    async def _take_over(self) -> LaneState:
+        host, began = self.host, time.monotonic()
+        self._producer = producer = lane_producer(host.client, self.id, host.config)
+        async with host.starting:  # hundreds at once would only queue up
+            await producer.start()  # returns after InitProducerId
+            party = self.partition.topic.partition(".")[2]
+            flows = self._load(0).flows
+            partitions = settle_partitions(self.id, party, host.outputs(self.partition.topic), flows, host.topics)
+            offsets = await settle(producer, partitions)
+        for topic, tail in ((LANE_STATE, host.states), (PARKED, host.parked), (VAULT, host.views.vault)):
+            await tail.passed({p.partition: offset for p, offset in offsets.items() if p.topic == topic})
+        state = await self._checked(*await host.source.bounds(self.partition))
+        self._overlay.clear()
+        self._waits = frozenset(state.waiting)
+        self._nudged = bool(self._waits)
+        host.observer.took_over(self.id, time.monotonic() - began)
+        log.info("lane.took_over", lane=self.id, next_offset=state.next_offset, parked=len(state.parked))
+        return state
+
+    def _load(self, start: int) -> LaneState:
+        return LaneState.load(self.id, self.host.states.of(self.id), self.host.parked.of(self.id), start=start)
+
+    async def _checked(self, first: int, end: int) -> LaneState:
+        """The state, if it fits the log; never a silent jump."""
+        state = self._load(first)
+        if first <= state.next_offset <= end:
+            return state
+        where = {"lane": self.id, "topic": self.partition.topic, "partition": self.partition.partition}
+        if state.next_offset > end:
+            if self.failures < TRUNCATION_TRIES:  # a new leader may know less for a moment
+                raise TransientError("The input ends before the lane's position.", code="input.truncated")
+            log.error("input.reset", code="input.reset", offset=state.next_offset, end=end, start=first, **where)
+        else:
+            log.error("input.lost", code="input.lost", first=state.next_offset, last=first - 1, **where)
+            self.host.observer.lost(self.id, first - state.next_offset)
+        state.adopt(StateDelta(first, next_parked=state.next_parked, incidents=state.incidents))
+        return state
+
+    # ---- batches
+
+    def _take(self) -> list[InputRecord]:
+        config, records, size = self.host.config, list[InputRecord](), 0
+        while self._waiting and len(records) < config.batch_records:
+            size += _size(self._waiting[0])
+            if records and size > config.batch_bytes:
+                break
+            records.append(_input(self._waiting.popleft()))
+        self._waiting_bytes = sum(map(_size, self._waiting))
+        if self.hungry:
+            self.host.source.resume(self.partition)
+        return records
+
+    async def _transact(self, records: Sequence[InputRecord]) -> None:
+        config = self.host.config
+        try:
+            await self.host.views.wait_current(config.batch_timeout_s)
+        except TransientError as error:
+            error.topic, error.partition = self.partition
+            raise
+        if self._expected is None:
+            return  # told to position again meanwhile; these records will be read again
+        self._settled.clear()
+        try:
+            async with asyncio.timeout(config.batch_timeout_s):
+                await self._decide_and_commit(records)
+        finally:
+            self._settled.set()
+        self.failure, self.failures, self.progressed_at = None, 0, time.monotonic()
+
+    async def _decide_and_commit(self, records: Sequence[InputRecord]) -> None:
+        state, views = self._own_state(), self.host.views
+        next_offset = records[-1].offset + 1 if records else state.next_offset
+        self._nudged, self._ticked = False, time.monotonic()
+        for _ in range(RECOMPUTE_TRIES):
+            registry = views.require_current()
+            began = time.monotonic()
+            step = await self._decide(state, records, registry, next_offset)
+            if views.require_current() is registry:
+                break
+            self.host.observer.recomputed(self.id)  # nothing was sent yet
+        else:
+            raise TransientError("The registry changes faster than a batch.", code="registry.moving")
+        decided = time.monotonic()
+        if step.outgoing:
+            await self._commit(step, registry)
+            state.adopt(step.delta)
+        self._follow_waits(step)
+        committed = time.monotonic()
+        report = BatchReport(self.id, len(records), step.decisions, decided - began, committed - decided)
+        self.host.observer.committed(report)
+
+    async def _decide(
+        self, state: LaneState, records: Sequence[InputRecord], registry: Registry, next_offset: int
+    ) -> Step:
+        """Run the pure function; again if it missed a topic that exists by now."""
+        topics, vault = self.host.topics, self.host.views.vault
+        for _ in range(2):
+            self._overlay.prune(vault.read)
+            topics.missed.clear()
+            with vault.reading() as reader:
+                views = Views(registry, self._overlay.over(reader), topics.partitions)
+                step = self.host.process(state, records, views, time.time_ns() // 1_000_000, next_offset)
+            if not topics.missed or not await topics.recheck(frozenset(topics.missed)):
+                break
+        return step
+
+    async def _commit(self, step: Step, registry: Registry) -> None:
+        producer = self._producer
+        if producer is None:
+            raise TransientError("The lane lost its producer.", code="lane.producer")
+        await producer.begin_transaction()
+        offsets = await write(producer, step.outgoing)
+        if self.host.views.require_current() is not registry:
+            raise RegistryMoved  # withdrawn meanwhile
+        await producer.commit_transaction()
+        for record in step.outgoing:
+            if record.topic == VAULT and record.key is not None:
+                self._overlay.add(record.partition, offsets[VAULT, record.partition], record.key, record.value)
+
+    def _follow_waits(self, step: Step) -> None:
+        waits = frozenset(step.waits_for)
+        added = waits - self._waits
+        self._waits = waits
+        if added:  # one of them may have come between the decision and now
+            with self.host.views.vault.reading() as reader:
+                vault = self._overlay.over(reader)
+                self._nudged = self._nudged or any(vault.get(key) is not None for key in added)
+
+    def _own_state(self) -> LaneState:
+        if self._state is None:
+            raise TransientError("The lane has no state.", code="lane.state")
+        return self._state
+
+    # ---- failures
+
+    async def _recover(self, error: Exception) -> None:
+        """The one answer to every failure: what was sent is unknown, so ask the cluster again."""
+        self.failure, self.failures = error, self.failures + 1
+        low, high = self.host.config.backoff_s
+        delay = min(high, low * 2 ** min(self.failures - 1, 8))
+        if isinstance(error, ProducerFenced):  # not final: perhaps only a lost race
+            delay = max(delay, self.host.config.fenced_backoff_s)
+        # Never the text of a foreign exception: it may quote what it stumbled over.
+        log.warning(
+            "lane.failed",
+            lane=self.id,
+            code=error.code if isinstance(error, BrokerError) else "lane.error",
+            error=type(error).__name__,
+            at=_code_position(error),
+            topic=self.partition.topic,
+            partition=self.partition.partition,
+            offset=self.committed,
+            failures=self.failures,
+            retry_s=round(delay, 1),
+        )
+        self.host.observer.failed(self.id, type(error).__name__)
+        self._let_go()
+        await asyncio.sleep(delay)
+
+    def _let_go(self) -> None:
+        self._expected = None
+        self._drop_waiting()
+        self._drop_producer()
+
+    def _drop_waiting(self) -> None:
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def _drop_producer(self) -> None:
+        producer, self._producer, self._state = self._producer, None, None
+        if producer is not None:
+            # Never wait for it: stop() flushes and hangs while Kafka is away. Nor cut it short: its sender would
+            # live on. It ends by itself once its id is taken over.
+            task = asyncio.create_task(_stop(producer))
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    try:
+        await producer.stop()
+    except Exception as error:  # noqa: BLE001 - raises what its sender died of, and leaks
+        log.debug("lane.producer_stop", error=type(error).__name__)
+    await producer.client.close()  # sockets and a task stay behind without this
+
+
+def _size(record: ConsumerRecord) -> int:
+    return (
+        len(record.value or b"")
+        + len(record.key or b"")
+        + sum(len(name) + len(value or b"") for name, value in record.headers)
+    )
+
+
+def _input(record: ConsumerRecord) -> InputRecord:
+    headers = tuple((name, value or b"") for name, value in record.headers)
+    return InputRecord(
+        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
+    )
+
+
+def _code_position(error: BaseException) -> str | None:
+    """Where in the code an exception was raised: `file:line`, no data."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return None
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"

@@ -1,0 +1,91 @@
+"""How a lane writes: one transaction per batch, and the aborted one that settles what its last owner left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from broker.engine.config import EngineConfig
+from broker.engine.topics import TopicCounts
+from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED, VAULT, Outgoing
+from broker.exchange.state import lane_partition
+
+OWN_TOPICS = (AUDIT_EVENTS, AUDIT_CONTROL, LANE_STATE, PARKED)
+
+
+def lane_producer(client: Mapping[str, Any], lane: str, config: EngineConfig) -> AIOKafkaProducer:
+    """A producer under the lane's transactional id; starting it shuts every older one out."""
+    return AIOKafkaProducer(
+        **client,
+        transactional_id=lane,
+        acks="all",
+        linger_ms=0,
+        transaction_timeout_ms=int(config.transaction_timeout_s * 1000),
+        max_batch_size=config.send_bytes,
+        max_request_size=4 << 20,
+        compression_type=config.compression,
+        retry_backoff_ms=20,
+    )
+
+
+def settle_partitions(
+    lane: str, party: str, outputs: Iterable[str], flows: Iterable[str], topics: TopicCounts
+) -> set[TopicPartition]:
+    """All partitions that a lane may have written to, as far as they exist.
+
+    Args:
+        outputs: names of output topics; those that do not exist are left out.
+        flows: `topic/partition`, as the lane's state counts them.
+    """
+    found = {TopicPartition(topic, lane_partition(lane, topics.partitions(topic))) for topic in OWN_TOPICS}
+    for topic in (VAULT, f"status.{party}", f"quarantine.{party}", *outputs):
+        found.update(TopicPartition(topic, number) for number in range(topics.partitions(topic)))
+    for flow in flows:
+        topic, _, number = flow.rpartition("/")
+        if int(number) < topics.partitions(topic):
+            found.add(TopicPartition(topic, int(number)))
+    return found
+
+
+async def settle(producer: AIOKafkaProducer, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """Abort an empty transaction over these partitions; the offsets of its records.
+
+    When a partition has no leader for a moment, Kafka 4.3 "completes" transactions without writing their markers
+    there (KAFKA-20734). Such a transaction is neither visible nor gone: our next commit would make it visible, after
+    we repeated it. Our abort marker ends it for good.
+    """
+    await producer.begin_transaction()
+    sent = {p: await producer.send(p.topic, b"", key=b"settle", partition=p.partition) for p in partitions}
+    await asyncio.gather(*sent.values())
+    await producer.abort_transaction()
+    return {partition: future.result().offset for partition, future in sent.items()}
+
+
+async def write(producer: AIOKafkaProducer, outgoing: Sequence[Outgoing]) -> dict[tuple[str, int], int]:
+    """Send records inside the open transaction and wait until all are written, in order within each partition.
+
+    Returns:
+        The offset of the last record of each (topic, partition).
+    """
+    # Stable sort: the order within a partition stays.
+    ordered = sorted(outgoing, key=lambda record: record[:2])
+    sent: dict[tuple[str, int], tuple[asyncio.Future[Any], int]] = {}
+    futures = []
+    for (topic, partition), records in groupby(ordered, key=lambda record: record[:2]):
+        builder = producer.create_batch()
+        for record in records:
+            item = {"key": record.key, "value": record.value, "timestamp": None, "headers": list(record.headers)}
+            if builder.append(**item) is None:  # full; the first record of a batch always fits
+                futures.append(await producer.send_batch(builder, topic, partition=partition))
+                builder = producer.create_batch()
+                builder.append(**item)
+        count = builder.record_count()
+        future = await producer.send_batch(builder, topic, partition=partition)
+        futures.append(future)
+        sent[topic, partition] = future, count
+    await asyncio.gather(*futures)  # commit_transaction does not look at these
+    return {where: future.result().offset + count - 1 for where, (future, count) in sent.items()}

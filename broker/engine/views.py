@@ -1,0 +1,233 @@
+"""The two views that every decision looks at: the registry in memory, the vault on disk.
+
+Both only follow. A lane may use them only while they are proven current (`Views.require_current`): a permission that
+was withdrawn must not live on here because a connection hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from aiokafka import ConsumerRecord
+
+from broker.engine.store import MAX_KEY_BYTES, Store, StoreFull
+from broker.engine.topicview import TopicTail
+from broker.errors import BrokerError, ConfigError, TransientError
+from broker.exchange.model import VaultReader
+from broker.registry import Registry
+
+log = structlog.get_logger()
+
+REGISTRY: Final = "registry"
+VAULT: Final = "vault.identity"
+MAX_ABSENCE_S: Final = 12 * 3600.0  # half of the topic's delete.retention.ms
+HEAD_EVERY_S: Final = 30.0
+
+Build = Callable[[Mapping[str, bytes]], Registry]
+
+
+class RegistryView(TopicTail):
+    """Follows `registry` and builds the immutable `Registry` again on every change.
+
+    A change is built only when everything there was has been read: never half a transaction, as long as its writers
+    share one transactional id. A registry that cannot be built is reported and the last good one stays: taking the
+    whole exchange down would let any slip of an operator stop a country's schools.
+
+    Attributes:
+        invalid: why the newest registry cannot be used, or None.
+        on_change: called with each new registry.
+    """
+
+    def __init__(
+        self, client: Mapping[str, Any], build: Build = Registry.from_records, *, topic: str = REGISTRY
+    ) -> None:
+        super().__init__(client, topic)
+        self.invalid: str | None = None
+        self.on_change: Callable[[Registry], None] = lambda _: None
+        self._build = build
+        self._records: dict[str, bytes] = {}
+        self._changed = True
+        self._registry: Registry | None = None
+
+    @property
+    def current(self) -> Registry:
+        """The last good registry.
+
+        Raises:
+            TransientError: there has been none yet.
+        """
+        if self._registry is None:
+            raise TransientError("The registry has not been read yet.", code="registry.absent")
+        return self._registry
+
+    async def _apply(self, records: Sequence[ConsumerRecord], read: Mapping[int, int]) -> None:  # noqa: ARG002
+        for record in records:
+            if record.key is None:
+                continue
+            self._changed = True
+            if record.value is None:
+                self._records.pop(record.key.decode(errors="replace"), None)
+            else:
+                self._records[record.key.decode(errors="replace")] = record.value
+
+    async def _publish(self) -> None:
+        if not self._changed:
+            return
+        self._changed = False
+        try:
+            # In a thread: a large registry takes long to build, and lanes must go on sending heartbeats meanwhile.
+            registry = await asyncio.to_thread(self._build, dict(self._records))
+        except BrokerError as error:
+            self._report(error.code)
+        except Exception as error:  # noqa: BLE001 - it is data: no mistake in it may stop the worker
+            self._report(type(error).__name__)
+        else:
+            self.invalid, self._registry = None, registry
+            log.info("registry.changed", version=registry.version)
+            self.on_change(registry)
+
+    def _report(self, reason: str) -> None:
+        self.invalid = reason
+        log.error("registry.invalid", code="registry.invalid", reason=reason)
+
+    def _ready(self) -> bool:
+        return self._registry is not None
+
+    async def _clear(self) -> None:
+        self._records.clear()
+        self._changed = True
+
+
+class VaultView(TopicTail):
+    """Follows `vault.identity` into an LMDB file, and goes on where it was after a restart.
+
+    Args:
+        identity: tells which topic of which cluster this is; called in a thread.
+        folder: for this view alone.
+
+    Attributes:
+        on_change: called with the keys that changed, after they can be read.
+    """
+
+    def __init__(
+        self, client: Mapping[str, Any], identity: Callable[[], str], folder: Path, *, topic: str = VAULT
+    ) -> None:
+        super().__init__(client, topic)
+        self.on_change: Callable[[Sequence[bytes]], None] = lambda _: None
+        self._identity, self._folder = identity, folder
+        self._store: Store | None = None
+        self._written_at = float("-inf")
+
+    @contextmanager
+    def reading(self) -> Iterator[VaultReader]:
+        """The vault at one moment. Nothing may be awaited inside."""
+        with self._opened().reading() as reader:
+            yield reader
+
+    def __len__(self) -> int:
+        return len(self._opened())
+
+    def close(self) -> None:
+        """Let go of the file; after `run` has ended."""
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    def _opened(self) -> Store:
+        if self._store is None:
+            raise TransientError("The vault view is not open yet.", code="vault.absent")
+        return self._store
+
+    async def _start_offsets(self) -> Mapping[int, int]:
+        if self._store is None:
+            identity = await asyncio.to_thread(self._identity)
+            self._store = Store(self._folder, identity, max_absence_s=MAX_ABSENCE_S)
+            self._read = dict(self._store.offsets)
+            log.info("vault.opened", records=len(self._store), resumed=bool(self._read))
+        return self._read
+
+    async def _apply(self, records: Sequence[ConsumerRecord], read: Mapping[int, int]) -> None:
+        if not records and (time.monotonic() - self._written_at < HEAD_EVERY_S or not self.caught_up()):
+            return
+        changes: dict[bytes, bytes | None] = {}
+        for record in records:
+            if record.key is None or not 0 < len(record.key) <= MAX_KEY_BYTES:
+                log.error("vault.key", code="vault.key", topic=record.topic, offset=record.offset)
+                continue
+            changes[record.key] = record.value
+        store = self._opened()
+        confirmed = time.time() - self.age_s if self.caught_up() else 0.0
+        while True:
+            try:
+                await asyncio.to_thread(store.apply, changes, read, confirmed)
+            except StoreFull:
+                store.grow()
+            else:
+                break
+        self._written_at = time.monotonic()
+        if changes:
+            self.on_change(list(changes))
+
+    async def _publish(self) -> None:
+        if not self.caught_up():  # from now on the copy may be resumed
+            await asyncio.to_thread(self._opened().apply, {}, dict(self._read), time.time())
+
+    async def _clear(self) -> None:
+        if self._store is not None and self._store.offsets:
+            self._store.clear()
+
+    def _check(self, error: Exception) -> None:
+        if isinstance(error, ConfigError):
+            raise error
+
+
+class CurrentViews:
+    """Both views, and the rule that nothing is decided on an old one.
+
+    Args:
+        max_age_s: how long ago both must have been proven current at most.
+    """
+
+    def __init__(self, registry: RegistryView, vault: VaultView, max_age_s: float) -> None:
+        self.registry, self.vault, self._max_age_s = registry, vault, max_age_s
+
+    @property
+    def age_s(self) -> float:
+        """Age of the older proof."""
+        return max(self.registry.age_s, self.vault.age_s)
+
+    def require_current(self) -> Registry:
+        """The registry, if it and the vault are proven current.
+
+        Raises:
+            TransientError: `view.stale`.
+        """
+        for view in (self.registry, self.vault):
+            if view.age_s > self._max_age_s:
+                raise TransientError(
+                    f"The view of {view.topic} could not be proven current within {self._max_age_s} s.",
+                    code="view.stale",
+                )
+        return self.registry.current
+
+    async def wait_current(self, timeout_s: float) -> None:
+        """Wait until both are current.
+
+        Raises:
+            TransientError: `view.stale`, after the time-out.
+        """
+        if self.age_s <= self._max_age_s:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.age_s > self._max_age_s:
+                    older = max((self.registry, self.vault), key=lambda view: view.age_s)
+                    await older.confirmed_after(older.confirmed_at)
+        except TimeoutError:
+            self.require_current()

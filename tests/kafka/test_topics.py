@@ -1,0 +1,129 @@
+"""Topic files: the design's table, and what may be in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from broker.data import data_path
+from broker.errors import ConfigError
+from broker.kafka.topics import PartyTopics, desired_topics, load_specs
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a copy of one good file."""
+    (tmp_path / "parked.yaml").write_text((data_path("topics") / "parked.yaml").read_text())
+    return tmp_path
+
+
+def test_the_files_are_the_table_of_the_design() -> None:
+    """Names and partition counts of design.md, section 4, and `broker.keys`."""
+    assert {spec.name: spec.partitions for spec in load_specs()} == {
+        "in.{party}": 3,
+        "out.{party}.{family}": 3,
+        "status.{party}": 1,
+        "quarantine.{party}": 1,
+        "registry": 1,
+        "vault.identity": 4,
+        "parked": 4,
+        "lane.state": 4,
+        "audit.events": 4,
+        "audit.control": 1,
+        "audit.index": 4,
+        "audit.checkpoints": 1,
+        "schemas": 1,
+        "broker.keys": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("topic", "days"),
+    [
+        ("in.{party}", 7),
+        ("out.{party}.{family}", 60),
+        ("status.{party}", 30),
+        ("quarantine.{party}", 30),
+        ("audit.index", 7),
+    ],
+)
+def test_nothing_is_kept_longer_than_promised(topic: str, days: int) -> None:
+    """A segment expires as a whole, after its last record: its age counts on top of the retention."""
+    config = next(spec.config for spec in load_specs() if spec.name == topic)
+    assert config["cleanup.policy"] == "delete"
+    assert int(config["retention.ms"]) + int(config["segment.ms"]) == days * DAY_MS
+
+
+def test_a_sender_does_not_decide_how_long_its_records_live() -> None:
+    """Input has the broker's time; a client's clock could be years ahead."""
+    assert next(s for s in load_specs() if s.name == "in.{party}").config["message.timestamp.type"] == "LogAppendTime"
+
+
+@pytest.mark.parametrize("topic", ["vault.identity", "parked"])
+def test_what_was_erased_is_gone_within_two_days(topic: str) -> None:
+    """A compacted topic would otherwise keep the old record until enough new ones came."""
+    config = next(spec.config for spec in load_specs() if spec.name == topic)
+    assert int(config["max.compaction.lag.ms"]) + int(config["delete.retention.ms"]) <= 2 * DAY_MS
+
+
+def test_each_party_gets_its_own_topics() -> None:
+    """One in, status and quarantine each; one out per family it may receive; counts by volume where keyed."""
+    parties = {"pub": PartyTopics(frozenset({"usage", "order"}), partitions=12), "sis": PartyTopics()}
+    wanted = {spec.name: spec for spec in desired_topics(load_specs(), parties, replicas=1)}
+    assert {name for name in wanted if ".pub" in name or ".sis" in name} == {
+        *("in.pub", "out.pub.order", "out.pub.usage", "status.pub", "quarantine.pub"),
+        *("in.sis", "status.sis", "quarantine.sis"),
+    }
+    assert (wanted["in.pub"].partitions, wanted["status.pub"].partitions, wanted["in.sis"].partitions) == (12, 1, 3)
+    assert not any(spec.template or spec.placeholders for spec in wanted.values())
+    assert {(spec.replicas, spec.config["min.insync.replicas"]) for spec in wanted.values()} == {(1, "1")}
+
+
+@pytest.mark.parametrize(("party", "family"), [("pub.x", "usage"), ("PUB", "usage"), ("pub", "us.age"), ("pub", "")])
+def test_names_that_would_change_a_topics_meaning_are_refused(party: str, family: str) -> None:
+    """A dot too many, and the topic is another party's."""
+    with pytest.raises(ConfigError):
+        desired_topics(load_specs(), {party: PartyTopics(frozenset({family}))})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (["apiVersion"], "kafka.strimzi.io/v1beta2", "apiVersion"),
+        (["metadata", "labels", "classification"], "secret", "classification"),
+        (["metadata", "annotations"], {}, "eck-broker/schema"),
+        (["spec", "partitions"], 0, "partitions"),
+        (["spec", "partition"], 4, "partition"),
+        (["spec", "topicName"], "in.{party}", "template"),
+        (["spec", "topicName"], "In", "name"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_place(folder: Path, path: list[str], value: object, words: str) -> None:
+    """The message has the file and what is wrong in it."""
+    file = folder / "parked.yaml"
+    document = yaml.safe_load(file.read_text())
+    at = document
+    for name in path[:-1]:
+        at = at[name]
+    at[path[-1]] = value
+    file.write_text(yaml.safe_dump(document))
+    with pytest.raises(ConfigError, match=words) as raised:
+        load_specs(folder)
+    assert "parked.yaml" in str(raised.value)
+
+
+def test_a_topic_is_specified_once(folder: Path) -> None:
+    """Two files for one topic: which one counts?"""
+    (folder / "other.yaml").write_text((folder / "parked.yaml").read_text())
+    with pytest.raises(ConfigError, match="twice"):
+        load_specs(folder)
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    """Else a wrong path would look as if nothing were wanted."""
+    with pytest.raises(ConfigError, match="no topic files"):
+        load_specs(tmp_path)
