@@ -17,6 +17,7 @@ from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
@@ -36,6 +37,8 @@ JWE_ALG: Final = "ECDH-ES+A256KW"
 JWE_ENC: Final = "A256GCM"
 MAX_JWE_BYTES: Final = 1024  # ours are about 390; anything larger is not one of these
 INFO: Final = "eck-broker/v1/"
+
+_length: Final = Struct(">I").pack
 
 _registry = jwe.JWERegistry(algorithms=[JWE_ALG, JWE_ENC])
 
@@ -199,12 +202,11 @@ def keyed_hash(secret: bytes, *parts: str | bytes) -> bytes:
 
     The prefixes keep ("ab", "c") and ("a", "bc") apart.
     """
-    message = bytearray()
+    pieces: list[bytes] = []
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
-        message += len(raw).to_bytes(4, "big")
-        message += raw
-    return hmac.digest(secret, message, "sha256")
+        pieces += (_length(len(raw)), raw)
+    return hmac.digest(secret, b"".join(pieces), "sha256")
 
 
 def partition_of(key: bytes, partitions: int) -> int:

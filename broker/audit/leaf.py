@@ -22,13 +22,14 @@ from broker.crypto import keyed_hash
 
 TOKEN_TYPE: Final = "https://eck-broker.nl/begrippen/subject-token/v1"
 SERVICE: Final = {"attributes": {"service.name": "eck-broker", "service.version": "1"}}
-MAX_LEAF_BYTES: Final = 4096
+
+_encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
     """RFC 8785 for our domain: keys ASCII, values string, integer below 2^53, list, object or bool."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encode(value).encode()
 
 
 def b64url(data: bytes) -> str:
@@ -81,7 +82,12 @@ class Commitments:
 
     def value(self, side: str, data: bytes) -> str:
         """The commitment to bytes that came in or went out."""
-        return b64url(keyed_hash(self.salt(side), "audit/value/v1", data))
+        return commitment(self.salt(side), data)
+
+
+def commitment(salt: bytes, data: bytes) -> str:
+    """What a receiver checks: the salt came with the record, in its header `audit-salt`."""
+    return b64url(keyed_hash(salt, "audit/value/v1", data))
 
 
 def lookup_tag(subject_key: bytes) -> bytes:

@@ -188,7 +188,7 @@ class Consumer(_Reader):
             receiver=envelope["receiver"], correlation=envelope["correlation"], agreement=envelope["agreement"],
             created=_moment(envelope["created"]),
             subject=Subject.from_datum(catalogue()["subject.v1"].decode(subject)),
-            body=BODIES[envelope["family"]].from_datum(schema.decode(body)),
+            body=BODIES[envelope["family"]].received(schema.decode(body)),
         )  # fmt: skip
         flow, seq = f"{headers[FLOW].decode()}>{record.topic}/{record.partition}", int(headers[FLOW_SEQ])
         self._follow(flow, seq)

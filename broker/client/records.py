@@ -60,15 +60,15 @@ def employee(*, eck_id: str | None = None, **local_ids: str) -> Subject:
     return Subject("EMPLOYEE", eck_id, tuple((name.upper(), value) for name, value in local_ids.items()))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
     """Base of the families' records: to and from Avro's plain values and JSON."""
 
-    __slots__ = ()
     FAMILY: ClassVar[str]
 
     def datum(self) -> dict[str, Any]:
         """As Avro takes it: dates as days, times as milliseconds."""
-        return {f.name: _to_plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+        return {f.name: _to_plain(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_datum(cls, datum: Mapping[str, Any]) -> Self:
@@ -77,7 +77,7 @@ class Body:
         Raises:
             ContractError: `field.unknown` for a name that the family does not have.
         """
-        declared = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
+        declared = {f.name: str(f.type) for f in fields(cls)}
         unknown = sorted(set(datum) - declared.keys())
         if unknown:
             raise ContractError(
@@ -94,11 +94,13 @@ class Body:
 
     @classmethod
     def _required(cls) -> frozenset[str]:
-        return frozenset(
-            f.name
-            for f in fields(cls)
-            if f.default is MISSING and f.default_factory is MISSING  # type: ignore[arg-type]
-        )
+        return frozenset(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
+
+    @classmethod
+    def received(cls, datum: Mapping[str, Any]) -> Self:
+        """From what a newer broker may send: fields that this client does not know yet are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls.from_datum({name: value for name, value in datum.items() if name in known})
 
 
 def _uuid() -> str:
@@ -248,7 +250,7 @@ def _to_plain(value: Any) -> Any:
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, Body | Progress):
-        return {f.name: _to_json(getattr(value, f.name)) for f in fields(value)}  # type: ignore[arg-type]
+        return {f.name: _to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, date):  # datetime is one
         return value.isoformat()
     return list(value) if isinstance(value, tuple) else value

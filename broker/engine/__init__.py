@@ -6,9 +6,10 @@ knows nothing of keys or of what a decision means. Why each thing is as it is: d
 """
 
 from broker.engine.config import EngineConfig
-from broker.engine.lane import Lane, Process
+from broker.engine.lane import Lane
 from broker.engine.observe import BatchReport, Observer
 from broker.engine.service import DataPlane
+from broker.engine.takeover import Process
 from broker.engine.topics import TopicCounts, topic_identity
 from broker.engine.topicview import CompactedTail, TopicTail
 from broker.engine.views import RegistryView, VaultView

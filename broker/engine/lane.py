@@ -1,7 +1,7 @@
 """A lane: the only one that moves an input partition forward, exactly once.
 
-    records read from Kafka --accept()--> waiting --> process --> one transaction:
-                                                       outputs + audit + the lane's own state
+    records read from Kafka --accept()--> backlog --> process --> one transaction:
+                                                      outputs + audit + the lane's own state
 
     take over (InitProducerId) -> settle -> read own state -> seek -> [batch -> transaction]*
     any failure -> drop the producer, back off, begin again at "take over"
@@ -13,7 +13,7 @@ Safety rests on two rules, whatever the consumer group does meanwhile:
 2. Records are accepted only if they were read from exactly the position where the previous ones ended (`start`).
    Anything lost or repeated on the way makes the lane read again.
 
-An acknowledged commit is not believed on its own either: after any doubt the log is asked (`settle`).
+An acknowledged commit is not believed on its own either: after any doubt the log is asked (`takeover`).
 """
 
 from __future__ import annotations
@@ -21,86 +21,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ProducerFenced
 
-from broker.engine.config import EngineConfig
-from broker.engine.observe import BatchReport, Observer
+from broker.engine.backlog import Backlog
+from broker.engine.observe import BatchReport
 from broker.engine.overlay import VaultOverlay
-from broker.engine.topics import TopicCounts
-from broker.engine.topicview import CompactedTail
-from broker.engine.transaction import lane_producer, settle, settle_partitions, write
-from broker.engine.views import CurrentViews
+from broker.engine.takeover import LaneHost, NotAssigned, take_over
+from broker.engine.transaction import lane_producer, write
 from broker.errors import BrokerError, TransientError
-from broker.exchange.model import LANE_STATE, PARKED, VAULT, InputRecord, StateDelta, Step, Views
+from broker.exchange.model import VAULT, InputRecord, Step, Views
 from broker.exchange.state import LaneState
 from broker.registry import Registry
 
 log = structlog.get_logger()
 
-Process = Callable[[LaneState, Sequence[InputRecord], Views, int, int], Step]
-"""`process(state, inputs, views, now_ms, next_offset) -> Step`: synchronous, does not change `state`."""
-
-TRUNCATION_TRIES = 4
 RECOMPUTE_TRIES = 5
-
-
-class NotAssigned(Exception):  # noqa: N818 - a state, not an error
-    """The partition is not ours (now); a later assignment wakes the lane."""
 
 
 class RegistryMoved(Exception):  # noqa: N818 - a reason to begin again, not an error
     """The registry changed after records were sent: this transaction must not commit."""
-
-
-class Source(Protocol):
-    """What a lane asks of the fetch loop."""
-
-    def owns(self, partition: TopicPartition) -> bool:
-        """Whether the partition is assigned to us and no rebalance is under way."""
-
-    def read_from(self, partition: TopicPartition, offset: int) -> None:
-        """Fetch from here on.
-
-        Raises:
-            NotAssigned: the partition is not ours.
-        """
-
-    def resume(self, partition: TopicPartition) -> None:
-        """Fetch on; does nothing for a partition that is not ours."""
-
-    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
-        """First offset that still exists, and the offset after the last that can be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaneHost:
-    """What all lanes of a worker share.
-
-    Args:
-        process: the pure function; see `Process`.
-        outputs: names of the topics that an input topic may lead to.
-        states, parked: tails of the lanes' own topics.
-        starting: how many lanes may take over at once.
-    """
-
-    config: EngineConfig
-    client: dict[str, Any]
-    source: Source
-    process: Process
-    outputs: Callable[[str], Iterable[str]]
-    states: CompactedTail
-    parked: CompactedTail
-    views: CurrentViews
-    topics: TopicCounts
-    observer: Observer
-    starting: asyncio.Semaphore
 
 
 class Lane:
@@ -109,7 +52,7 @@ class Lane:
     Attributes:
         failure: why the lane stands still, or None; for health checks.
         failures: how often in a row it failed.
-        progressed_at: monotonic seconds of the last commit, or of the last moment without work.
+        progressed_at: monotonic seconds of the last batch.
     """
 
     def __init__(self, partition: TopicPartition, host: LaneHost) -> None:
@@ -121,8 +64,7 @@ class Lane:
         self._state: LaneState | None = None  # known only while our producer lives
         self._producer: AIOKafkaProducer | None = None
         self._expected: int | None = None  # where the next records begin; None: not reading
-        self._waiting: deque[ConsumerRecord] = deque()
-        self._waiting_bytes = 0
+        self._backlog = Backlog(host.config)
         self._overlay = VaultOverlay()
         self._waits: frozenset[bytes] = frozenset()  # vault keys that parked events wait for
         self._nudged, self._ticked = False, time.monotonic()
@@ -143,8 +85,7 @@ class Lane:
             self.reset()
             return
         self._expected = records[-1].offset + 1
-        self._waiting.extend(records)  # small fetches grow into one batch here
-        self._waiting_bytes += sum(map(_size, records))
+        self._backlog.extend(records)
         self._wake.set()
 
     @property
@@ -165,19 +106,17 @@ class Lane:
     @property
     def busy(self) -> bool:
         """Whether there is work that should move: records, a batch under way, or a take-over."""
-        return bool(self._waiting) or not self._settled.is_set() or self._expected is None
+        return bool(self._backlog) or not self._settled.is_set() or self._expected is None
 
     @property
     def hungry(self) -> bool:
-        """Two waiting batches are enough to stay busy while the next fetch is under way."""
-        config = self.host.config
-        enough = len(self._waiting) >= 2 * config.batch_records or self._waiting_bytes >= 2 * config.batch_bytes
-        return self._expected is not None and not enough
+        """Whether it reads and has room."""
+        return self._expected is not None and not self._backlog.full
 
     def reset(self, failure: BaseException | None = None) -> None:
         """Drop what waits and position again, after the open transaction."""
         self._expected, self._reported = None, failure or self._reported
-        self._drop_waiting()
+        self._backlog.clear()
         self._wake.set()
 
     def vault_changed(self, keys: Iterable[bytes]) -> None:
@@ -212,7 +151,7 @@ class Lane:
             try:
                 await self._position()
                 while self._expected is not None:
-                    if self._waiting:
+                    if self._backlog:
                         await self._transact(self._take())
                     elif self._due():
                         await self._transact([])
@@ -232,6 +171,21 @@ class Lane:
             except Exception as error:  # noqa: BLE001 - one answer to every failure
                 await self._recover(error)
 
+    async def _position(self) -> None:
+        if not self.host.source.owns(self.partition):
+            raise NotAssigned  # and do not fence the new owner
+        async with asyncio.timeout(self.host.config.takeover_timeout_s):
+            if self._state is None:
+                self._producer = lane_producer(self.host.client, self.id, self.host.config)
+                self._state = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
+                self._overlay.clear()
+                self._waits = frozenset(self._state.waiting)
+                self._nudged = bool(self._waits)
+        # From here to the end without waiting: position and expectation change together.
+        self.host.source.read_from(self.partition, self._state.next_offset)
+        self._expected = self._state.next_offset
+        self._backlog.clear()
+
     async def _rest(self) -> None:
         self._wake.clear()
         timeout = None if not self.parked else max(0.0, self._ticked + self.host.config.tick_s - time.monotonic())
@@ -248,78 +202,17 @@ class Lane:
         self._nudged = True
         self._wake.set()
 
-    # ---- take-over
-
-    async def _position(self) -> None:
-        if not self.host.source.owns(self.partition):
-            raise NotAssigned  # and do not fence the new owner
-        async with asyncio.timeout(self.host.config.takeover_timeout_s):
-            if self._state is None:
-                self._state = await self._take_over()
-        # From here to the end without waiting: position and expectation change together.
-        self.host.source.read_from(self.partition, self._state.next_offset)
-        self._expected = self._state.next_offset
-        self._drop_waiting()
-
-    async def _take_over(self) -> LaneState:
-        host, began = self.host, time.monotonic()
-        self._producer = producer = lane_producer(host.client, self.id, host.config)
-        async with host.starting:  # hundreds at once would only queue up
-            await producer.start()  # returns after InitProducerId
-            party = self.partition.topic.partition(".")[2]
-            flows = self._load(0).flows
-            partitions = settle_partitions(self.id, party, host.outputs(self.partition.topic), flows, host.topics)
-            offsets = await settle(producer, partitions)
-        for topic, tail in ((LANE_STATE, host.states), (PARKED, host.parked), (VAULT, host.views.vault)):
-            await tail.passed({p.partition: offset for p, offset in offsets.items() if p.topic == topic})
-        state = await self._checked(*await host.source.bounds(self.partition))
-        self._overlay.clear()
-        self._waits = frozenset(state.waiting)
-        self._nudged = bool(self._waits)
-        host.observer.took_over(self.id, time.monotonic() - began)
-        log.info("lane.took_over", lane=self.id, next_offset=state.next_offset, parked=len(state.parked))
-        return state
-
-    def _load(self, start: int) -> LaneState:
-        return LaneState.load(self.id, self.host.states.of(self.id), self.host.parked.of(self.id), start=start)
-
-    async def _checked(self, first: int, end: int) -> LaneState:
-        """The state, if it fits the log; never a silent jump."""
-        state = self._load(first)
-        if first <= state.next_offset <= end:
-            return state
-        where = {"lane": self.id, "topic": self.partition.topic, "partition": self.partition.partition}
-        if state.next_offset > end:
-            if self.failures < TRUNCATION_TRIES:  # a new leader may know less for a moment
-                raise TransientError("The input ends before the lane's position.", code="input.truncated")
-            log.error("input.reset", code="input.reset", offset=state.next_offset, end=end, start=first, **where)
-        else:
-            log.error("input.lost", code="input.lost", first=state.next_offset, last=first - 1, **where)
-            self.host.observer.lost(self.id, first - state.next_offset)
-        state.adopt(StateDelta(first, next_parked=state.next_parked, incidents=state.incidents))
-        return state
-
     # ---- batches
 
     def _take(self) -> list[InputRecord]:
-        config, records, size = self.host.config, list[InputRecord](), 0
-        while self._waiting and len(records) < config.batch_records:
-            size += _size(self._waiting[0])
-            if records and size > config.batch_bytes:
-                break
-            records.append(_input(self._waiting.popleft()))
-        self._waiting_bytes = sum(map(_size, self._waiting))
+        batch = self._backlog.take()
         if self.hungry:
             self.host.source.resume(self.partition)
-        return records
+        return batch
 
-    async def _transact(self, records: Sequence[InputRecord]) -> None:
+    async def _transact(self, records: list[InputRecord]) -> None:
         config = self.host.config
-        try:
-            await self.host.views.wait_current(config.batch_timeout_s)
-        except TransientError as error:
-            error.topic, error.partition = self.partition
-            raise
+        await self.host.views.wait_current(config.batch_timeout_s)
         if self._expected is None:
             return  # told to position again meanwhile; these records will be read again
         self._settled.clear()
@@ -330,13 +223,14 @@ class Lane:
             self._settled.set()
         self.failure, self.failures, self.progressed_at = None, 0, time.monotonic()
 
-    async def _decide_and_commit(self, records: Sequence[InputRecord]) -> None:
-        state, views = self._own_state(), self.host.views
+    async def _decide_and_commit(self, records: list[InputRecord]) -> None:
+        state, views = self._state, self.host.views
+        if state is None:
+            raise TransientError("The lane has no state.", code="lane.state")
         next_offset = records[-1].offset + 1 if records else state.next_offset
         self._nudged, self._ticked = False, time.monotonic()
         for _ in range(RECOMPUTE_TRIES):
-            registry = views.require_current()
-            began = time.monotonic()
+            registry, began = views.require_current(), time.monotonic()
             step = await self._decide(state, records, registry, next_offset)
             if views.require_current() is registry:
                 break
@@ -353,7 +247,7 @@ class Lane:
         self.host.observer.committed(report)
 
     async def _decide(
-        self, state: LaneState, records: Sequence[InputRecord], registry: Registry, next_offset: int
+        self, state: LaneState, records: list[InputRecord], registry: Registry, next_offset: int
     ) -> Step:
         """Run the pure function; again if it missed a topic that exists by now."""
         topics, vault = self.host.topics, self.host.views.vault
@@ -389,11 +283,6 @@ class Lane:
                 vault = self._overlay.over(reader)
                 self._nudged = self._nudged or any(vault.get(key) is not None for key in added)
 
-    def _own_state(self) -> LaneState:
-        if self._state is None:
-            raise TransientError("The lane has no state.", code="lane.state")
-        return self._state
-
     # ---- failures
 
     async def _recover(self, error: Exception) -> None:
@@ -422,12 +311,8 @@ class Lane:
 
     def _let_go(self) -> None:
         self._expected = None
-        self._drop_waiting()
+        self._backlog.clear()
         self._drop_producer()
-
-    def _drop_waiting(self) -> None:
-        self._waiting.clear()
-        self._waiting_bytes = 0
 
     def _drop_producer(self) -> None:
         producer, self._producer, self._state = self._producer, None, None
@@ -445,21 +330,6 @@ async def _stop(producer: AIOKafkaProducer) -> None:
     except Exception as error:  # noqa: BLE001 - raises what its sender died of, and leaks
         log.debug("lane.producer_stop", error=type(error).__name__)
     await producer.client.close()  # sockets and a task stay behind without this
-
-
-def _size(record: ConsumerRecord) -> int:
-    return (
-        len(record.value or b"")
-        + len(record.key or b"")
-        + sum(len(name) + len(value or b"") for name, value in record.headers)
-    )
-
-
-def _input(record: ConsumerRecord) -> InputRecord:
-    headers = tuple((name, value or b"") for name, value in record.headers)
-    return InputRecord(
-        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
-    )
 
 
 def _code_position(error: BaseException) -> str | None:

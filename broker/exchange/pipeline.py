@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from broker.audit.leaf import commitment
 from broker.crypto import partition_of
 from broker.errors import AccessDenied, ContractError, FieldError
 from broker.exchange.authorise import SUBJECT_ATTRIBUTES, Target, authorise
@@ -170,13 +171,14 @@ class _Batch:
         decision = Decision(Outcome.DELIVERED, "ok", target.receiver)
         ids = decision_ids(account, target.receiver)
         secrets = commitments(account, ids)
+        salt = secrets.salt("out")
         headers = (
             (DATA_KEY, data_key),
             (KEY_ID, kid.encode()),
             (POLICY, self.registry.policy.version.encode()),
             (FLOW, self.state.lane.encode()),
             (FLOW_SEQ, str(seq).encode()),
-            (AUDIT_SALT, secrets.salt("out")),
+            (AUDIT_SALT, salt),
             (TRACEPARENT, f"00-{ids.trace.hex()}-{ids.span.hex()}-01".encode()),
         )
         self.outgoing.append(Outgoing(topic, partition, key, value, headers))
@@ -186,7 +188,7 @@ class _Batch:
             "flow": flow,
             "kept": sorted({*shown, *sent}),
             "seq": seq,
-            "value": secrets.value("out", value),
+            "value": commitment(salt, value),
         }
         leaf = audit_leaf(account, decision, self.registry, ids, secrets, self.now_ms, target, evidence)
         self._audit(leaf, decision)

@@ -1,0 +1,129 @@
+"""Taking a lane over: shut the last owner out, decide what it left behind, read where the lane stands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from broker.engine.config import EngineConfig
+from broker.engine.observe import Observer
+from broker.engine.topics import TopicCounts
+from broker.engine.topicview import CompactedTail
+from broker.engine.transaction import settle, settle_partitions
+from broker.engine.views import CurrentViews
+from broker.errors import TransientError
+from broker.exchange.model import LANE_STATE, PARKED, VAULT, InputRecord, StateDelta, Step, Views
+from broker.exchange.state import LaneState
+
+log = structlog.get_logger()
+
+TRUNCATION_TRIES = 4
+
+Process = Callable[[LaneState, "list[InputRecord]", Views, int, int], Step]
+"""`process(state, inputs, views, now_ms, next_offset) -> Step`: synchronous, does not change `state`."""
+
+
+class NotAssigned(Exception):  # noqa: N818 - a state, not an error
+    """The partition is not ours (now); a later assignment wakes the lane."""
+
+
+class Source(Protocol):
+    """What a lane asks of the fetch loop."""
+
+    def owns(self, partition: TopicPartition) -> bool:
+        """Whether the partition is assigned to us and no rebalance is under way."""
+
+    def read_from(self, partition: TopicPartition, offset: int) -> None:
+        """Fetch from here on.
+
+        Raises:
+            NotAssigned: the partition is not ours.
+        """
+
+    def resume(self, partition: TopicPartition) -> None:
+        """Fetch on; does nothing for a partition that is not ours."""
+
+    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """First offset that still exists, and the offset after the last that can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneHost:
+    """What all lanes of a worker share.
+
+    Args:
+        process: the pure function; see `Process`.
+        outputs: names of the topics that an input topic may lead to.
+        states, parked: tails of the lanes' own topics.
+        starting: how many lanes may take over at once; hundreds would only queue up in the cluster.
+    """
+
+    config: EngineConfig
+    client: dict[str, Any]
+    source: Source
+    process: Process
+    outputs: Callable[[str], Iterable[str]]
+    states: CompactedTail
+    parked: CompactedTail
+    views: CurrentViews
+    topics: TopicCounts
+    observer: Observer
+    starting: asyncio.Semaphore
+
+
+async def take_over(
+    lane: str, partition: TopicPartition, producer: AIOKafkaProducer, host: LaneHost, failures: int
+) -> LaneState:
+    """Make this producer the lane's only one and read the state it left.
+
+    Waiting for the last stable offset alone would be wrong: lanes share partitions of `lane.state`, and a
+    neighbour's open transaction holds it back behind our own last commit. Hence a record of our own to wait for.
+
+    Args:
+        failures: how often this failed in a row.
+    """
+    began = time.monotonic()
+    async with host.starting:
+        await producer.start()  # returns after InitProducerId
+        party = partition.topic.partition(".")[2]
+        flows = _load(lane, host, 0).flows
+        partitions = settle_partitions(lane, party, host.outputs(partition.topic), flows, host.topics)
+        offsets = await settle(producer, partitions)
+    for topic, tail in ((LANE_STATE, host.states), (PARKED, host.parked), (VAULT, host.views.vault)):
+        await tail.passed({p.partition: offset for p, offset in offsets.items() if p.topic == topic})
+    state = _fitting(lane, partition, host, await host.source.bounds(partition), failures)
+    host.observer.took_over(lane, time.monotonic() - began)
+    log.info("lane.took_over", lane=lane, next_offset=state.next_offset, parked=len(state.parked))
+    return state
+
+
+def _load(lane: str, host: LaneHost, start: int) -> LaneState:
+    return LaneState.load(lane, host.states.of(lane), host.parked.of(lane), start=start)
+
+
+def _fitting(
+    lane: str, partition: TopicPartition, host: LaneHost, bounds: tuple[int, int], failures: int
+) -> LaneState:
+    """The state, if it fits the log; never a silent jump."""
+    first, end = bounds
+    state = _load(lane, host, first)
+    if first <= state.next_offset <= end:
+        return state
+    where = {"lane": lane, "topic": partition.topic, "partition": partition.partition}
+    if state.next_offset > end:
+        if failures < TRUNCATION_TRIES:  # a new leader may know less for a moment
+            raise TransientError("The input ends before the lane's position.", code="input.truncated")
+        # Another topic under the same name, or a log that lost its end. From the beginning: the duplicate window
+        # catches what is known, and nothing is passed over.
+        log.error("input.reset", code="input.reset", next_offset=state.next_offset, end=end, first=first, **where)
+    else:
+        log.error("input.lost", code="input.lost", first=state.next_offset, last=first - 1, **where)
+        host.observer.lost(lane, first - state.next_offset)
+    state.adopt(StateDelta(first, next_parked=state.next_parked, incidents=state.incidents))
+    return state

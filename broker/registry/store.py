@@ -1,0 +1,179 @@
+"""The registry on Kafka: read it, and change it in one transaction with its audit.
+
+A change is whole or not at all: the records on `registry`, and for each one leaf with the full change on
+`audit.control`. Two operators at once do no harm: whoever begins last fences the other (one `transactional.id` for
+all), and only then reads what there is to change.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from broker.client.published import read_compacted
+from broker.errors import ConfigError, TransientError
+from broker.kafka.connection import KafkaConnection
+from broker.policy.document import canonical
+from broker.registry.diff import Change, diff
+from broker.registry.files import check
+from broker.registry.models import Party
+from broker.registry.registry import parse_record, record_of
+
+REGISTRY: Final = "registry"
+AUDIT_CONTROL: Final = "audit.control"
+TRANSACTIONAL_ID: Final = "operator.registry"
+# An entry of the audit log is at most 65,535 bytes (its length takes two).
+MAX_LEAF_BYTES: Final = 60_000
+
+
+class Clock(Protocol):
+    """Milliseconds since 1970."""
+
+    def __call__(self) -> int:
+        """Now."""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def read_records(connection: KafkaConnection) -> dict[str, bytes]:
+    """What stands on the topic `registry` now, committed changes only; removed records are not in it.
+
+    Raises:
+        ConfigError: `topic.missing`.
+    """
+    return await read_compacted(connection, REGISTRY)
+
+
+async def apply(
+    connection: KafkaConnection,
+    desired: Mapping[str, bytes],
+    operator: str,
+    reason: str,
+    *,
+    clock: Clock = _now_ms,
+) -> list[Change]:
+    """Make the registry equal to `desired`, in one transaction. What is not desired is removed.
+
+    A party that is desired without public keys keeps those it has (`keep_keys`).
+
+    Args:
+        operator: who does it. reason: why; both stand in the audit for ever, so no names of pupils.
+
+    Returns:
+        What was changed; nothing is written where nothing differs.
+
+    Raises:
+        ConfigError: `registry.invalid` and others; nothing was written.
+        TransientError: `registry.busy`; nothing was written.
+    """
+    return await _change(connection, lambda current: keep_keys(desired, current), operator, reason, clock)
+
+
+async def change(
+    connection: KafkaConnection,
+    changes: Mapping[str, bytes | None],
+    operator: str,
+    reason: str,
+    *,
+    clock: Clock = _now_ms,
+) -> list[Change]:
+    """Change some records and leave the others; None removes one. Else as `apply`."""
+
+    def desired(current: Mapping[str, bytes]) -> dict[str, bytes]:
+        return {key: value for key, value in {**current, **changes}.items() if value is not None}
+
+    return await _change(connection, desired, operator, reason, clock)
+
+
+def keep_keys(desired: Mapping[str, bytes], current: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Give parties that are desired without public keys the ones that they have now.
+
+    Files say who a party is; its keys come and go with `broker party`, and a file without them must not take them away.
+    """
+    kept = dict(desired)
+    for key in desired.keys() & current.keys():
+        if key.startswith("party/"):
+            party, now = parse_record(key, desired[key]), parse_record(key, current[key])
+            if isinstance(party, Party) and isinstance(now, Party) and not party.keys and now.keys:
+                kept[key] = record_of(party.model_copy(update={"keys": now.keys}))
+    return kept
+
+
+def control_leaf(
+    change: Change, before: bytes | None, after: bytes | None, operator: str, reason: str, at: int
+) -> bytes:
+    """The leaf of one change. A `before` that would make it too long is its hash: an earlier leaf has it as `after`.
+
+    Raises:
+        ConfigError: `registry.too_large`.
+    """
+    content: dict[str, Any] = {
+        "kind": "registry",
+        "key": change.key,
+        "action": change.action,
+        "before": None if before is None else json.loads(before),
+        "after": None if after is None else json.loads(after),
+        "operator": operator,
+        "reason": reason,
+        "at": at,
+    }
+    leaf = canonical({"v": 1, "control": content})
+    if len(leaf) > MAX_LEAF_BYTES and before is not None:
+        content["before"] = {"sha256": sha256(before).hexdigest()}
+        leaf = canonical({"v": 1, "control": content})
+    if len(leaf) > MAX_LEAF_BYTES:
+        raise ConfigError(
+            f"{change.key} is too large for the audit log ({len(leaf)} of {MAX_LEAF_BYTES} bytes). Shorten it.",
+            code="registry.too_large",
+        )
+    return leaf
+
+
+class _Desired(Protocol):
+    def __call__(self, current: Mapping[str, bytes], /) -> dict[str, bytes]: ...
+
+
+async def _change(
+    connection: KafkaConnection, desired_of: _Desired, operator: str, reason: str, clock: Clock
+) -> list[Change]:
+    for name, text in (("operator", operator), ("reason", reason)):
+        if not text.strip():
+            raise ConfigError(f"A change of the registry needs a {name}; it goes into the audit.", code="registry.why")
+    producer = AIOKafkaProducer(**connection.aiokafka(), transactional_id=TRANSACTIONAL_ID, acks="all")
+    try:
+        # Fences whoever else changes the registry, and waits until his transaction is settled: what is read below is
+        # what this change builds on.
+        await producer.start()
+        current = await read_records(connection)
+        desired = desired_of(current)
+        check(desired)
+        changes = diff(current, desired)
+        at = clock()
+        leaves = [control_leaf(c, current.get(c.key), desired.get(c.key), operator, reason, at) for c in changes]
+        if changes:
+            async with producer.transaction():
+                for one, leaf in zip(changes, leaves, strict=True):
+                    await producer.send(REGISTRY, desired.get(one.key), key=one.key.encode(), partition=0)
+                    await producer.send(AUDIT_CONTROL, leaf, partition=0)
+    except ProducerFenced as error:
+        raise TransientError(
+            "Another change of the registry began at the same time; nothing of this one was written. Run it again.",
+            code="registry.busy",
+        ) from error
+    except KafkaError as error:
+        raise TransientError(
+            f"The registry could not be changed ({type(error).__name__}); nothing was written. "
+            f"Check that the topics {REGISTRY} and {AUDIT_CONTROL} are there and that this user may write to them.",
+            code="registry.unavailable",
+        ) from error
+    finally:
+        await producer.stop()
+    return changes
