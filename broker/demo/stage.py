@@ -38,6 +38,7 @@ class Stage:
 
     Attributes:
         home: its folder: Kafka's data, connections, keys, profiles, worker state and logs.
+        ports: of the health and metrics endpoints of the workers, on the loopback interface.
     """
 
     home: Path
@@ -46,6 +47,7 @@ class Stage:
     connections: dict[str, KafkaConnection]
     keys: FileKeys
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
 
     def profile(self, party: str) -> Profile:
         """A party's profile."""
@@ -66,6 +68,7 @@ class Stage:
         with log.open("ab") as out:
             worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)  # noqa: S603 - our own
         self.workers.append(worker)
+        self.ports.append(port)
         deadline = time.monotonic() + WORKER_START_SECONDS
         while time.monotonic() < deadline and worker.poll() is None:
             if _is_ready(port):

@@ -42,7 +42,7 @@ log = structlog.get_logger()
 RECOMPUTE_TRIES = 5
 
 
-class RegistryMoved(Exception):  # noqa: N818 - a reason to begin again, not an error
+class RegistryMoved(Exception):
     """The registry changed after records were sent: this transaction must not commit."""
 
 
@@ -246,9 +246,7 @@ class Lane:
         report = BatchReport(self.id, len(records), step.decisions, decided - began, committed - decided)
         self.host.observer.committed(report)
 
-    async def _decide(
-        self, state: LaneState, records: list[InputRecord], registry: Registry, next_offset: int
-    ) -> Step:
+    async def _decide(self, state: LaneState, records: list[InputRecord], registry: Registry, next_offset: int) -> Step:
         """Run the pure function; again if it missed a topic that exists by now."""
         topics, vault = self.host.topics, self.host.views.vault
         for _ in range(2):

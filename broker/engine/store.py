@@ -30,7 +30,7 @@ MAX_KEY_BYTES: Final = 511  # LMDB's own limit
 META: Final = b"head"
 
 
-class StoreFull(Exception):  # noqa: N818 - a state that the caller answers with `grow`
+class StoreFull(Exception):
     """The map is too small for this change; nothing was written."""
 
 
@@ -55,8 +55,8 @@ class StoreReader:
         """The record's bytes, or None."""
         if not 0 < len(key) <= MAX_KEY_BYTES:
             return None
-        found: bytes | None = self._txn.get(key)
-        return found
+        found = self._txn.get(key)
+        return None if found is None else bytes(found)
 
 
 class Store:
@@ -74,6 +74,7 @@ class Store:
 
     def __init__(self, folder: Path, identity: str, *, max_absence_s: float, map_bytes: int = FIRST_MAP_BYTES) -> None:
         self.folder, self.identity, self._map_bytes = folder, identity, map_bytes
+        self._head = _decode(None)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _locked(folder)
         try:
@@ -175,9 +176,9 @@ def _encode(head: _Head) -> bytes:
     return json.dumps(document).encode()
 
 
-def _decode(data: bytes | None) -> _Head:
+def _decode(data: bytes | memoryview | None) -> _Head:
     if data is not None:
-        document = json.loads(data)
+        document = json.loads(bytes(data))
         if document["format"] == FORMAT:
             offsets = {int(partition): offset for partition, offset in document["offsets"].items()}
             return _Head(document["identity"], offsets, document["confirmed"])

@@ -29,7 +29,7 @@ Process = Callable[[LaneState, "list[InputRecord]", Views, int, int], Step]
 """`process(state, inputs, views, now_ms, next_offset) -> Step`: synchronous, does not change `state`."""
 
 
-class NotAssigned(Exception):  # noqa: N818 - a state, not an error
+class NotAssigned(Exception):
     """The partition is not ours (now); a later assignment wakes the lane."""
 
 
@@ -107,9 +107,7 @@ def _load(lane: str, host: LaneHost, start: int) -> LaneState:
     return LaneState.load(lane, host.states.of(lane), host.parked.of(lane), start=start)
 
 
-def _fitting(
-    lane: str, partition: TopicPartition, host: LaneHost, bounds: tuple[int, int], failures: int
-) -> LaneState:
+def _fitting(lane: str, partition: TopicPartition, host: LaneHost, bounds: tuple[int, int], failures: int) -> LaneState:
     """The state, if it fits the log; never a silent jump."""
     first, end = bounds
     state = _load(lane, host, first)

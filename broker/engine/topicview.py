@@ -171,7 +171,7 @@ class TopicTail:
         first = TopicPartition(self.topic, 0)
         consumer.assign([first])  # makes the client ask for metadata of this topic
         consumer.seek(first, 0)
-        while not (found := consumer.partitions_for_topic(self.topic)):
+        while not (found := consumer.partitions_for_topic(self.topic)):  # noqa: ASYNC110 - aiokafka has no event for it
             await asyncio.sleep(POLL_MS / 1000)
         partitions = [TopicPartition(self.topic, p) for p in sorted(found)]
         offsets = await self._start_offsets()

@@ -29,7 +29,14 @@ VAULT: Final = "vault.identity"
 MAX_ABSENCE_S: Final = 12 * 3600.0  # half of the topic's delete.retention.ms
 HEAD_EVERY_S: Final = 30.0
 
-Build = Callable[[Mapping[str, bytes]], Registry]
+Build = Callable[[Registry | None, Mapping[str, bytes], Mapping[str, bytes | None]], Registry]
+
+
+def build_registry(
+    last: Registry | None, records: Mapping[str, bytes], changes: Mapping[str, bytes | None]
+) -> Registry:
+    """From the last one and what changed since, or from all records when there is no last one."""
+    return Registry.from_records(records) if last is None else last.with_changes(changes)
 
 
 class RegistryView(TopicTail):
@@ -44,14 +51,13 @@ class RegistryView(TopicTail):
         on_change: called with each new registry.
     """
 
-    def __init__(
-        self, client: Mapping[str, Any], build: Build = Registry.from_records, *, topic: str = REGISTRY
-    ) -> None:
+    def __init__(self, client: Mapping[str, Any], build: Build = build_registry, *, topic: str = REGISTRY) -> None:
         super().__init__(client, topic)
         self.invalid: str | None = None
         self.on_change: Callable[[Registry], None] = lambda _: None
         self._build = build
         self._records: dict[str, bytes] = {}
+        self._changes: dict[str, bytes | None] = {}  # since the last good one
         self._changed = True
         self._registry: Registry | None = None
 
@@ -71,10 +77,12 @@ class RegistryView(TopicTail):
             if record.key is None:
                 continue
             self._changed = True
+            key = record.key.decode(errors="replace")
+            self._changes[key] = record.value
             if record.value is None:
-                self._records.pop(record.key.decode(errors="replace"), None)
+                self._records.pop(key, None)
             else:
-                self._records[record.key.decode(errors="replace")] = record.value
+                self._records[key] = record.value
 
     async def _publish(self) -> None:
         if not self._changed:
@@ -82,13 +90,13 @@ class RegistryView(TopicTail):
         self._changed = False
         try:
             # In a thread: a large registry takes long to build, and lanes must go on sending heartbeats meanwhile.
-            registry = await asyncio.to_thread(self._build, dict(self._records))
+            registry = await asyncio.to_thread(self._build, self._registry, dict(self._records), dict(self._changes))
         except BrokerError as error:
             self._report(error.code)
         except Exception as error:  # noqa: BLE001 - it is data: no mistake in it may stop the worker
             self._report(type(error).__name__)
         else:
-            self.invalid, self._registry = None, registry
+            self.invalid, self._registry, self._changes = None, registry, {}
             log.info("registry.changed", version=registry.version)
             self.on_change(registry)
 
@@ -100,6 +108,7 @@ class RegistryView(TopicTail):
         return self._registry is not None
 
     async def _clear(self) -> None:
+        self._changes.update(dict.fromkeys(self._records))
         self._records.clear()
         self._changed = True
 

@@ -90,3 +90,21 @@ CODES: Final[Mapping[str, Meaning]] = MappingProxyType({
 def meaning(code: str) -> Meaning:
     """Look a code up; an unknown one is a programming error."""
     return CODES[code]
+
+
+def reference() -> str:
+    """The table as a page: `docs/reference/outcomes.md`."""
+    lines = [
+        "# Outcome codes",
+        "",
+        "What a sender can read on `status.<party>`, with the sentence that comes along. Codes are stable: software may",
+        "act on them. This page is generated from `broker/exchange/outcomes.py` by `make docs`.",
+        "",
+        "| code | outcome | sentence | incident |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{code}` | {what.outcome.value.lower()} | {what.sentence} | {'yes' if what.incident else ''} |"
+        for code, what in CODES.items()
+    ]
+    return "\n".join(lines) + "\n"

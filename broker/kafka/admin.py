@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, cast
 
 from confluent_kafka import KafkaError, KafkaException
 
 from broker.errors import ConfigError, TransientError
-from broker.kafka.access import AclSpec, Operation, Resource
+from broker.kafka.access import AclSpec
+from broker.kafka.bindings import any_acl, as_binding, as_filter, as_spec
 from broker.kafka.confluent import (
     AclBinding,
     AclBindingFilter,
     AclOperation,
-    AclPermissionType,
     AdminClient,
     AlterConfigOpType,
     ClusterMetadata,
@@ -30,7 +30,6 @@ from broker.kafka.confluent import (
     ConfigSource,
     NewPartitions,
     NewTopic,
-    ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
@@ -48,13 +47,6 @@ BATCH: Final = 200  # topics a request: a country has about 1,000
 SCRAM_ITERATIONS: Final = 8_192
 
 Kind = Literal["create_topic", "set_config", "add_partitions", "add_acl", "remove_acl", "drift"]
-
-_RESOURCES: Final[Mapping[Resource, ResourceType]] = {
-    "TOPIC": ResourceType.TOPIC,
-    "GROUP": ResourceType.GROUP,
-    "TRANSACTIONAL_ID": ResourceType.TRANSACTIONAL_ID,
-    "CLUSTER": ResourceType.BROKER,  # librdkafka's name of what Kafka calls the cluster
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +86,11 @@ class Admin:
 
     def __init__(self, connection: KafkaConnection) -> None:
         self.connection = connection
+        self._hopeless = False
         # Its log goes to standard error in a form of its own; what matters comes as an exception.
-        self._client = AdminClient({**connection.confluent(), "log_level": 0, "reconnect.backoff.max.ms": 500})
+        settings: dict[str, Any] = {"log_level": 0, "reconnect.backoff.max.ms": 500, "error_cb": self._heard}
+        self._client = AdminClient({**connection.confluent(), **settings})
+        self._may_administer = False
 
     def plan(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> list[Change]:
         """Lists the differences, topics before rights; empty when all is as it should be.
@@ -137,6 +132,7 @@ class Admin:
 
     def users(self) -> frozenset[str]:
         """Names of all SCRAM users."""
+        self._require_rights("list the users")
         everyone = cast("Future[Any]", self._client.describe_user_scram_credentials())
         return frozenset(self._answer(everyone, "list the users"))
 
@@ -157,7 +153,7 @@ class Admin:
         In this order: deleting a user does not end its open connections, but an open connection
         without rights gets nothing any more (within 0.5 s, measured).
         """
-        bindings = _any_acl(principal=f"User:{name}")
+        bindings = any_acl(principal=f"User:{name}")
         self._answers(self._client.delete_acls([bindings]), f"remove the rights of {name}")
         self._wait(lambda: not self._bindings(bindings), f"the rights of {name} to be gone")
         if name in self.users():
@@ -225,8 +221,8 @@ class Admin:
     # --- rights
 
     def _acl_changes(self, wanted: frozenset[AclSpec]) -> Iterator[Change]:
-        bindings = self._bindings(_any_acl())
-        found = {spec for spec in map(_as_spec, bindings) if spec is not None}
+        bindings = self._bindings(any_acl())
+        found = {spec for spec in map(as_spec, bindings) if spec is not None}
         managed = {spec.user for spec in wanted} | {"*"} | {spec.user for spec in found if _is_party_writer(spec)}
         for spec in sorted(wanted - found):
             yield Change("add_acl", spec.user, str(spec), acl=spec)
@@ -235,29 +231,51 @@ class Admin:
                 yield Change("remove_acl", spec.user, str(spec), acl=spec)
         for binding in bindings:
             user = binding.principal.removeprefix("User:")
-            if _as_spec(binding) is None and user in managed:
+            if as_spec(binding) is None and user in managed:
                 yield Change("drift", user, f"a rule of another kind than ours, remove it by hand: {binding!r}")
 
     def _bindings(self, matching: AclBindingFilter) -> list[AclBinding]:
+        self._require_rights("read the rights")
         return cast("list[AclBinding]", self._answer(self._client.describe_acls(matching), "read the rights"))
 
     def _add_acls(self, acls: list[AclSpec]) -> None:
         for start in range(0, len(acls), BATCH):
-            bindings = [_as_binding(acl) for acl in acls[start : start + BATCH]]
+            bindings = [as_binding(acl) for acl in acls[start : start + BATCH]]
             self._answers(self._client.create_acls(bindings), "give rights")
 
     def _remove_acls(self, acls: list[AclSpec]) -> None:
         for start in range(0, len(acls), BATCH):
-            filters = [_as_filter(acl) for acl in acls[start : start + BATCH]]
+            filters = [as_filter(acl) for acl in acls[start : start + BATCH]]
             self._answers(self._client.delete_acls(filters), "take rights away")
 
     # --- asking Kafka
 
+    def _require_rights(self, what: str) -> None:
+        """Asked first, since confluent-kafka 2.16 does not take a refusal well.
+
+        Without the right to describe the cluster it tells an empty list of ACLs, and asked for the users it
+        aborts the whole process ("munmap_chunk(): invalid pointer").
+        """
+        if self._may_administer:
+            return
+        mine = self._answer(self._client.describe_cluster(include_authorized_operations=True), what)
+        self._may_administer = {AclOperation.DESCRIBE, AclOperation.ALTER} <= set(mine.authorized_operations or ())
+        if not self._may_administer:
+            raise self._not_allowed(what)
+
     def _metadata(self) -> ClusterMetadata:
-        try:
-            return self._client.list_topics(timeout=REQUEST_TIMEOUT_S)
-        except KafkaException as error:
-            raise explain(error, self.connection) from error
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        while True:
+            try:
+                return self._client.list_topics(timeout=1.0)
+            except KafkaException as error:
+                self._client.poll(0)  # has `_heard` called
+                if self._hopeless or time.monotonic() > deadline:
+                    raise explain(error, self.connection) from error
+
+    def _heard(self, error: KafkaError) -> None:
+        """librdkafka tries again for ever, also what no repetition helps: a refused login or certificate."""
+        self._hopeless = self._hopeless or error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)
 
     def _answers(self, futures: Mapping[Any, Future[Any]], what: str, ignore: tuple[int, ...] = ()) -> dict[Any, Any]:
         """Waits for all answers, so that one refusal does not hide what became of the others."""
@@ -287,10 +305,12 @@ class Admin:
         if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError.REQUEST_TIMED_OUT):
             return TransientError(f"Kafka did not answer in time: {what}. Try again.", code="kafka.timeout")
         if reason.code() in (KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED):
-            return ConfigError(
-                f"User {self.connection.username!r} may not {what}. Connect as the operator.", code="kafka.not_allowed"
-            )
+            return self._not_allowed(what)
         return ConfigError(f"Kafka refuses to {what}: {reason.str()} ({reason.name()}).", code="kafka.refused")
+
+    def _not_allowed(self, what: str) -> ConfigError:
+        who = f"User {self.connection.username!r}"
+        return ConfigError(f"{who} may not {what}. Connect as the operator.", code="kafka.not_allowed")
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         """Polls: a write is acknowledged 4 to 70 ms before it is visible (measured)."""
@@ -343,43 +363,6 @@ def _config_changes(spec: TopicSpec, found: Mapping[str, ConfigEntry]) -> Iterat
 def _is_party_writer(spec: AclSpec) -> bool:
     """Only a party's user may write to `in.<its name>`: one that we gave rights to, perhaps long ago."""
     return (spec.resource, spec.operation, spec.name) == ("TOPIC", "WRITE", f"in.{spec.user}")
-
-
-def _any_acl(principal: str | None = None) -> AclBindingFilter:
-    return AclBindingFilter(
-        ResourceType.ANY,
-        cast("str", None),  # the type says str; the documentation and the code say None for any
-        ResourcePatternType.ANY,
-        cast("str", principal),
-        cast("str", None),
-        AclOperation.ANY,
-        AclPermissionType.ANY,
-    )
-
-
-def _parts(acl: AclSpec) -> tuple[Any, ...]:
-    pattern = ResourcePatternType.PREFIXED if acl.prefixed else ResourcePatternType.LITERAL
-    operation = AclOperation[acl.operation]
-    return (_RESOURCES[acl.resource], acl.name, pattern, f"User:{acl.user}", "*", operation, AclPermissionType.ALLOW)
-
-
-def _as_binding(acl: AclSpec) -> AclBinding:
-    return AclBinding(*_parts(acl))
-
-
-def _as_filter(acl: AclSpec) -> AclBindingFilter:
-    return AclBindingFilter(*_parts(acl))
-
-
-def _as_spec(binding: AclBinding) -> AclSpec | None:
-    """`None` for a rule of a shape that we never make: a denial, for one host, or an unknown operation."""
-    b = cast("Any", binding)  # its attributes are typed as what the constructor takes, not as what they are
-    resource = {kind: name for name, kind in _RESOURCES.items()}.get(b.restype)
-    pattern = {ResourcePatternType.LITERAL: False, ResourcePatternType.PREFIXED: True}.get(b.resource_pattern_type)
-    ours = b.permission_type == AclPermissionType.ALLOW and b.host == "*" and b.principal.startswith("User:")
-    if resource is None or pattern is None or not ours or b.operation.name not in get_args(Operation):
-        return None
-    return AclSpec(b.principal.removeprefix("User:"), resource, b.name, b.operation.name, pattern)
 
 
 def _can_log_in(connection: KafkaConnection) -> bool:

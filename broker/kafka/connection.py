@@ -100,8 +100,7 @@ class KafkaConnection:
     def aiokafka(self, *, request_timeout_ms: int = 15_000) -> dict[str, Any]:
         """Keyword arguments for `AIOKafkaConsumer` and `AIOKafkaProducer`.
 
-        The default request time-out of aiokafka is 40 s: that is how long a frozen coordinator would
-        stall a client (measured). 15 s leaves room for a rebalance; a lane passes a shorter one.
+        aiokafka's own time-out is 40 s: so long would a frozen coordinator stall a client (measured).
         """
         settings: dict[str, Any] = {
             "bootstrap_servers": self.bootstrap,

@@ -27,12 +27,18 @@ def canonical(value: Any) -> bytes:
 
 def problems_of(error: ValidationError) -> list[str]:
     """What is wrong with a document, one sentence a field; without the values."""
-    return [f"{_where(e['loc'])}: {_sentence(e['type'], e['msg'])}" for e in error.errors(include_url=False)]
+    found = error.errors(include_url=False)
+    inside = {e["loc"][:depth] for e in found for depth in range(len(e["loc"]))}
+    # A list whose items are all wrong is also said to be too short: that is not what its author must correct.
+    told = [e for e in found if e["type"] != "too_short" or e["loc"] not in inside]
+    return [f"{_where(e['loc'])}: {_sentence(e['type'], e['msg'])}" for e in told]
 
 
 def _where(location: tuple[int | str, ...]) -> str:
     text = ""
     for part in location:
+        if isinstance(part, str) and "[" in part:
+            continue  # pydantic's name of a branch of a union; the author of a file has never seen it
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text or "document"
 

@@ -75,7 +75,7 @@ class Rule(Written):
     conditions: tuple[str, ...] = ()
     transform: Literal["first_letter"] | None = None
     purpose: Text
-    basis: LawfulBasis | Literal["geen"]
+    basis: Literal[LawfulBasis, "geen"]
     evidence: Text
     owner: Text
 

@@ -184,8 +184,8 @@ class _Care:
                     yield from self.compare(one, other, path)
         elif isinstance(new, dict) and isinstance(old, dict) and new["type"] == old["type"]:
             if new["type"] in ("array", "map"):
-                inner = "items" if new["type"] == "array" else "values"
-                yield from self.compare(new[inner], old[inner], path)
+                inner, mark = ("items", "[]") if new["type"] == "array" else ("values", "{}")
+                yield from self.compare(new[inner], old[inner], path + mark)
             elif new["type"] == "record" and _same_name(new, old):
                 pair = new["name"], old["name"]
                 if pair not in self._seen:

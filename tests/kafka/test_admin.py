@@ -149,8 +149,14 @@ def test_a_party_cannot_administer(cluster: Cluster) -> None:
     with pytest.raises(ConfigError, match="as the operator") as raised:
         party.apply([TopicSpec("by.party", 1, 1, {"cleanup.policy": "delete"})], None)
     assert raised.value.code == "kafka.not_allowed"
-    with pytest.raises(ConfigError, match="as the operator"):
-        party.plan([], cluster.acls)
+    for action in (
+        lambda: party.plan([], cluster.acls),
+        lambda: party.ensure_user("pub", "new-password"),
+        lambda: party.remove_user("sis"),
+        party.users,  # would abort the process, were the client asked without looking first
+    ):
+        with pytest.raises(ConfigError, match="as the operator"):
+            action()
 
 
 def test_a_wrong_password_has_its_message_here_too(cluster: Cluster) -> None:

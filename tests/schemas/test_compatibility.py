@@ -257,9 +257,7 @@ def test_a_loosened_field_is_found_at_any_depth_and_under_its_new_name() -> None
     old = one(["null", array(record(field("x", "int", **{"class": "linked"}, attribute="y"), name="Inner"))])
     new = one(["null", array(record(field("z", "int", aliases=["x"], **{"class": "business"}), name="Inner"))])
     problems = compatible(new, old, Mode.BACKWARD)
-    assert {(p.path, p.kind) for p in problems} == {("R.a.z", "classification")} or {
-        (p.path, p.kind) for p in problems
-    } == {("R.a[].z", "classification")}
+    assert [(p.path, p.kind) for p in problems] == [("R.a[].z", "classification")]
 
 
 def test_a_logical_type_that_changes_is_a_change_of_meaning() -> None:
@@ -410,7 +408,7 @@ def data(node: Any) -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries({f["name"]: data(f["type"]) for f in node["fields"]})
 
 
-@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
 @given(st.data())
 def test_what_the_check_calls_readable_fastavro_reads(source: st.DataObject) -> None:
     """For random pairs of schemas and random data: no problem found means that every datum is read."""

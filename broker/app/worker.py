@@ -1,0 +1,189 @@
+"""A worker: a Faust app that holds the exchange as a service, and an agent for live statistics.
+
+Faust brings life cycle, signals and crash propagation. The data plane is a service with a consumer of its own (ADR 1);
+agents do only what may miss a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import faust
+import structlog
+from mode import Service
+
+from broker.app import logs
+from broker.app.health import HealthServer
+from broker.app.metrics import Metrics
+from broker.engine import DataPlane, RegistryView, VaultView, topic_identity
+from broker.errors import BrokerError
+from broker.exchange import ExchangeKeys, InputRecord, LaneState, Step, Views, exchange
+from broker.exchange.model import AUDIT_CONTROL, VAULT
+from broker.kafka.connection import KafkaConnection, check
+from broker.keys import FileKeys
+from broker.registry import Registry
+from broker.settings import WorkerSettings
+
+log = structlog.get_logger("broker.worker")
+
+STOP_S: Final = 20.0
+
+
+@dataclass(slots=True)
+class Ending:
+    """How the data plane ended; outlives the app."""
+
+    failure: BaseException | None = None
+
+
+class ExchangeService(Service):
+    """The data plane as a part of the Faust app."""
+
+    def __init__(
+        self, settings: WorkerSettings, connection: KafkaConnection, metrics: Metrics, ending: Ending, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self._settings, self._connection, self._metrics, self._ending = settings, connection, metrics, ending
+        self._keys = ExchangeKeys(FileKeys(settings.keys))
+        self._plane: DataPlane | None = None
+        self._ready = False
+        self._http = HealthServer(lambda: ending.failure is None, self._is_ready, metrics.text)
+
+    async def on_start(self) -> None:
+        """Called by mode. Returns at once: views may take minutes, and signals must be heard meanwhile."""
+        settings, config = self._settings, self._settings.engine()
+        client = self._connection.aiokafka(request_timeout_ms=int(config.request_timeout_s * 1000))
+        vault = VaultView(client, topic_identity(self._connection, VAULT), settings.state / "vault")
+        registry = RegistryView(client)
+        self._plane = plane = DataPlane(
+            self._connection, self._process, registry, vault,
+            outputs=lambda topic: output_topics(topic, registry.current), config=config, observer=self._metrics,
+        )  # fmt: skip
+        self._metrics.watch(plane)
+        if settings.http_port:
+            await self._http.start(settings.http_host, settings.http_port)
+
+    @Service.task
+    async def _work(self) -> None:
+        if self._plane is not None:
+            try:
+                await self._plane.run()
+            except Exception as error:
+                self._ending.failure = error
+                text = str(error) if isinstance(error, BrokerError) else None
+                log.critical("worker.failed", code=getattr(error, "code", "worker.error"), text=text, exc_info=error)
+                raise
+
+    @Service.task
+    async def _say_ready(self) -> None:
+        if self._plane is not None:
+            with suppress(Exception):  # `_work` reports it
+                lanes = await self._plane.ready()
+                self._ready = True
+                log.info("worker.ready", lanes=lanes, text=f"ready: {lanes} lanes", http_port=self._http.port)
+
+    async def on_stop(self) -> None:
+        """Called by mode."""
+        log.info("worker.stopping")
+        _end_for_sure(1 if self._ending.failure else 0)
+        if self._plane is not None:
+            await self._plane.stop()
+        await self._http.stop()
+
+    def _is_ready(self) -> bool:
+        plane = self._plane
+        return self._ready and plane is not None and plane.views.age_s <= 2 * self._settings.view_age_s
+
+    def _process(
+        self, state: LaneState, inputs: Sequence[InputRecord], views: Views, now_ms: int, next_offset: int
+    ) -> Step:
+        return exchange(state, inputs, views, self._keys, now_ms, next_offset)
+
+
+def output_topics(topic: str, registry: Registry) -> list[str]:
+    """Where an input topic may lead by the route table: to every party in a role that a role of the sender reaches."""
+    sender = registry.party(topic.partition(".")[2])
+    roles = () if sender is None else sender.roles
+    reached = {(route.receiver_role, route.family) for route in registry.routes if route.sender_role in roles}
+    return [
+        f"out.{party.id}.{family}"
+        for party in registry.parties.values()
+        for role, family in reached
+        if role in party.roles
+    ]
+
+
+def create_app(settings: WorkerSettings, ending: Ending | None = None) -> faust.App:
+    """The worker's Faust app, with the exchange as a service of it."""
+    connection, metrics = settings.kafka(), Metrics()
+    reported = ending or Ending()
+    ExchangeKeys(FileKeys(settings.keys))  # what is missing shows before anything starts
+    app = faust.App(
+        f"{settings.group}-control",
+        broker=connection.faust_broker_url(),
+        broker_credentials=connection.faust_credentials(),
+        autodiscover=False,
+        web_enabled=False,
+        topic_disable_leader=True,  # no topics of Faust's own
+        topic_allow_declare=False,
+        datadir=str(settings.state / "faust"),
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        broker_request_timeout=20.0,
+        broker_session_timeout=15.0,
+        broker_heartbeat_interval=2.0,
+        producer_request_timeout=10.0,
+        consumer_auto_offset_reset="latest",
+        worker_redirect_stdouts=False,
+    )
+
+    @app.service
+    class Exchange(ExchangeService):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(settings, connection, metrics, reported, **options)
+
+    @app.agent(app.topic(AUDIT_CONTROL, value_serializer="raw"))
+    async def count_incidents(leaves: Any) -> None:
+        """Live statistics; a lost message is a lost tick of a counter."""
+        async for leaf in leaves:
+            if b'"incident"' in leaf:
+                metrics.incident()
+
+    return app
+
+
+def run_worker(settings: WorkerSettings) -> int:
+    """Run until SIGTERM or SIGINT; the exit code.
+
+    Raises:
+        ConfigError: Kafka cannot be reached or does not let us in; a key is missing.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and pupils' data
+    logs.configure(settings.log_level)
+    asyncio.run(check(settings.kafka()))
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    ending = Ending()
+    app = create_app(settings, ending)
+    worker = faust.Worker(app, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        code = 1 if ending.failure is not None else int(end.code or 0)
+    log.info("worker.ended", code=str(code))
+    return code
+
+
+def _end_for_sure(code: int) -> None:
+    """A library that hangs while Kafka is away must not keep a pod from ending: open transactions are fenced anyway."""
+    timer = threading.Timer(STOP_S, os._exit, (code,))
+    timer.daemon = True
+    timer.start()

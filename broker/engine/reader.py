@@ -1,0 +1,191 @@
+"""Reads all input topics with one consumer and hands what it reads to the lanes.
+
+Fetched records are handed over without waiting, in the event loop that the lanes run in: that makes a `start` stamp
+true, because no seek or rebalance can come in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+
+from broker.engine.config import EngineConfig
+from broker.engine.lane import Lane
+from broker.engine.takeover import NotAssigned
+
+log = structlog.get_logger()
+
+PAUSE_S = 1.0
+
+
+class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka publishes no types
+    """The consumer, and the lanes of the partitions that are ours.
+
+    Args:
+        make_lane: starts a lane; it runs from then on.
+
+    Attributes:
+        lanes: by input partition.
+        joined: set after the first assignment.
+    """
+
+    def __init__(
+        self, config: EngineConfig, client: Mapping[str, Any], make_lane: Callable[[TopicPartition], Lane]
+    ) -> None:
+        self.lanes: dict[TopicPartition, Lane] = {}
+        self.joined = asyncio.Event()
+        self.rebalancing_since: float | None = None
+        self._config, self._make_lane = config, make_lane
+        self._positions: dict[TopicPartition, int] = {}  # where the next fetch begins
+        self._rebalancing, self._stopped = True, False
+        self._closing: set[asyncio.Task[None]] = set()
+        self._consumer = AIOKafkaConsumer(
+            **client,
+            group_id=config.group,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",  # never jump silently over lost records
+            metadata_max_age_ms=int(config.metadata_age_s * 1000),  # how soon new topics are found
+            fetch_max_wait_ms=100,  # a resumed partition waits for the fetch under way
+            max_partition_fetch_bytes=1 << 20,
+            fetch_max_bytes=8 << 20,
+            session_timeout_ms=int(config.session_timeout_s * 1000),
+            heartbeat_interval_ms=int(config.heartbeat_s * 1000),
+            rebalance_timeout_ms=int(config.rebalance_timeout_s * 1000),
+        )
+
+    async def start(self) -> None:
+        """Join the group."""
+        await self._consumer.start()
+        self._consumer.subscribe(pattern=self._config.pattern, listener=self)
+
+    async def stop(self) -> None:
+        """End all lanes and leave the group; may hang while Kafka is away, so limit it."""
+        self._stopped = self._rebalancing = True
+        await asyncio.gather(*(lane.close() for lane in self.lanes.values()), *self._closing)
+        await self._consumer.stop()
+
+    async def run(self) -> None:
+        """Fetch until stopped."""
+        while not self._stopped:
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=500)
+            except NoOffsetForPartitionError:
+                continue  # aiokafka's own positioning; lanes do theirs
+            except OffsetOutOfRangeError as error:  # records deleted before we read them
+                for partition in error.args[0].keys() & self.lanes.keys():
+                    self.lanes[partition].reset(error)
+            except KafkaError as error:
+                # Records of *any* partition may be lost with the exception: read all again.
+                log.warning("fetch.failed", error=type(error).__name__)
+                self._forget()
+                await asyncio.sleep(PAUSE_S)
+            else:
+                self._hand_over(fetched)
+
+    def _hand_over(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+        """Must not wait; see the module."""
+        for partition, records in fetched.items():
+            start, lane = self._positions.get(partition), self.lanes.get(partition)
+            if start is None or lane is None:
+                continue
+            self._positions[partition] = records[-1].offset + 1
+            lane.accept(start, records)
+            if not lane.hungry and self.owns(partition):  # the lane resumes it; others go on meanwhile
+                # Only here, right after a fetch drained it: pausing throws buffered records away.
+                self._consumer.pause(partition)
+
+    # ---- what is known about the input
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Records that wait in Kafka, for the partitions where that is known."""
+        found = {}
+        for partition, lane in self.lanes.items():
+            end = self._consumer.highwater(partition) if self.owns(partition) else None
+            if end is not None and lane.committed is not None:
+                found[partition] = max(0, end - lane.committed)
+        return found
+
+    def answered_at(self) -> float | None:
+        """Seconds since 1970 of the last answer to a fetch; None when there is nothing to fetch."""
+        hungry = [p for p, lane in self.lanes.items() if lane.hungry and self.owns(p)]
+        if not hungry:
+            return None
+        return max((self._consumer.last_poll_timestamp(p) or 0) / 1000 for p in hungry)
+
+    async def report_offsets(self) -> None:
+        """Group offsets for lag monitors. Outside the transactions: nothing depends on them."""
+        offsets = {p: lane.committed for p, lane in self.lanes.items() if lane.committed is not None and self.owns(p)}
+        if offsets:
+            with contextlib.suppress(KafkaError, TimeoutError, OSError):
+                await asyncio.wait_for(self._consumer.commit(offsets), 3.0)
+
+    # ---- Source: what lanes ask for
+
+    def owns(self, partition: TopicPartition) -> bool:
+        """See Source."""
+        # assignment() is empty once the pattern finds another topic, before we are told of it: seek, pause and
+        # resume would fail on an assertion.
+        return not self._rebalancing and partition in self._consumer.assignment()
+
+    def read_from(self, partition: TopicPartition, offset: int) -> None:
+        """See Source."""
+        if not self.owns(partition):
+            raise NotAssigned
+        self._consumer.seek(partition, offset)
+        self._consumer.resume(partition)
+        self._positions[partition] = offset
+
+    def resume(self, partition: TopicPartition) -> None:
+        """See Source."""
+        if self.owns(partition):
+            self._consumer.resume(partition)
+
+    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """See Source."""
+        first = await self._consumer.beginning_offsets([partition])
+        end = await self._consumer.end_offsets([partition])
+        return first[partition], end[partition]
+
+    # ---- rebalance listener: exceptions in here would only be logged by aiokafka
+
+    def _forget(self) -> None:
+        self._positions.clear()
+        for lane in self.lanes.values():
+            lane.reset()
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """All partitions are revoked (eager protocol); heartbeats go on while we wait here."""
+        if revoked:
+            log.info("group.revoked", partitions=len(revoked))
+        self._rebalancing, self.rebalancing_since = True, time.monotonic()
+        self._forget()
+        await asyncio.gather(*(lane.settle() for lane in self.lanes.values()))
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Must return at once: no heartbeat is sent meanwhile. Lanes start in the background."""
+        if self._stopped or self._consumer.assignment() != assigned:
+            return  # out of date: another rebalance follows
+        for partition in assigned:
+            # Any position keeps aiokafka from looking for one; paused, nothing is fetched.
+            self._consumer.seek(partition, 0)
+            self._consumer.pause(partition)
+        self._rebalancing, self.rebalancing_since = False, None
+        for partition in self.lanes.keys() - assigned:
+            task = asyncio.create_task(self.lanes.pop(partition).close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        for lane in self.lanes.values():  # ours before: they keep their producers
+            lane.reset()
+        for partition in assigned - self.lanes.keys():
+            self.lanes[partition] = self._make_lane(partition)
+        log.info("group.assigned", partitions=len(assigned))
+        self.joined.set()
