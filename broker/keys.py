@@ -93,6 +93,10 @@ class MemoryKeys:
         """Whose recipient keys are here."""
         return tuple(sorted(owner for owner, keys in self._public.items() if keys))
 
+    def secret_names(self) -> tuple[str, ...]:
+        """Which named secrets are here."""
+        return tuple(sorted(self._secrets))
+
     def recipient_keys(self, owner: str) -> tuple[RecipientKey, ...]:
         """See KeyProvider."""
         return tuple(self._public.get(owner, ()))
@@ -142,6 +146,10 @@ class FileKeys:
     def owners(self) -> tuple[str, ...]:
         """Whose recipient keys are here."""
         return tuple(sorted({self._read_key(p)["owner"] for p in self.folder.glob("*.jwk")}))
+
+    def secret_names(self) -> tuple[str, ...]:
+        """Which named secrets are here."""
+        return tuple(sorted(path.stem for path in self.folder.glob("*.secret")))
 
     def recipient_keys(self, owner: str) -> tuple[RecipientKey, ...]:
         """See KeyProvider."""

@@ -86,6 +86,7 @@ def configure(level: str = "info", stream: Any = None) -> None:
     root.setLevel(logging.WARNING)
     # Our own lines come through loggers named after our modules.
     logging.getLogger("broker").setLevel(level.upper())
+    logging.getLogger("broker.app.worker").setLevel(logging.WARNING)  # what mode says in our service's name
 
 
 def _foreign(_logger: Any, _method: str, event: Event) -> Event:

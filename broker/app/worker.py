@@ -174,6 +174,7 @@ def run_worker(settings: WorkerSettings) -> int:
     ending = Ending()
     app = create_app(settings, ending)
     worker = faust.Worker(app, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
+    worker.spinner = None  # it writes to the terminal
     try:
         worker.execute_from_commandline()
     except SystemExit as end:

@@ -1,8 +1,136 @@
-"""Written by a colleague in a moment."""
-import typer
+"""`broker keys`: make, replace, hand out and destroy keys. Private material is never printed."""
 
-app = typer.Typer()
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from aiokafka.errors import KafkaError
+
+from broker.cli.output import err, json_line, table
+from broker.crypto import JWE_ALG
+from broker.errors import ConfigError
+from broker.exchange.keys import BROKER
+from broker.kafka.connection import KafkaConnection, explain
+from broker.kafka.publish import publish_keys
+from broker.keys import FileKeys, RecipientKey
+
+app = typer.Typer(no_args_is_help=True, help="Make, replace, hand out and destroy keys.")
+
+Folder = Annotated[Path, typer.Option("--keys", envvar="BROKER_KEYS", help="Folder of key files.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON per key.")]
+Owner = Annotated[str, typer.Argument(help="Whose key: broker, operator, or a party's id.")]
+Connection = Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="The operator's connection file.")]
+
+DEFAULT_FOLDER = Path("keys")
 
 
 @app.command()
-def x() -> None: ...
+def create(
+    owner: Annotated[str | None, typer.Argument(help="Whose key: broker, operator, or a party's id.")] = None,
+    secret: Annotated[list[str] | None, typer.Option(help="Also make a named secret; may be repeated.")] = None,
+    folder: Folder = DEFAULT_FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Make a recipient key, and named secrets. What is there already is kept: `rotate` makes a newer one."""
+    if owner is None and not secret:
+        raise ConfigError("say whose key to make, or which --secret", code="keys.name")
+    keys = FileKeys(folder)
+    if owner is not None:
+        known = keys.recipient_keys(owner)
+        if known:
+            err.print(f"{owner} has a key already; `broker keys rotate {owner}` makes a newer one", markup=False)
+        _show(owner, known[:1] or (keys.create(owner),), as_json)
+    for name in secret or ():
+        made = keys.create_secret(name)
+        err.print(f"secret {name} {'made' if made else 'is there already'}", markup=False)
+
+
+@app.command("list")
+def show(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+    """List keys, newest first, and the names of secrets."""
+    keys = FileKeys(folder)
+    rows: list[dict[str, Any]] = []
+    for owner in keys.owners():
+        for number, key in enumerate(keys.recipient_keys(owner)):
+            rows.append({**_row(owner, key), "state": "older" if number else "newest"})
+    rows += [{"kid": name, "owner": "", "created": "", "state": "secret"} for name in keys.secret_names()]
+    if as_json:
+        for row in rows:
+            json_line(row)
+    else:
+        table(f"Keys in {folder}", ["kid", "owner", "created", "state"], [list(row.values()) for row in rows])
+
+
+@app.command()
+def rotate(owner: Owner, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+    """Make a newer key. The older ones still open what was sealed for them, until they are destroyed."""
+    keys = FileKeys(folder)
+    _known(keys, owner)
+    _show(owner, (keys.create(owner),), as_json)
+    if owner == BROKER:
+        err.print("now run `broker keys publish`, so that senders take it", markup=False)
+
+
+@app.command()
+def export(owner: Owner, folder: Folder = DEFAULT_FOLDER) -> None:
+    """Print the public keys as a JWK set (RFC 7517), newest first: what a registry or another party may have."""
+    found = _known(FileKeys(folder), owner)
+    document = {"keys": [{**key.jwk, "kid": key.kid, "use": "enc", "alg": JWE_ALG} for key in found]}
+    sys.stdout.write(json.dumps(document, indent=1) + "\n")
+
+
+@app.command()
+def destroy(
+    kid: Annotated[str, typer.Argument(help="Id of the key, as `broker keys list` shows it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Really do it.")] = False,
+    folder: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Destroy a private key. What is sealed for it can not be opened any more, by anyone: backups included."""
+    if not yes:
+        raise ConfigError(
+            "nothing was destroyed: what is sealed for a destroyed key is lost for good; say --yes to do it",
+            code="keys.confirm",
+        )
+    FileKeys(folder).destroy(kid)
+    err.print(f"{kid} is destroyed", markup=False)
+
+
+@app.command()
+def publish(connection: Connection, folder: Folder = DEFAULT_FOLDER) -> None:
+    """Put the broker's public keys on the topic `broker.keys`, where senders find them."""
+    found = _known(FileKeys(folder), BROKER)
+    cluster = KafkaConnection.from_file(connection)
+    try:
+        asyncio.run(publish_keys(cluster, found))
+    except KafkaError as error:
+        raise explain(error, cluster) from error
+    err.print(f"{len(found)} public keys are on broker.keys; the newest is {found[0].kid}", markup=False)
+
+
+def _known(keys: FileKeys, owner: str) -> tuple[RecipientKey, ...]:
+    found = keys.recipient_keys(owner)
+    if not found:
+        raise ConfigError(
+            f"{owner} has no key in {keys.folder}; make one with `broker keys create {owner}`", code="keys.missing"
+        )
+    return found
+
+
+def _row(owner: str, key: RecipientKey) -> dict[str, Any]:
+    created = datetime.fromtimestamp(key.created, UTC).isoformat().replace("+00:00", "Z")
+    return {"kid": key.kid, "owner": owner, "created": created}
+
+
+def _show(owner: str, keys: tuple[RecipientKey, ...], as_json: bool) -> None:
+    rows = [_row(owner, key) for key in keys]
+    if as_json:
+        for row in rows:
+            json_line(row)
+    else:
+        table("", ["kid", "owner", "created"], [list(row.values()) for row in rows])

@@ -58,11 +58,15 @@ async def settle(producer: AIOKafkaProducer, partitions: Iterable[TopicPartition
     there (KAFKA-20734). Such a transaction is neither visible nor gone: our next commit would make it visible, after
     we repeated it. Our abort marker ends it for good.
     """
+    places = list(partitions)
     await producer.begin_transaction()
-    sent = {p: await producer.send(p.topic, b"", key=b"settle", partition=p.partition) for p in partitions}
-    await asyncio.gather(*sent.values())
+    # At once, since a new producer asks for the metadata of each topic.
+    sent = await asyncio.gather(
+        *(producer.send(p.topic, b"", key=b"settle", partition=p.partition) for p in places)
+    )
+    written = await asyncio.gather(*sent)
     await producer.abort_transaction()
-    return {partition: future.result().offset for partition, future in sent.items()}
+    return {place: record.offset for place, record in zip(places, written, strict=True)}
 
 
 async def write(producer: AIOKafkaProducer, outgoing: Sequence[Outgoing]) -> dict[tuple[str, int], int]:

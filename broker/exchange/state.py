@@ -86,12 +86,13 @@ class LaneState:
         self.next_offset, self.next_parked = delta.next_offset, delta.next_parked
         self.flows.update(delta.flows)
         self.incidents = delta.incidents
-        for slot, ids in self._filled(delta).items():
-            if slot != self.slot:
-                self.delivered.difference_update(self.slots.get(slot, ()))
-            self.slots[slot] = ids
+        filled = self._filled(delta)
+        for slot in filled:
+            self.delivered.difference_update(self.slots.get(slot, ()))
+        for ids in filled.values():
             self.delivered.update(ids)
-        self.slot = self._next_slot(delta)
+        self.slots.update(filled)
+        self.slot = next(reversed(filled), self.slot)
         for number, event in delta.parked.items():
             if event is None:
                 self._release(number)
@@ -132,6 +133,7 @@ class LaneState:
         slot, ids = self.slot, [*self.slots.get(self.slot, ()), *delta.delivered]
         filled: dict[int, list[bytes]] = {}
         while True:
+            filled.pop(slot, None)  # one delta may go round the whole ring: the last slot stays the last
             filled[slot] = ids[:size]
             ids = ids[size:]
             if not ids:

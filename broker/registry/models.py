@@ -25,6 +25,9 @@ EEA: Final = frozenset(
 ALL_OF_BOARD: Final = "all of board"
 ALL: Final = "all"
 
+# The broker's own users, recipients and topics: a party of that name would have their rights or their keys.
+RESERVED: Final = frozenset({"admin", "auditor", "broker", "exchange", "log-builder", "operator", "vault"})
+
 # What no pupil number looks like. A declared form that fits one of these would switch the PGN screen off.
 _NO_LOCAL_ID: Final = ("", "een leerling", "0" * 64, "https://ketenid.nl/sppilot/" + "0" * 128)
 
@@ -116,8 +119,7 @@ class Party(Written):
     @field_validator("id")
     @classmethod
     def _not_ours(cls, value: str) -> str:
-        # These name the broker's own recipients and topics.
-        if value in ("vault", "broker", "operator"):
+        if value in RESERVED:
             raise ValueError("is a word of the broker's own")
         return value
 

@@ -8,10 +8,8 @@ strict one, and stands before every change.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date
-from hashlib import sha256
 from types import MappingProxyType
 from typing import Final, Self, TypeVar
 
@@ -19,7 +17,8 @@ from pydantic import ValidationError
 
 from broker.errors import ConfigError
 from broker.policy import Policy, Routes
-from broker.policy.document import canonical, problems_of, read_json, refuse
+from broker.policy.document import canonical, problems_of, refuse
+from broker.registry.links import NO_LINKS, Links, links_of
 from broker.registry.models import (
     ALL_OF_BOARD,
     KINDS,
@@ -31,13 +30,14 @@ from broker.registry.models import (
     School,
     key_of,
 )  # fmt: skip
+from broker.registry.version import VersionTree
 
 POLICY_KEY: Final = "policy/current"
 ROUTES_KEY: Final = "routes/current"
 AGREEMENT_CACHE: Final = 100_000
 
 Content = Entry | Policy | Routes
-_E = TypeVar("_E", bound=Entry)
+_N = TypeVar("_N", Party, Board, School)
 
 
 def parse_record(key: str, value: bytes) -> Content:
@@ -54,7 +54,7 @@ def parse_record(key: str, value: bytes) -> Content:
     if model is None:
         raise ConfigError(f"the registry's key {key!r} is of no kind that is known here", code="registry.record")
     try:
-        entry = model.model_validate(read_json(value, key))
+        entry = model.model_validate_json(value)
     except ValidationError as error:
         raise refuse(key, problems_of(error), "registry.record") from None
     if key_of(entry) != key:
@@ -70,7 +70,8 @@ def record_of(entry: Entry) -> bytes:
 class Registry:
     """Everything the exchange asks about parties and schools.
 
-    Compared by identity: a changed registry is another object, so caches may hang on it.
+    Compared by identity: a changed registry is another object, so caches may hang on it. It shares with the one
+    before all that did not change, so that a withdrawal counts within milliseconds, also in a country.
 
     Attributes:
         version: of all records together; any change changes it, equal records have equal versions.
@@ -78,21 +79,24 @@ class Registry:
         parties, boards, schools: by id.
     """
 
-    def __init__(self, contents: Mapping[str, Content], digests: Mapping[str, bytes]) -> None:
-        self._contents, self._digests = dict(contents), dict(digests)
-        together = sha256()
-        for key in sorted(self._digests):
-            together.update(sha256(key.encode()).digest() + self._digests[key])
-        self.version = f"sha256:{together.hexdigest()[:32]}"
-        policy, routes = self._contents.get(POLICY_KEY), self._contents.get(ROUTES_KEY)
-        self.policy = policy if isinstance(policy, Policy) else Policy(())
-        self.routes = routes if isinstance(routes, Routes) else Routes(())
-        self.parties = self._by_id(Party)
-        self.boards = self._by_id(Board)
-        self.schools = self._by_id(School)
-        self._index_agreements()
-        self._index_connections()
+    def __init__(self) -> None:
+        """An empty registry: it grants nothing."""
+        self.policy, self.routes = Policy(()), Routes(())
+        self.parties: Mapping[str, Party] = {}
+        self.boards: Mapping[str, Board] = {}
+        self.schools: Mapping[str, School] = {}
+        self._contents: dict[str, Content] = {}
+        self._tree = VersionTree()
+        self._agreements: dict[tuple[str, str], tuple[Agreement, ...]] = {}
+        self._products: frozenset[str] = frozenset()
+        self._sides: dict[str, dict[str, ConnectionSide]] = {}
+        self._links: dict[str, Links] = {}
         self._agreements_found: dict[tuple[str, str, str | None, str, date], Agreement | None] = {}
+
+    @property
+    def version(self) -> str:
+        """`sha256:<hex>` over all records."""
+        return self._tree.version
 
     @classmethod
     def from_records(cls, records: Mapping[str, bytes | None]) -> Self:
@@ -101,23 +105,29 @@ class Registry:
         Raises:
             ConfigError: `registry.record`, `policy.invalid` or `routes.invalid`.
         """
-        return cls({}, {}).with_changes(records)
+        return cls().with_changes(records)
 
     def with_changes(self, changes: Mapping[str, bytes | None]) -> Self:
-        """The registry after some records changed; only those are read anew.
+        """The registry after some records changed; only what these touch is worked out anew.
 
         Raises:
             ConfigError: as `from_records`.
         """
-        contents, digests = dict(self._contents), dict(self._digests)
-        for key, value in changes.items():
-            if value is None:
-                contents.pop(key, None)
-                digests.pop(key, None)
-                continue
-            contents[key] = parse_record(key, value)
-            digests[key] = sha256(value).digest()
-        return type(self)(contents, digests)
+        parsed = {key: None if value is None else parse_record(key, value) for key, value in changes.items()}
+        before = {key: self._contents.get(key) for key in parsed}
+        new = type(self)()
+        new._contents = {key: c for key, c in {**self._contents, **parsed}.items() if c is not None}
+        new._tree = self._tree.with_changes(changes)
+        policy, routes = new._contents.get(POLICY_KEY), new._contents.get(ROUTES_KEY)
+        new.policy = policy if isinstance(policy, Policy) else new.policy
+        new.routes = routes if isinstance(routes, Routes) else new.routes
+        new.parties = _changed(self.parties, Party, before, parsed)
+        new.boards = _changed(self.boards, Board, before, parsed)
+        new.schools = _changed(self.schools, School, before, parsed)
+        touched = [c for c in (*before.values(), *parsed.values()) if c is not None]
+        new._index_agreements(self, touched, parsed)
+        new._index_connections(self, touched, parsed)
+        return new
 
     # ---- who is who
 
@@ -145,7 +155,7 @@ class Registry:
             return False
         if found.sis == party:
             return on is None or found.mandated_from <= on
-        return (school, party) in self._linked or any(
+        return party in self._links.get(school, NO_LINKS).parties or any(
             school in _schools(agreement) or agreement.schools == ALL_OF_BOARD
             for agreement in self._agreements.get((found.board, party), ())
         )
@@ -191,62 +201,64 @@ class Registry:
         Args:
             product: None asks whether it is on for any product.
         """
-        sides = self._on.get((school, sender, receiver, service), ())
-        return any(a.covers(product) and b.covers(product) for a, b in sides)
+        return self._links.get(school, NO_LINKS).connected((sender, receiver, service), product)
 
     def connection_exists(self, school: str, sender: str, receiver: str, service: str) -> bool:
         """Whether the link is on or was: closing kinds still pass for a while after it was revoked."""
-        return (school, sender, receiver, service) in self._once_on
+        return (sender, receiver, service) in self._links.get(school, NO_LINKS).once_on
 
     def connected_receivers(self, school: str, sender: str, service: str) -> tuple[str, ...]:
         """Receivers whose link with this sender is on, for some product."""
-        return self._receivers.get((school, sender, service), ())
+        return self._links.get(school, NO_LINKS).receivers.get((sender, service), ())
 
     # ---- building
 
-    def _by_id(self, model: type[_E]) -> Mapping[str, _E]:
-        return MappingProxyType({e.id: e for e in self._contents.values() if isinstance(e, model)})
-
-    def _index_agreements(self) -> None:
-        agreements: defaultdict[tuple[str, str], list[Agreement]] = defaultdict(list)
-        products: set[str] = set()
-        for entry in self._contents.values():
+    def _index_agreements(
+        self, old: Registry, touched: Iterable[Content], parsed: Mapping[str, Content | None]
+    ) -> None:
+        concerned = {(a.board, a.party) for a in touched if isinstance(a, Agreement)}
+        if not concerned:
+            self._agreements, self._products = old._agreements, old._products
+            return
+        replaced = {key.partition("/")[2] for key in parsed if key.startswith("agreement/")}
+        found = {where: [a for a in old._agreements.get(where, ()) if a.id not in replaced] for where in concerned}
+        for entry in parsed.values():
             if isinstance(entry, Agreement):
-                agreements[entry.board, entry.party].append(entry)
-                products.update(product.id for product in entry.products)
-        for found in agreements.values():
-            found.sort(key=_newest, reverse=True)
-        self._agreements = {key: tuple(found) for key, found in agreements.items()}
-        self._products = frozenset(products)
+                found[entry.board, entry.party].append(entry)
+        sorted_ones = {where: tuple(sorted(ones, key=_newest, reverse=True)) for where, ones in found.items()}
+        self._agreements = {where: ones for where, ones in {**old._agreements, **sorted_ones}.items() if ones}
+        self._products = frozenset(p.id for ones in self._agreements.values() for a in ones for p in a.products)
 
-    def _index_connections(self) -> None:
-        pairs: defaultdict[str, dict[str, ConnectionSide]] = defaultdict(dict)
-        for entry in self._contents.values():
+    def _index_connections(
+        self, old: Registry, touched: Iterable[Content], parsed: Mapping[str, Content | None]
+    ) -> None:
+        concerned = {
+            c.school if isinstance(c, ConnectionSide) else c.id for c in touched if isinstance(c, _OF_A_SCHOOL)
+        }
+        self._sides = {**old._sides, **{school: dict(old._sides.get(school, {})) for school in concerned}}
+        for key in parsed:
+            before = old._contents.get(key)
+            if isinstance(before, ConnectionSide):
+                self._sides[before.school].pop(key, None)
+        for key, entry in parsed.items():
             if isinstance(entry, ConnectionSide):
-                pairs[entry.id][entry.side] = entry
-        self._on: dict[tuple[str, str, str, str], list[tuple[ConnectionSide, ConnectionSide]]] = {}
-        self._once_on: set[tuple[str, str, str, str]] = set()
-        self._linked: set[tuple[str, str]] = set()
-        receivers: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
-        for pair in pairs.values():
-            if len(pair) != 2 or not self._both_count(pair["sender"], pair["receiver"]):
-                continue
-            about = pair["sender"].about()
-            self._once_on.add(about)
-            if all(side.state == "accepted" for side in pair.values()) and _share_a_product(*pair.values()):
-                self._on.setdefault(about, []).append((pair["sender"], pair["receiver"]))
-                school, sender, receiver, service = about
-                self._linked |= {(school, sender), (school, receiver)}
-                receivers[school, sender, service].add(receiver)
-        self._receivers = {key: tuple(sorted(found)) for key, found in receivers.items()}
+                self._sides[entry.school][key] = entry
+        anew = {school: links_of(self.schools.get(school), self._sides[school].values()) for school in concerned}
+        self._links = {**old._links, **anew}
 
-    def _both_count(self, sender: ConnectionSide, receiver: ConnectionSide) -> bool:
-        school = self.schools.get(sender.school)
-        return (
-            school is not None
-            and sender.about() == receiver.about()
-            and all(s.state in ("accepted", "revoked") and s.counts(school) for s in (sender, receiver))
-        )
+
+_OF_A_SCHOOL: Final = (ConnectionSide, School)
+
+
+def _changed(
+    old: Mapping[str, _N], model: type[_N], before: Mapping[str, object], parsed: Mapping[str, object]
+) -> Mapping[str, _N]:
+    """Entries of one kind by id, after a change; the same object where nothing of the kind changed."""
+    gone = {entry.id for entry in before.values() if isinstance(entry, model)}
+    come = {entry.id: entry for entry in parsed.values() if isinstance(entry, model)}
+    if not gone and not come:
+        return old
+    return MappingProxyType({**{name: entry for name, entry in old.items() if name not in gone}, **come})
 
 
 def receivable_families(registry: Registry, party: str) -> set[str]:
@@ -262,9 +274,3 @@ def _schools(agreement: Agreement) -> Iterable[str]:
 
 def _newest(agreement: Agreement) -> tuple[date, tuple[int, ...], str]:
     return agreement.valid_from, tuple(int(part) for part in agreement.version.split(".")), agreement.id
-
-
-def _share_a_product(a: ConnectionSide, b: ConnectionSide) -> bool:
-    if isinstance(a.products, str) or isinstance(b.products, str):
-        return True
-    return not set(a.products).isdisjoint(b.products)

@@ -18,7 +18,9 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from broker.client.published import read_compacted
 from broker.errors import ConfigError, TransientError
+from broker.identity.pgn import find_pgn
 from broker.kafka.connection import KafkaConnection
+from broker.kafka.connection import check as check_connection
 from broker.policy.document import canonical
 from broker.registry.diff import Change, diff
 from broker.registry.files import check
@@ -30,6 +32,7 @@ AUDIT_CONTROL: Final = "audit.control"
 TRANSACTIONAL_ID: Final = "operator.registry"
 # An entry of the audit log is at most 65,535 bytes (its length takes two).
 MAX_LEAF_BYTES: Final = 60_000
+MAX_REASON_CHARS: Final = 500
 
 
 class Clock(Protocol):
@@ -47,8 +50,9 @@ async def read_records(connection: KafkaConnection) -> dict[str, bytes]:
     """What stands on the topic `registry` now, committed changes only; removed records are not in it.
 
     Raises:
-        ConfigError: `topic.missing`.
+        ConfigError: `topic.missing`, or `kafka.*` if there is no connection.
     """
+    await check_connection(connection)
     return await read_compacted(connection, REGISTRY)
 
 
@@ -145,8 +149,13 @@ async def _change(
     connection: KafkaConnection, desired_of: _Desired, operator: str, reason: str, clock: Clock
 ) -> list[Change]:
     for name, text in (("operator", operator), ("reason", reason)):
-        if not text.strip():
-            raise ConfigError(f"A change of the registry needs a {name}; it goes into the audit.", code="registry.why")
+        if not text.strip() or len(text) > MAX_REASON_CHARS or find_pgn(text):
+            raise ConfigError(
+                f"The {name} of a change goes into the audit for ever: 1 to {MAX_REASON_CHARS} characters, without any "
+                "number of the state.",
+                code="registry.why",
+            )
+    await check_connection(connection)
     producer = AIOKafkaProducer(**connection.aiokafka(), transactional_id=TRANSACTIONAL_ID, acks="all")
     try:
         # Fences whoever else changes the registry, and waits until his transaction is settled: what is read below is

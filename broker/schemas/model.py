@@ -150,52 +150,67 @@ def parse(document: JsonObject) -> Schema:
     Raises:
         ConfigError: `schema.unclassified`, `schema.unsafe` or `schema.invalid`, naming the field.
     """
-    if not isinstance(document, dict) or document.get("type") != "record":
-        raise ConfigError("a schema must be a record", code="schema.invalid")
+    if not isinstance(document, dict) or document.get("type") != "record" or "fields" not in document:
+        raise ConfigError("a schema must be a record with fields", code="schema.invalid")
     name = f"{document.get('namespace', '')}.{document.get('name', '')}".strip(".")
     try:
         parsed: Any = fastavro.parse_schema(_plain(document))
         digest = bytes.fromhex(fingerprint(to_parsing_canonical_form(document), "CRC-64-AVRO"))
     except Exception as exc:
         raise ConfigError(f"schema {name or '?'} is not valid Avro: {exc}", code="schema.invalid") from exc
-    fields = tuple(_check_fields(document, name, inherited=None))
-    least_bytes(parsed, name, {})
+    least_bytes(parsed, name, {})  # first: refuses types within themselves, which would keep the next busy for ever
+    fields = tuple(_check_fields(document, name, None, {}))
     return Schema(name, document, parsed, digest, fields, narrow_fields(parsed, {}))
 
 
-def _check_fields(record: JsonObject, path: str, inherited: str | None) -> Iterator[Field]:
+_Records = dict[str, list[JsonObject]]
+
+
+def _check_fields(record: JsonObject, path: str, inherited: str | None, known: _Records) -> Iterator[Field]:
+    """Check every field below a record.
+
+    Args:
+        inherited: attribute of the field that holds the record.
+        known: records so far, by their short names. One that is named again is checked again: its fields may lean on
+            the attribute of the field that defined it.
+    """
     for declared in record["fields"]:
         where = f"{path}.{declared.get('name')}"
         cls, attribute = declared.get("class"), declared.get("attribute", inherited)
-        if cls not in CLASSES:
+        if not isinstance(cls, str) or cls not in CLASSES:
             raise ConfigError(
                 f"field {where} has no class; give it one of: {', '.join(CLASSES)}", code="schema.unclassified"
             )
-        if cls in PERSONAL and attribute is None:
+        if cls in PERSONAL and not (isinstance(attribute, str) and attribute):
             raise ConfigError(
                 f"field {where} is about a person ({cls}) but names no attribute, so no policy decides over it",
                 code="schema.unclassified",
             )
         branches = declared["type"] if isinstance(declared["type"], list) else [declared["type"]]
         for branch in branches:
-            _check_type(branch, where, attribute)
+            _check_type(branch, where, attribute, known)
         yield Field(declared["name"], cls, declared.get("attribute"), "null" in branches)
 
 
-def _check_type(branch: Any, where: str, attribute: str | None) -> None:
-    if not isinstance(branch, dict):
+def _check_type(branch: Any, where: str, attribute: str | None, known: _Records) -> None:
+    if isinstance(branch, str):
+        for record in known.get(branch.rpartition(".")[2], ()):
+            list(_check_fields(record, where, attribute, known))
+        return
+    if isinstance(branch, list):
+        for inner in branch:
+            _check_type(inner, where, attribute, known)
         return
     kind = branch["type"]
     if kind == "record":
         if not branch["fields"]:
             raise ConfigError(f"{where}: an empty record takes no bytes", code="schema.unsafe")
-        list(_check_fields(branch, where, attribute))
+        list(_check_fields(branch, where, attribute, known))
+        known.setdefault(branch["name"].rpartition(".")[2], []).append(branch)
     elif kind in ("array", "map"):
-        inner = branch["items" if kind == "array" else "values"]
-        for item in inner if isinstance(inner, list) else [inner]:
-            _check_type(item, where, attribute)
-    elif isinstance(kind, (dict, list)):
-        _check_type(kind, where, attribute)
+        _check_type(branch["items" if kind == "array" else "values"], where, attribute, known)
+    elif kind not in ("enum", "fixed"):
+        _check_type(kind, where, attribute, known)
 
 
 def _plain(node: Any) -> Any:

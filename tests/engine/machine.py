@@ -29,9 +29,7 @@ OWN = {"lane.state": 4, "parked": 4, "audit.events": 4, "audit.control": 1, "vau
 COMPACTED = {"lane.state", "parked", "vault.identity", "registry"}
 
 
-def copy(
-    state: LaneState, inputs: Sequence[InputRecord], views: Views, now_ms: int, next_offset: int
-) -> Step:
+def copy(state: LaneState, inputs: Sequence[InputRecord], views: Views, now_ms: int, next_offset: int) -> Step:
     """Copy each record to `out.<party>.copy`, with an audit record that tells where it came from."""
     delta = StateDelta(next_offset, next_parked=state.next_parked, incidents=dict(state.incidents))
     outgoing, decisions = [], []
@@ -179,9 +177,7 @@ async def verify(connection: KafkaConnection, parties: Sequence[str], expected: 
         seqs[flow] = int(dict(record.headers)["seq"])
     inputs = {(r.topic, r.partition, r.offset) for r in taken}
     unaudited = len(inputs - set(places)) + len(places) - len(set(places))
-    return Verdict(
-        len(got), len(set(wanted) - set(got)), len(got) - len(set(got)), disordered, unaudited, gaps
-    )
+    return Verdict(len(got), len(set(wanted) - set(got)), len(got) - len(set(got)), disordered, unaudited, gaps)
 
 
 async def until(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
@@ -225,7 +221,7 @@ async def main(connection_file: str, group: str, folder: str) -> None:
 
 
 async def _say_ready(plane: DataPlane, work: asyncio.Task[None]) -> None:
-    while not plane.lanes and not work.done():
+    while not plane.lanes and not work.done():  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     sys.stdout.write(f"ready {await plane.ready()}\n")
     sys.stdout.flush()

@@ -2,25 +2,440 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition as Place
+from confluent_kafka.admin import AdminClient
 
+from broker.engine import BatchReport, DataPlane, Observer
+from broker.errors import TransientError
+from broker.exchange.model import VAULT, InputRecord, Outgoing, Parked, StateDelta, Step, Views
+from broker.exchange.state import LaneState
 from broker.kafka.connection import KafkaConnection
-from tests.engine.machine import copy, create_topics, fast, make_plane, produce, until, verify
+from broker.kafka.embedded import EmbeddedKafka
+from tests.engine.machine import copy, create_topics, fast, make_plane, produce, put, read_all, until, verify
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+
+
+class Seen(Observer):
+    """Counts what the lanes report."""
+
+    def __init__(self) -> None:
+        self.records = self.recomputations = self.take_overs = 0
+        self.failures: list[str] = []
+        self.lost_records = 0
+
+    def committed(self, report: BatchReport) -> None:
+        self.records += report.records
+
+    def took_over(self, lane: str, seconds: float) -> None:  # noqa: ARG002
+        self.take_overs += 1
+
+    def failed(self, lane: str, kind: str) -> None:  # noqa: ARG002
+        self.failures.append(kind)
+
+    def recomputed(self, lane: str) -> None:  # noqa: ARG002
+        self.recomputations += 1
+
+    def lost(self, lane: str, records: int) -> None:  # noqa: ARG002
+        self.lost_records += records
+
+
+def numbered(count: int, keys: int = 16) -> list[bytes]:
+    """Values `key:number`, numbered within each key."""
+    return [b"%d:%d" % (i % keys, i // keys) for i in range(count)]
+
+
+def at_end(planes: Sequence[DataPlane], total: int) -> bool:
+    """Whether the lanes of these planes have committed so many records of their partitions together."""
+    committed = {p: lane.committed or 0 for plane in planes for p, lane in plane.lanes.items()}
+    return sum(committed.values()) >= total
 
 
 async def test_one_worker_copies_everything_once(connection: KafkaConnection, group: str, tmp_path: Path) -> None:
     """Every record comes out once, in order, audited, and numbered without a gap."""
     create_topics(connection, {f"in.{group}": 4, f"out.{group}.copy": 4})
-    await produce(connection, f"in.{group}", [b"%d:%d" % (i % 16, i // 16) for i in range(4000)], 4)
+    await produce(connection, f"in.{group}", numbered(4000), 4)
     async with make_plane(connection, fast(group), tmp_path) as plane:
         assert await plane.ready() == 4
-        await until(lambda: sum(lane.committed or 0 for lane in plane.lanes.values()) >= 4000, "all committed")
+        await until(lambda: at_end([plane], 4000), "all committed")
         assert plane.lag() == dict.fromkeys(plane.lanes, 0)
     verdict = await verify(connection, [group], 4000)
     assert verdict.clean, verdict
     assert verdict.found == 4000
-    assert copy is not None
+
+
+async def test_workers_killed_in_the_middle_lose_and_double_nothing(
+    kafka: EmbeddedKafka, connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """SIGKILL of one of two worker processes under load, three times over: 0 lost, 0 doubled, 0 out of order."""
+    create_topics(connection, {f"in.{group}": 6, f"out.{group}.copy": 6})
+    running: list[subprocess.Popen[bytes]] = []
+
+    async def start(number: int) -> None:
+        command = [sys.executable, "-m", "tests.engine.machine", str(kafka.connection_file), group]
+        with (tmp_path / f"{number}.log").open("wb") as out:
+            child = subprocess.Popen([*command, str(tmp_path / f"vault-{number}")], stdout=out, stderr=out)  # noqa: ASYNC220
+        running.append(child)
+        await until(lambda: b"ready" in (tmp_path / f"{number}.log").read_bytes(), f"worker {number} is ready", 40)
+
+    values, sent = numbered(18_000, 32), 0
+    stop = asyncio.Event()
+
+    async def load() -> None:
+        nonlocal sent
+        while sent < len(values) and not stop.is_set():
+            await produce(connection, f"in.{group}", values[sent : sent + 300], 6)
+            sent += 300
+
+    try:
+        await asyncio.gather(start(0), start(1))
+        loading = asyncio.create_task(load())
+        for number in range(2, 5):
+            before = sent
+            await until(lambda before=before: sent >= min(before + 1500, len(values)), "load goes on")
+            killed = running.pop(0)
+            killed.kill()
+            killed.wait()
+            await start(number)
+        await loading
+        await until(lambda: _came_out(connection, group, len(values)), "everything came out", 60)
+        for child in running:
+            child.send_signal(signal.SIGTERM)
+        assert [await asyncio.to_thread(child.wait, 20) for child in running] == [0, 0]
+    finally:
+        stop.set()
+        for child in running:
+            child.kill()
+            child.wait()
+    verdict = await verify(connection, [group], len(values))
+    assert verdict.clean, verdict
+
+
+async def _came_out(connection: KafkaConnection, group: str, total: int) -> bool:
+    await asyncio.sleep(0.5)  # not a wait for time: the condition is looked at twice a second, it reads a whole topic
+    return len(await read_all(connection, f"out.{group}.copy")) >= total
+
+
+async def test_rebalances_between_two_services_lose_and_double_nothing(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """A second member joins, leaves and joins again while records flow."""
+    create_topics(connection, {f"in.{group}": 6, f"out.{group}.copy": 6})
+    values = numbered(9000, 24)
+    loading = asyncio.create_task(_trickle(connection, f"in.{group}", values, 6))
+    async with make_plane(connection, fast(group), tmp_path / "a") as first:
+        await first.ready()
+        for turn in range(2):
+            async with make_plane(connection, fast(group), tmp_path / f"b{turn}") as second:
+                await until(
+                    lambda s=second: len(s.lanes) == 3 and all(x.positioned for x in s.lanes.values()), "shared"
+                )
+                await until(lambda: len(first.lanes) == 3, "the first let go of three")
+        await loading
+        await until(lambda: at_end([first], len(values)), "all committed")
+    verdict = await verify(connection, [group], len(values))
+    assert verdict.clean, verdict
+
+
+async def _trickle(connection: KafkaConnection, topic: str, values: list[bytes], partitions: int) -> None:
+    for start in range(0, len(values), 250):
+        await produce(connection, topic, values[start : start + 250], partitions)
+
+
+async def test_failures_in_the_middle_lose_and_double_nothing(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """One batch in five fails before or after its decision; the lane goes back to its take-over and repeats it."""
+    create_topics(connection, {f"in.{group}": 3, f"out.{group}.copy": 3})
+    await produce(connection, f"in.{group}", numbered(6000, 12), 3)
+    dice, seen = random.Random(5), Seen()
+
+    def shaky(state: LaneState, inputs: Sequence[InputRecord], views: Views, now: int, next_offset: int) -> Step:
+        fate = dice.random()
+        if fate < 0.1:
+            raise TransientError("the lookup service is away")
+        step = copy(state, inputs, views, now, next_offset)
+        if fate < 0.2:  # the transaction cannot be completed: partition 99 does not exist
+            step.outgoing.append(Outgoing(f"out.{group}.copy", 99, None, b"x"))
+        return step
+
+    config = fast(group, batch_records=100, backoff_s=(0.05, 0.2), batch_timeout_s=3.0, request_timeout_s=2.0)
+    async with make_plane(connection, config, tmp_path, shaky, observer=seen) as plane:
+        await until(lambda: at_end([plane], 6000), "all committed", 80)
+    assert len(seen.failures) >= 5, "the test provoked too little"
+    verdict = await verify(connection, [group], 6000)
+    assert verdict.clean, verdict
+
+
+async def test_a_bug_stops_only_its_own_lane_and_is_told_without_data(
+    connection: KafkaConnection, group: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lane stands still and says which code failed where, not on what; the others go on; nothing passes it."""
+    create_topics(connection, {f"in.{group}": 2, f"out.{group}.copy": 2})
+    await produce(connection, f"in.{group}", [b"0:0", b"0:1", b"1:0", b"1:1"], 2)
+    broken = True
+
+    def buggy(state: LaneState, inputs: Sequence[InputRecord], views: Views, now: int, next_offset: int) -> Step:
+        if broken and any(record.value == b"0:1" for record in inputs):
+            raise ValueError("secret 0:1 of Jan Jansen")
+        return copy(state, inputs, views, now, next_offset)
+
+    async with make_plane(connection, fast(group, batch_records=1), tmp_path, buggy) as plane:
+        await until(lambda: any(lane.failures >= 3 for lane in plane.lanes.values()), "the lane failed")
+        standing = next(lane for lane in plane.lanes.values() if lane.failures)
+        other = next(lane for lane in plane.lanes.values() if lane is not standing)
+        assert isinstance(standing.failure, ValueError)
+        assert other.committed == 2
+        broken = False
+        await until(lambda: at_end([plane], 4), "cured")
+        assert standing.failure is None
+    logged = capsys.readouterr().out
+    assert "test_service.py:" in logged
+    assert "ValueError" in logged
+    assert "Jansen" not in logged
+    assert (await verify(connection, [group], 4)).clean
+
+
+async def test_no_progress_ends_the_process_with_a_reason(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """When there is work and no lane moves for `patience_s`, `run` raises `worker.stuck`."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    await produce(connection, f"in.{group}", [b"0:0"])
+
+    def never(*_: Any) -> Step:
+        raise TransientError("away")
+
+    plane = make_plane(connection, fast(group, patience_s=2.0), tmp_path, never)
+    with pytest.raises(TransientError, match="1 lanes have work and none moved \\(TransientError\\)") as caught:
+        await asyncio.wait_for(plane.run(), 30)
+    await plane.stop()
+    assert caught.value.code == "worker.stuck"
+
+
+async def test_a_registry_change_before_the_commit_decides_again(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """Records were sent already when the registry changed: nothing of them is seen, all are decided on the new one."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    old, new = f"old-{group}".encode(), f"new-{group}".encode()
+    await put(connection, "registry", "version", old)
+    seen, changed = Seen(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def withdrawn(state: LaneState, inputs: Sequence[InputRecord], views: Views, now: int, next_offset: int) -> Step:
+        step = copy(state, inputs, views, now, next_offset)
+        if not changed.is_set():
+            changed.set()
+            # Before the records are acknowledged, the view gets another registry.
+            loop.call_soon(lambda: setattr(plane.views.registry, "_registry", next_registry))
+        return step
+
+    plane = make_plane(connection, fast(group), tmp_path, withdrawn, observer=seen)
+    async with plane:
+        await plane.ready()
+        assert plane.views.registry.current.version == old.decode()
+        next_registry = type(plane.views.registry.current)(version=new.decode())
+        await produce(connection, f"in.{group}", numbered(50))
+        await until(lambda: at_end([plane], 50), "all committed")
+    assert seen.recomputations >= 1
+    verdict = await verify(connection, [group], 50)
+    assert verdict.clean, verdict
+    used = {dict(r.headers)["registry"] for r in await read_all(connection, f"out.{group}.copy")}
+    assert used == {new}
+
+
+async def test_a_registry_record_reaches_the_lanes_within_two_seconds(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """What the operator writes is what the next batch is decided on."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    async with make_plane(connection, fast(group), tmp_path) as plane:
+        await plane.ready()
+        version = f"v-{group}"
+        began = asyncio.get_running_loop().time()
+        await put(connection, "registry", "version", version.encode())
+        await until(lambda: plane.views.registry.current.version == version, "the view follows", 5)
+        assert asyncio.get_running_loop().time() - began < 2.0
+
+
+async def test_an_invalid_registry_keeps_the_last_good_one(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """It is reported and the old one stays in force until a good one comes."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    await put(connection, "registry", "version", f"good-{group}".encode())
+    async with make_plane(connection, fast(group), tmp_path) as plane:
+        try:
+            await put(connection, "registry", "version", b"invalid")
+            await until(lambda: plane.views.registry.invalid == "registry.record", "reported")
+            assert plane.views.registry.current.version == f"good-{group}"
+            assert plane.views.age_s < 2.0, "it is known to be the newest"
+        finally:
+            await put(connection, "registry", "version", b"good again")
+        await until(lambda: plane.views.registry.invalid is None, "good again")
+
+
+async def test_a_new_topic_is_served_while_workers_run(connection: KafkaConnection, group: str, tmp_path: Path) -> None:
+    """A party that is added gets its lanes without a restart, and the others lose nothing by that rebalance."""
+    create_topics(connection, {f"in.{group}": 2, f"out.{group}.copy": 2})
+    async with make_plane(connection, fast(group), tmp_path) as plane:
+        await plane.ready()
+        loading = asyncio.create_task(_trickle(connection, f"in.{group}", numbered(2000), 2))
+        create_topics(connection, {f"in.{group}-b": 2, f"out.{group}-b.copy": 2})
+        await produce(connection, f"in.{group}-b", numbered(500), 2)
+        await loading
+        await until(lambda: len(plane.lanes) == 4 and at_end([plane], 2500), "both served", 60)
+    verdict = await verify(connection, [group, f"{group}-b"], 2500)
+    assert verdict.clean, verdict
+
+
+async def test_state_survives_a_take_over(connection: KafkaConnection, group: str, tmp_path: Path) -> None:
+    """Flow numbers, the duplicate window and parked events are what the last owner committed."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    await produce(connection, f"in.{group}", numbered(700))
+    async with make_plane(connection, fast(group), tmp_path) as plane:
+        await until(lambda: at_end([plane], 700), "committed")
+        before = next(iter(plane.lanes.values()))._state
+    states: list[LaneState] = []
+
+    def look(state: LaneState, *rest: Any) -> Step:
+        states.append(state)
+        return copy(state, *rest)
+
+    async with make_plane(connection, fast(group), tmp_path, look) as plane:
+        await plane.ready()
+        await produce(connection, f"in.{group}", [b"99:0"])
+        await until(lambda: at_end([plane], 701), "committed")
+        after = next(iter(plane.lanes.values()))._state
+    assert before is not None
+    assert after is not None
+    assert states[0].delivered >= before.delivered
+    assert len(after.delivered) == 701
+    assert after.flows == {f"out.{group}.copy/0": 701}
+    assert (await verify(connection, [group], 701)).clean
+
+
+async def test_lost_input_is_told_and_not_passed_over_silently(
+    connection: KafkaConnection, group: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Retention deleted records before they were read: the lane says which, and goes on at the beginning."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    await produce(connection, f"in.{group}", numbered(10))
+    async with make_plane(connection, fast(group), tmp_path) as plane:
+        await until(lambda: at_end([plane], 10), "committed")
+    await produce(connection, f"in.{group}", [b"7:%d" % n for n in range(5, 25)])
+    admin = AdminClient(connection.confluent())
+    await asyncio.to_thread(lambda: [f.result() for f in admin.delete_records([Place(f"in.{group}", 0, 15)]).values()])
+    seen = Seen()
+    async with make_plane(connection, fast(group), tmp_path, observer=seen) as plane:
+        await until(lambda: at_end([plane], 30), "goes on")
+    assert seen.lost_records == 5
+    assert "input.lost" in capsys.readouterr().out
+
+
+async def test_an_own_vault_write_is_known_to_the_next_batch(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """Every batch reads what the one before it wrote, though the view has not read it back yet."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    await produce(connection, f"in.{group}", numbered(60))
+    key, found, behind = f"own-{group}".encode().ljust(32, b"."), [], []
+
+    def enrol(state: LaneState, inputs: Sequence[InputRecord], views: Views, now: int, next_offset: int) -> Step:
+        found.append(int(views.vault.get(key) or b"0"))
+        with plane.views.vault.reading() as reader:
+            behind.append(int(reader.get(key) or b"0"))
+        step = copy(state, inputs, views, now, next_offset)
+        step.outgoing.append(Outgoing(VAULT, 1, key, str(found[-1] + 1).encode()))
+        return step
+
+    plane = make_plane(connection, fast(group, batch_records=1), tmp_path, enrol)
+    async with plane:
+        await until(lambda: at_end([plane], 60), "committed")
+        await until(lambda: not len(next(iter(plane.lanes.values()))._overlay) or _prune(plane), "overlay is let go")
+    assert found == list(range(60))
+    assert behind != found, "the view was never behind, so this proved nothing"
+
+
+def _prune(plane: DataPlane) -> bool:
+    overlay = next(iter(plane.lanes.values()))._overlay
+    overlay.prune(plane.views.vault.read)
+    return not len(overlay)
+
+
+async def test_parked_events_are_taken_up_when_their_identity_arrives(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """A lane without input is called again once a vault key that it waits for is in the view, and at each tick."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    await produce(connection, f"in.{group}", [b"0:0"])
+    key = f"wait-{group}".encode().ljust(32, b".")
+    calls: list[bool] = []
+
+    def park(state: LaneState, inputs: Sequence[InputRecord], views: Views, now: int, next_offset: int) -> Step:
+        known = views.vault.get(key) is not None
+        calls.append(known)
+        delta = StateDelta(next_offset, next_parked=state.next_parked)
+        waits: dict[bytes, object] = {key: 1} if state.parked else {}
+        for record in inputs:
+            delta.parked[state.next_parked] = Parked(state.next_parked, key, record)
+            delta.next_parked += 1
+            waits[key] = 1
+        if known and state.parked:
+            step = copy(state, [p.record for p in state.parked.values()], views, now, next_offset)
+            delta.parked.update(dict.fromkeys(state.parked))
+            delta.flows = step.delta.flows
+            out = [o for o in step.outgoing if not o.topic.startswith(("lane.", "parked"))]
+            return Step([*out, *state.records(delta, 4, 4)], [], delta, {})
+        moved = inputs or delta.parked
+        return Step(state.records(delta, 4, 4) if moved else [], [], delta, waits)
+
+    async with make_plane(connection, fast(group, tick_s=1.0), tmp_path, park) as plane:
+        await until(
+            lambda: next(iter(plane.lanes.values()), None) and next(iter(plane.lanes.values())).parked, "parked"
+        )
+        await until(lambda: len(calls) >= 3, "ticks")
+        assert not any(calls)
+    async with make_plane(connection, fast(group), tmp_path, park) as plane:  # taken over with what is parked
+        await plane.ready()
+        assert next(iter(plane.lanes.values())).parked == 1
+        calls.clear()
+        await put(connection, VAULT, key.decode(), b"known", 1)
+        await until(lambda: any(calls), "woken")
+        await until(lambda: not next(iter(plane.lanes.values())).parked, "released")
+    verdict = await verify(connection, [group], 1)
+    assert verdict.clean, verdict
+
+
+async def test_a_stale_view_pauses_the_lanes(connection: KafkaConnection, group: str, tmp_path: Path) -> None:
+    """While the vault view cannot be proven current nothing is decided; then the lanes go on."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    seen = Seen()
+    plane = make_plane(
+        connection, fast(group, view_age_s=1.0, batch_timeout_s=3.0, request_timeout_s=2.0), tmp_path, observer=seen
+    )
+    async with plane:
+        await plane.ready()
+        view = plane.views.vault
+        tail = next(task for task in plane._tasks if task.get_name() == f"tail {VAULT}")
+        plane._tasks.discard(tail)
+        tail.cancel()
+        await until(lambda: plane.views.age_s > 1.0, "stale")
+        await produce(connection, f"in.{group}", numbered(20))
+        await until(lambda: "TransientError" in seen.failures, "the lane waited in vain", 20)
+        assert seen.records == 0
+        assert next(iter(plane.lanes.values())).failure is not None
+        plane._spawn(view.run(), "tail again")
+        await until(lambda: at_end([plane], 20), "goes on", 20)
+    assert (await verify(connection, [group], 20)).clean

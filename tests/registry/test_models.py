@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from broker.kafka import access
 from broker.policy.document import problems_of
 from broker.registry import Agreement, Board, ConnectionSide, Party, PublicKey, School
+from broker.registry.models import RESERVED
 from tests.registry.entries import BOOK, TODAY, agreement, board, jwk, party, school, side
 
 # R16, and what the domain adds to it: each of these must be there.
@@ -130,6 +132,7 @@ def test_a_key_that_is_no_point_of_p256_is_refused(changes: dict[str, Any]) -> N
         ({"id": "p" * 41}, "id"),
         ({"id": "vault"}, "is a word of the broker's own"),
         ({"id": "broker"}, "is a word of the broker's own"),
+        ({"id": "exchange"}, "is a word of the broker's own"),
         ({"roles": []}, "roles"),
         ({"roles": ["VAULT"]}, "roles"),
         ({"roles": ["SIS", "SIS"]}, "names a role twice"),
@@ -221,3 +224,8 @@ def test_entries_can_not_be_changed() -> None:
     """A registry that was checked stays as it was checked."""
     with pytest.raises(ValidationError):
         Party.model_validate(party()).name = "Other"  # type: ignore[misc]
+
+
+def test_names_of_the_brokers_own_users_are_no_party_ids() -> None:
+    """A party of that name would have a service's consumer groups and rights."""
+    assert access.RESERVED <= RESERVED

@@ -141,7 +141,7 @@ def leaf() -> Any:
     """Token, salt, commitment and lookup tag of the audit leaf."""
     key = seed("golden subject key")
     trace, span = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736"), bytes.fromhex("53995c3f42cd8ad8")
-    salt = mac(key, b"audit/salt/v1", b"out", trace, span)
+    salt, text = mac(key, b"audit/salt/v1", b"out", trace, span), "filtered avro output"
     return {
         "description": "Commitments of one person in one event, from the person's subject key.",
         "subject_key": key.hex(),
@@ -149,7 +149,7 @@ def leaf() -> Any:
         "span_id": span.hex(),
         "token": b64(mac(key, b"audit/sid/v1", trace, span)[:16]),
         "salt_out": salt.hex(),
-        "value": {"text": "filtered avro output", "commitment": b64(mac(salt, b"audit/value/v1", b"filtered avro output"))},
+        "value": {"text": text, "commitment": b64(mac(salt, b"audit/value/v1", text.encode()))},
         "lookup_tag": b64(mac(key, b"audit/lookup/v1")[:16]),
     }  # fmt: skip
 
@@ -219,10 +219,12 @@ def sealing() -> Any:
         key, nonce = part_key(secret, name), seed(f"vector nonce {name}")[:12]
         sealed = nonce + AESGCM(key).encrypt(nonce, data, associated + name.encode())
         value += zigzag(len(sealed)) + sealed
-        parts[name] = {"datum": subject if name == "subject" else body, "avro": data.hex(), "key": key.hex(),
-                       "nonce": nonce.hex(), "associated": (associated + name.encode()).hex(), "sealed": sealed.hex()}  # fmt: skip
+        parts[name] = {
+            "datum": subject if name == "subject" else body, "avro": data.hex(), "key": key.hex(),
+            "nonce": nonce.hex(), "associated": (associated + name.encode()).hex(), "sealed": sealed.hex(),
+        }  # fmt: skip
     return {
-        "description": "One event as a sender makes it. Plain values: dates are days, times are milliseconds, since 1970.",
+        "description": "One event as a sender makes it. Dates are days, times are milliseconds, since 1970.",
         "schemas": {"envelope": "envelope.v1", "subject": "subject.v1", "body": "usage.v1"},
         "data_secret": secret.hex(),
         "recipient": {"kid": KID, "jwk": jwk_of(recipient)},
