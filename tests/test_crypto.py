@@ -14,8 +14,21 @@ from joserfc import jwe
 from joserfc.jwk import ECKey, OctKey
 
 from broker.crypto import (
-    MAX_JWE_BYTES, NONCE_BYTES, SECRET_BYTES, TAG_BYTES, DataKey, DataKeyMaker, DataKeyOpener, jwe_kid, keyed_hash,
-    open_secret, part_key, partition_of, seal, seal_secret, unseal,
+    MAX_JWE_BYTES,
+    NONCE_BYTES,
+    SECRET_BYTES,
+    TAG_BYTES,
+    DataKey,
+    DataKeyMaker,
+    DataKeyOpener,
+    jwe_kid,
+    keyed_hash,
+    open_secret,
+    part_key,
+    partition_of,
+    seal,
+    seal_secret,
+    unseal,
 )  # fmt: skip
 from broker.errors import ConfigError, ContractError
 from broker.keys import MemoryKeys, RecipientKey

@@ -18,10 +18,19 @@ class HealthServer:
     """
 
     def __init__(self, healthy: Callable[[], bool], ready: Callable[[], bool], metrics: Callable[[], bytes]) -> None:
+        async def healthz(_: web.Request) -> web.Response:
+            return _answer(healthy())
+
+        async def readyz(_: web.Request) -> web.Response:
+            return _answer(ready())
+
+        async def text(_: web.Request) -> web.Response:
+            return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
         app = web.Application()
-        app.router.add_get("/healthz", lambda _: _answer(healthy()))
-        app.router.add_get("/readyz", lambda _: _answer(ready()))
-        app.router.add_get("/metrics", lambda _: _text(metrics()))
+        app.router.add_get("/healthz", healthz)
+        app.router.add_get("/readyz", readyz)
+        app.router.add_get("/metrics", text)
         self._runner = web.AppRunner(app, access_log=None)
         self.port = 0
 
@@ -37,9 +46,5 @@ class HealthServer:
         await self._runner.cleanup()
 
 
-async def _answer(good: bool) -> web.Response:
+def _answer(good: bool) -> web.Response:
     return web.Response(text="ok\n" if good else "not ok\n", status=200 if good else 503)
-
-
-async def _text(body: bytes) -> web.Response:
-    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

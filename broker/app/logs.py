@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterable, MutableMapping
+from copy import copy
 from types import TracebackType
 from typing import Any, Final
 
@@ -21,6 +23,7 @@ ALLOWED: Final = frozenset({
     "lane", "lanes", "last", "level", "logger", "next_offset", "offset", "parked", "partition", "partitions", "reason",
     "records", "resumed", "retry_s", "seconds", "signal", "start", "text", "timestamp", "topic", "version",
 })  # fmt: skip
+SPARSE_S: Final = 10.0
 HIDDEN: Final = "[hidden]"
 _TELLING: Final = re.compile(
     r"https?://ketenid\.nl/\S*"
@@ -29,6 +32,7 @@ _TELLING: Final = re.compile(
     r"|[A-Za-z0-9+/_=-]{43,}"  # base64 of 32 bytes and more
     r"|(?=[a-z0-9+/_-]*[A-Z])(?=[A-Z0-9+/_-]*[a-z])(?=[A-Za-z+/_-]*[0-9])[A-Za-z0-9+/_-]{22,}={0,2}"
 )
+_VERSION: Final = re.compile(r"sha256:[0-9a-f]{32,64}")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._:/#@ -]{1,120}")
 
 Event = MutableMapping[str, Any]
@@ -44,8 +48,10 @@ def redact(_logger: Any, _method: str, event: Event) -> Event:
     for key in [key for key in event if key not in ALLOWED]:
         del event[key]
     for key, value in event.items():
-        if value is not None and not isinstance(value, bool | int | float):
-            event[key] = value if key == "timestamp" else scrub(str(value))
+        if value is None or isinstance(value, bool | int | float) or key == "timestamp":
+            continue
+        known = key == "version" and _VERSION.fullmatch(str(value))  # of the registry: public, and looks like a hash
+        event[key] = value if known else scrub(str(value))
     return event
 
 
@@ -75,12 +81,14 @@ def configure(level: str = "info", stream: Any = None) -> None:
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(_Sparse())
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=[_foreign, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
         )
     )
+    logging.raiseExceptions = False  # else a line that cannot be formatted is shown with all its arguments
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -89,18 +97,49 @@ def configure(level: str = "info", stream: Any = None) -> None:
     logging.getLogger("broker.app.worker").setLevel(logging.WARNING)  # what mode says in our service's name
 
 
-def _foreign(_logger: Any, _method: str, event: Event) -> Event:
-    """A line of a library: its template, filled only with what is plainly harmless."""
-    record: logging.LogRecord = event["_record"]
-    event["logger"] = record.name
-    event["event"] = "library.log"
+class _Sparse(logging.Filter):
+    """Lets the same line of a library pass once in ten seconds: without Kafka aiokafka writes a hundred a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging.Filter."""
+        if isinstance(record.msg, dict):  # ours
+            return True
+        key, now = (record.name, str(record.msg)), time.monotonic()
+        if now - self._last.get(key, float("-inf")) < SPARSE_S:
+            return False
+        self._last[key] = now
+        return True
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Makes the lines of libraries harmless before anything puts their arguments into a text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See logging.Formatter."""
+        if isinstance(record.msg, dict):  # ours
+            return super().format(record)
+        tame = copy(record)
+        tame.msg, tame.args = _text_of(record), None
+        return super().format(tame)
+
+
+def _text_of(record: logging.LogRecord) -> str:
     template = str(record.msg)
     arguments = record.args if isinstance(record.args, tuple) else ()
     try:
         text = template % tuple(_harmless(arguments)) if arguments else template
     except (TypeError, ValueError, KeyError):
         text = template
-    event["text"] = text.partition("\n")[0]
+    return text.partition("\n")[0]
+
+
+def _foreign(_logger: Any, _method: str, event: Event) -> Event:
+    event["text"], event["event"] = event["event"], "library.log"
+    event["logger"] = event["_record"].name
     return event
 
 

@@ -33,7 +33,7 @@ from broker.settings import WorkerSettings
 
 log = structlog.get_logger("broker.worker")
 
-STOP_S: Final = 20.0
+STOP_S: Final = 18.0
 
 
 @dataclass(slots=True)

@@ -1,47 +1,51 @@
-"""The command `broker`. Each file of this folder is one group of commands, or one command."""
+"""The command `broker`. Each file of this folder is one group of commands (`app`), or one command (`run`)."""
 
 from __future__ import annotations
 
+import logging
 import sys
+from importlib import import_module
+from typing import Final
 
 import typer
 
-from broker.cli import (
-    audit,
-    connect,
-    demo,
-    kafka,
-    keys,
-    party,
-    policy,
-    receive,
-    registry,
-    schemas,
-    send,
-    topics,
-    worker,
-)
 from broker.cli.output import version
 from broker.errors import BrokerError
 
-app = typer.Typer(
-    name="broker",
-    help="The broker in the Dutch learning-materials chain: pseudonyms, minimal attributes, an audit of everything.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # rich tracebacks show local variables, and those hold pupils' data
-    add_completion=False,
-)
-app.callback()(version)
-for command in (demo, send, receive, worker):
-    app.command(name=command.__name__.rpartition(".")[2])(command.run)
-for group in (kafka, topics, registry, policy, schemas, keys, party, connect, audit):
-    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+COMMANDS: Final = ("demo", "send", "receive", "worker")
+GROUPS: Final = ("kafka", "topics", "registry", "policy", "schemas", "keys", "party", "connect", "audit")
+
+
+def build(*names: str) -> typer.Typer:
+    """The command line with these commands and groups; by default with all.
+
+    Only what is asked for is imported: Kafka's clients, Faust and the cryptography together take a second.
+    """
+    app = typer.Typer(
+        name="broker",
+        help="The broker in the Dutch learning-materials chain: pseudonyms, minimal attributes, an audit of everything.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,  # rich tracebacks show local variables, and those hold pupils' data
+        add_completion=False,
+    )
+    app.callback()(version)
+    for name in names or (*COMMANDS, *GROUPS):
+        module = import_module(f"broker.cli.{name}")
+        if name in COMMANDS:
+            app.command(name)(module.run)
+        else:
+            app.add_typer(module.app, name=name)
+    return app
 
 
 def main() -> None:
     """Entry point: our own errors become one readable line and exit code 1; interrupted is 130."""
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    wanted = (first,) if first in (*COMMANDS, *GROUPS) else ("policy",) if first == "--version" else ()
+    # Kafka's clients log each retry; what matters of it comes as one of our errors.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
-        app()
+        build(*wanted)()
     except BrokerError as error:
         sys.stderr.write(f"error: {error}\n  code: {error.code}\n")
         sys.exit(1)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from broker.cli.output import err
 from broker.errors import ConfigError
 
 PIDS = "kept.json"
+STOP_SECONDS = 30.0
 
 
 def run(
@@ -60,20 +62,32 @@ def _stop_kept(home: Path) -> None:
 
     kept = home / PIDS
     if kept.exists():
-        for pid in json.loads(kept.read_text("utf-8"))["workers"]:
-            command = Path(f"/proc/{pid}/cmdline")
-            if command.exists() and str(home).encode() in command.read_bytes():
-                os.kill(pid, signal.SIGTERM)
+        pids = [pid for pid in json.loads(kept.read_text("utf-8"))["workers"] if _is_ours(pid, home)]
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while (left := [pid for pid in pids if _is_ours(pid, home)]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
         kept.unlink()
     if (home / "kafka").exists():
         EmbeddedKafka(home / "kafka").stop()
+
+
+def _is_ours(pid: int, home: Path) -> bool:
+    """Whether the process still runs and was started with this home."""
+    try:
+        return str(home).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _clear(home: Path) -> None:
     """Begin anew; but never delete a folder that is not the demo's."""
     if not home.exists():
         return
-    known = {"kafka", "connections", "keys", "profiles", "report.json", "auditlog"}
+    known = {"kafka", "connections", "keys", "profiles", "report.json", "auditlog", PIDS}
     unknown = [p.name for p in home.iterdir() if p.name not in known and not p.name.startswith(("state-", "worker-"))]
     if unknown:
         raise ConfigError(

@@ -14,16 +14,21 @@ from rich.table import Table
 from broker import __version__
 
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        out.print(__version__)
+        raise typer.Exit
 
 
 def version(
-    show: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+    show: Annotated[  # noqa: ARG001 - its callback acts
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """The broker's command line."""
-    if show:
-        out.print(__version__)
-        raise typer.Exit
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from broker.client.profile import Profile
-from broker.client.published import schemas
+from broker.client.published import missing_topic, schemas
 from broker.client.records import BODIES, Event, Subject
 from broker.crypto import DataKeyOpener
 from broker.errors import ConfigError, ContractError
@@ -91,14 +91,21 @@ class _Reader:
             ConfigError: with what is wrong: address, certificate, login or topic.
         """
         consumer = AIOKafkaConsumer(
-            self.topic, **self.profile.connection.aiokafka(), group_id=self.group, isolation_level="read_committed",
+            **self.profile.connection.aiokafka(), group_id=self.group, isolation_level="read_committed",
             enable_auto_commit=False, auto_offset_reset=self._start_at,
         )  # fmt: skip
         try:
             await consumer.start()
+            # Kafka shows a topic only to who may read it; subscribing to another one would wait for ever.
+            if self.topic not in await consumer.topics():
+                raise missing_topic(self.topic, self.profile.party)
         except KafkaError as exc:
             await consumer.stop()
             raise explain(exc, self.profile.connection) from exc
+        except BaseException:
+            await consumer.stop()
+            raise
+        consumer.subscribe([self.topic])
         self._consumer = consumer
         return self
 

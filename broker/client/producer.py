@@ -7,10 +7,10 @@ import time
 from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
 from broker.client.profile import RECORD_KEY_SECRET, Profile
-from broker.client.published import broker_key
+from broker.client.published import broker_key, missing_topic
 from broker.client.records import Event, milliseconds, school_year_of
 from broker.crypto import DataKeyMaker, keyed_hash, partition_of
 from broker.errors import ConfigError, ContractError, TransientError
@@ -62,6 +62,9 @@ class Producer:
         try:
             await producer.start()
             self._partitions = len(await producer.partitions_for(self.topic))
+        except (UnknownTopicOrPartitionError, TopicAuthorizationFailedError) as exc:
+            await producer.stop()
+            raise missing_topic(self.topic, self.profile.party) from exc
         except KafkaError as exc:
             await producer.stop()
             raise explain(exc, self.profile.connection) from exc

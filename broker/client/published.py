@@ -31,11 +31,7 @@ async def read_compacted(connection: KafkaConnection, topic: str) -> dict[str, b
     try:
         consumer.assign([partition])
         if not await _exists(consumer, topic):
-            raise ConfigError(
-                f"topic {topic} is not there for user {connection.username}; "
-                "run `broker topics apply`, or ask the operator for the right to read it",
-                code="topic.missing",
-            )
+            raise missing_topic(topic, connection.username)
         start = (await consumer.beginning_offsets([partition]))[partition]
         consumer.seek(partition, start)
         end = (await consumer.end_offsets([partition]))[partition]
@@ -51,6 +47,15 @@ async def read_compacted(connection: KafkaConnection, topic: str) -> dict[str, b
         return found
     finally:
         await consumer.stop()
+
+
+def missing_topic(topic: str, user: str | None) -> ConfigError:
+    """Kafka answers alike for a topic that does not exist and one that the user has no right to."""
+    return ConfigError(
+        f"there is no topic {topic} for user {user}: it does not exist, or the user has no right to it. "
+        "An operator sets both with `broker topics apply`",
+        code="topic.missing",
+    )
 
 
 async def _exists(consumer: AIOKafkaConsumer, topic: str) -> bool:

@@ -161,8 +161,8 @@ def _show_party(party: str, facts: dict[str, Any]) -> None:
 
 def _brief(sample: dict[str, Any]) -> dict[str, Any]:
     """The sample as shown: what is filled in, ECK iDs shortened (they are long and belong on no screen)."""
-    subject = dict(sample["subject"])
-    if subject.get("eck_id"):
+    subject = {name: value for name, value in sample["subject"].items() if value}
+    if "eck_id" in subject:
         subject["eck_id"] = f"{subject['eck_id'][:34]}…"
     body = {name: value for name, value in sample["body"].items() if value is not None}
     return {"kind": sample["kind"], "school": sample["school"], "subject": subject, "body": body}

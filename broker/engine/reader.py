@@ -19,17 +19,24 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 
 from broker.engine.config import EngineConfig
 from broker.engine.lane import Lane
+from broker.engine.observe import Observer
+from broker.engine.rescue import read_raw
 from broker.engine.takeover import NotAssigned
+from broker.kafka.connection import KafkaConnection
 
 log = structlog.get_logger()
 
 PAUSE_S = 1.0
+SEARCH_S = 30.0  # how long partitions are read one by one, to find the one whose record cannot be parsed
+FRAGILE_S = 600.0  # how long a partition with such a record is read apart from the others
+APART = 200  # records of it in one round
 
 
 class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka publishes no types
     """The consumer, and the lanes of the partitions that are ours.
 
     Args:
+        client: keyword arguments for aiokafka.
         make_lane: starts a lane; it runs from then on.
 
     Attributes:
@@ -38,12 +45,19 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
     """
 
     def __init__(
-        self, config: EngineConfig, client: Mapping[str, Any], make_lane: Callable[[TopicPartition], Lane]
+        self,
+        connection: KafkaConnection,
+        config: EngineConfig,
+        client: Mapping[str, Any],
+        make_lane: Callable[[TopicPartition], Lane],
+        observer: Observer,
     ) -> None:
         self.lanes: dict[TopicPartition, Lane] = {}
         self.joined = asyncio.Event()
         self.rebalancing_since: float | None = None
-        self._config, self._make_lane = config, make_lane
+        self._connection, self._config, self._make_lane, self._observer = connection, config, make_lane, observer
+        self._fragile: dict[TopicPartition, float] = {}  # with a record that cannot be parsed; until when
+        self._search_until = float("-inf")
         self._positions: dict[TopicPartition, int] = {}  # where the next fetch begins
         self._rebalancing, self._stopped = True, False
         self._closing: set[asyncio.Task[None]] = set()
@@ -77,7 +91,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         """Fetch until stopped."""
         while not self._stopped:
             try:
-                fetched = await self._consumer.getmany(timeout_ms=500)
+                await self._round()
             except NoOffsetForPartitionError:
                 continue  # aiokafka's own positioning; lanes do theirs
             except OffsetOutOfRangeError as error:  # records deleted before we read them
@@ -88,8 +102,86 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
                 log.warning("fetch.failed", error=type(error).__name__)
                 self._forget()
                 await asyncio.sleep(PAUSE_S)
-            else:
-                self._hand_over(fetched)
+
+    async def _round(self) -> None:
+        now = time.monotonic()
+        self._fragile = {p: until for p, until in self._fragile.items() if until > now and p in self.lanes}
+        if now < self._search_until:
+            await self._search()
+        elif not self._fragile:
+            await self._fetch_all()
+        else:
+            solid = [p for p in self.lanes if p not in self._fragile and self.owns(p)]
+            if solid:
+                self._hand_over(await self._consumer.getmany(*solid, timeout_ms=50))
+            for partition in self._fragile:
+                await self._fetch_apart(partition)
+            await asyncio.sleep(0.01)
+
+    async def _fetch_all(self) -> None:
+        try:
+            fetched = await self._consumer.getmany(timeout_ms=500)
+        except KafkaError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a record that the client cannot parse, in some partition
+            log.error("fetch.unparsed", code="fetch.unparsed", error=type(error).__name__)  # noqa: TRY400
+            self._search_until = time.monotonic() + SEARCH_S
+            self._forget()  # the exception swallowed records of other partitions
+        else:
+            self._hand_over(fetched)
+
+    async def _search(self) -> None:
+        """Read partition by partition, until the exception shows whose it is."""
+        for partition in list(self.lanes):
+            if not self.owns(partition):
+                continue
+            try:
+                self._hand_over(await self._consumer.getmany(partition, timeout_ms=0))
+            except KafkaError:
+                raise
+            except Exception:  # noqa: BLE001 - reported already
+                self._fragile[partition] = time.monotonic() + FRAGILE_S
+                self._search_until = float("-inf")
+                self._positions.pop(partition, None)
+                self.lanes[partition].reset()
+        await asyncio.sleep(0.05)
+
+    async def _fetch_apart(self, partition: TopicPartition) -> None:
+        """One record at a time: where that fails, exactly the next record is the one that cannot be parsed."""
+        for _ in range(APART):
+            lane = self.lanes.get(partition)
+            if lane is None or not lane.hungry or not self.owns(partition):
+                return
+            try:
+                fetched = await self._consumer.getmany(partition, timeout_ms=0, max_records=1)
+            except KafkaError:
+                raise
+            except Exception:  # noqa: BLE001 - reported already
+                await self._rescue(partition)
+                return
+            if not fetched:
+                return
+            self._hand_over(fetched)
+
+    async def _rescue(self, partition: TopicPartition) -> None:
+        start = self._positions.get(partition)
+        if start is None:
+            return
+        record = await asyncio.to_thread(read_raw, self._connection, self._config.group, partition, start)
+        lane = self.lanes.get(partition)
+        if lane is None or self._positions.get(partition) != start or not self.owns(partition):
+            return  # positioned anew meanwhile
+        if record is None:
+            lane.reset()
+            return
+        log.error(
+            "record.unparsed", code="record.unparsed", topic=partition.topic, partition=partition.partition,
+            offset=record.offset,
+        )  # fmt: skip
+        self._observer.rescued(lane.id)
+        self._hand_over({partition: [record]})
+        if self.owns(partition):
+            self._consumer.seek(partition, record.offset + 1)
 
     def _hand_over(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         """Must not wait; see the module."""

@@ -57,10 +57,11 @@ class DataPlane:
         self.views = CurrentViews(registry, vault, config.view_age_s)
         self.topics = TopicCounts(client)
         self._states, self._parked = CompactedTail(client, LANE_STATE), CompactedTail(client, PARKED)
-        self._reader = InputReader(config, client, self._make_lane)
+        observer = observer or Observer()
+        self._reader = InputReader(connection, config, client, self._make_lane, observer)
         self._host = LaneHost(
             config, client, self._reader, process, outputs, self._states, self._parked, self.views, self.topics,
-            observer or Observer(), asyncio.Semaphore(config.starting_lanes),
+            observer, asyncio.Semaphore(config.starting_lanes),
         )  # fmt: skip
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped, self._started = False, asyncio.Event()

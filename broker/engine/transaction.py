@@ -61,9 +61,7 @@ async def settle(producer: AIOKafkaProducer, partitions: Iterable[TopicPartition
     places = list(partitions)
     await producer.begin_transaction()
     # At once, since a new producer asks for the metadata of each topic.
-    sent = await asyncio.gather(
-        *(producer.send(p.topic, b"", key=b"settle", partition=p.partition) for p in places)
-    )
+    sent = await asyncio.gather(*(producer.send(p.topic, b"", key=b"settle", partition=p.partition) for p in places))
     written = await asyncio.gather(*sent)
     await producer.abort_transaction()
     return {place: record.offset for place, record in zip(places, written, strict=True)}

@@ -25,7 +25,7 @@ from broker.policy.projection import (
     NOT_IN_AGREEMENT,
     Possible,
     Projection,
-)  # fmt: skip
+)
 from broker.policy.words import (
     PROCESSES,
     PRODUCT_TYPES,
@@ -36,7 +36,7 @@ from broker.policy.words import (
     Process,
     ProductType,
     ReceiverRole,
-)  # fmt: skip
+)
 
 Effect = Literal["A", "T", "C", "D", "R"]
 Class = Literal[

@@ -25,7 +25,7 @@ from broker.registry.models import (
     School,
     SchoolId,
     key_of,
-)  # fmt: skip
+)
 from broker.registry.registry import POLICY_KEY, ROUTES_KEY, Registry, parse_record, record_of
 
 Where = Mapping[str, str]

@@ -29,7 +29,7 @@ from broker.registry.models import (
     Party,
     School,
     key_of,
-)  # fmt: skip
+)
 from broker.registry.version import VersionTree
 
 POLICY_KEY: Final = "policy/current"
@@ -37,6 +37,7 @@ ROUTES_KEY: Final = "routes/current"
 AGREEMENT_CACHE: Final = 100_000
 
 Content = Entry | Policy | Routes
+Parsed = Mapping[str, Content | None]
 _N = TypeVar("_N", Party, Board, School)
 
 
@@ -213,9 +214,7 @@ class Registry:
 
     # ---- building
 
-    def _index_agreements(
-        self, old: Registry, touched: Iterable[Content], parsed: Mapping[str, Content | None]
-    ) -> None:
+    def _index_agreements(self, old: Registry, touched: Iterable[Content], parsed: Parsed) -> None:
         concerned = {(a.board, a.party) for a in touched if isinstance(a, Agreement)}
         if not concerned:
             self._agreements, self._products = old._agreements, old._products
@@ -229,12 +228,9 @@ class Registry:
         self._agreements = {where: ones for where, ones in {**old._agreements, **sorted_ones}.items() if ones}
         self._products = frozenset(p.id for ones in self._agreements.values() for a in ones for p in a.products)
 
-    def _index_connections(
-        self, old: Registry, touched: Iterable[Content], parsed: Mapping[str, Content | None]
-    ) -> None:
-        concerned = {
-            c.school if isinstance(c, ConnectionSide) else c.id for c in touched if isinstance(c, _OF_A_SCHOOL)
-        }
+    def _index_connections(self, old: Registry, touched: Iterable[Content], parsed: Parsed) -> None:
+        concerned = {c.school for c in touched if isinstance(c, ConnectionSide)}
+        concerned |= {c.id for c in touched if isinstance(c, School)}
         self._sides = {**old._sides, **{school: dict(old._sides.get(school, {})) for school in concerned}}
         for key in parsed:
             before = old._contents.get(key)
@@ -245,9 +241,6 @@ class Registry:
                 self._sides[entry.school][key] = entry
         anew = {school: links_of(self.schools.get(school), self._sides[school].values()) for school in concerned}
         self._links = {**old._links, **anew}
-
-
-_OF_A_SCHOOL: Final = (ConnectionSide, School)
 
 
 def _changed(

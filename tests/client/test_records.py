@@ -105,7 +105,9 @@ def test_reprs_show_no_identifiers() -> None:
         school="99PA",
         sector="PO",
         subject=pupil(eck_id=eck_id, las_key="L-SECRET"),
-        body=Usage(entitlement_id="a", product_id="b", usage_type="c", progress_note="SECRET", activation_code="SECRET"),
+        body=Usage(
+            entitlement_id="a", product_id="b", usage_type="c", progress_note="SECRET", activation_code="SECRET"
+        ),
     )
     assert "ketenid" not in repr(event)
     assert "SECRET" not in repr(event)

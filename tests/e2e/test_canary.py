@@ -102,7 +102,9 @@ async def test_no_marker_is_anywhere_in_clear(scene: Stage) -> None:
 
     needles = {form for marker in MARKERS.values() for form in _forms(marker)}
     topics: set[str] = set()
-    async for record in raw(scene.kafka.admin_connection(), lambda t: not t.startswith("__"), isolation="read_uncommitted"):
+    async for record in raw(
+        scene.kafka.admin_connection(), lambda t: not t.startswith("__"), isolation="read_uncommitted"
+    ):
         topics.add(record.topic)
         parts = [record.key or b"", record.value or b"", *(n.encode() + b"=" + v for n, v in record.headers)]
         for part in parts:

@@ -51,9 +51,9 @@ async def test_killing_a_worker_amid_load_loses_and_doubles_nothing(scene: Stage
         assert counts == Counter(e.event_id for e in load), f"{party}: each event exactly once"
         _in_order(load, [r.event for r in got])
     decided = Counter((leaf["x"]["event"], leaf["x"].get("receiver")) for leaf in await leaves(scene))
-    assert all(
-        decided[e.event_id, party] == 1 for e in load for party in (story.PORTAL, story.SHOP, story.SIS)
-    ), "one leaf for each decision"
+    assert all(decided[e.event_id, party] == 1 for e in load for party in (story.PORTAL, story.SHOP, story.SIS)), (
+        "one leaf for each decision"
+    )
 
 
 async def _send_in_rounds(scene: Stage, load: list[Event]) -> list:  # type: ignore[type-arg]

@@ -439,3 +439,55 @@ async def test_a_stale_view_pauses_the_lanes(connection: KafkaConnection, group:
         plane._spawn(view.run(), "tail again")
         await until(lambda: at_end([plane], 20), "goes on", 20)
     assert (await verify(connection, [group], 20)).clean
+
+
+class _NotUtf8(str):
+    """A header name that encodes to bytes which are not UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return b"\xff\xfe"
+
+
+async def _send_unparsable(connection: KafkaConnection, topic: str, value: bytes, partition: int) -> None:
+    """A record with such a header, as a client in another language could send it."""
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+
+    producer = AIOKafkaProducer(**connection.aiokafka())
+    await producer.start()
+    try:
+        batch = producer.create_batch()
+        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 100_000)
+        batch.append(key=value.partition(b":")[0], value=value, timestamp=None, headers=[(_NotUtf8("x"), b"1")])
+        await (await producer.send_batch(batch, topic, partition=partition))
+    finally:
+        await producer.stop()
+
+
+async def test_a_record_that_the_client_cannot_parse_stops_nobody(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """A header name that is not UTF-8: the record gets its decision, in its place; the others lose nothing."""
+    create_topics(connection, {f"in.{group}": 2, f"out.{group}.copy": 2})
+    rescued: list[str] = []
+
+    class Watching(Seen):
+        def rescued(self, lane: str) -> None:
+            rescued.append(lane)
+
+    await produce(connection, f"in.{group}", numbered(200, 4), 2)
+    await _send_unparsable(connection, f"in.{group}", b"0:50", 0)
+    await produce(connection, f"in.{group}", [b"%d:%d" % (key, n) for n in range(51, 80) for key in range(4)], 2)
+    await _send_unparsable(connection, f"in.{group}", b"0:80", 0)
+    await produce(connection, f"in.{group}", [b"%d:%d" % (key, n) for n in range(81, 90) for key in range(4)], 2)
+    total = 200 + 2 + 29 * 4 + 9 * 4
+    async with make_plane(connection, fast(group), tmp_path, observer=Watching()) as plane:
+        await until(lambda: at_end([plane], total), "all committed", 40)
+    assert len(rescued) == 2
+    came_out = await read_all(connection, f"out.{group}.copy")
+    assert len({r.value for r in came_out}) == len(came_out) == total
+    for key in range(4):
+        numbers = [int(r.value.partition(b":")[2]) for r in came_out if r.value.startswith(b"%d:" % key)]
+        assert numbers == sorted(numbers)

@@ -78,7 +78,7 @@ async def test_a_vault_view_goes_on_where_it_was(connection: KafkaConnection, gr
         assert len(first) == 10
         await put(connection, group, "k3", b"changed", 1)
         await until(lambda: value_of(first, b"k3") == b"changed", "followed")
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}  # noqa: ASYNC240
     assert modes == {"data": 0o700, "data.mdb": 0o600, "lock.mdb": 0o600, "lock": 0o600}
     await put(connection, group, "k4", None, 0)
     await put(connection, group, "k11", b"new", 1)
@@ -266,7 +266,7 @@ def test_an_overlay_is_read_first_and_let_go_once_the_view_has_passed() -> None:
     """A deletion counts as well; only what the view has read is forgotten."""
 
     class Below:
-        def get(self, key: bytes) -> bytes | None:
+        def get(self, key: bytes) -> bytes | None:  # noqa: ARG002
             return b"below"
 
     overlay = VaultOverlay()

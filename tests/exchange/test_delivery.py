@@ -72,7 +72,9 @@ def test_an_event_about_nobody_is_delivered_without_subject(school: World) -> No
 
 def test_the_leaf_says_what_was_sent_and_holds_no_value(school: World) -> None:
     """Kept and dropped names are those of the record that went out; the commitment opens with its salt."""
-    school.send(DELTA, event(kind="PROGRESS", body=usage(progress=Progress(status="STARTED"), progress_note="Emma huilt")))
+    school.send(
+        DELTA, event(kind="PROGRESS", body=usage(progress=Progress(status="STARTED"), progress_note="Emma huilt"))
+    )
     leaf = json.loads(school.leaves()[0])
     delivered = school.delivered(PORTAL)[0]
     x = leaf["x"]

@@ -69,14 +69,21 @@ def test_parking_is_bounded(world: World) -> None:
     decisions = world.send(DELTA, *[event(subject=LATE) for _ in range(3)])
     assert [d.code for d in decisions] == ["subject.waiting", "subject.waiting", "parked.full"]
     others = [Subject("PUPIL", None, (("LAS_KEY", f"X{n}"),)) for n in range(2)]
-    assert [d.code for d in world.send(DELTA, *[event(subject=s) for s in others])] == ["subject.waiting", "parked.full"]
+    assert [d.code for d in world.send(DELTA, *[event(subject=s) for s in others])] == [
+        "subject.waiting",
+        "parked.full",
+    ]
 
 
 def test_state_read_back_from_kafka_is_the_state_that_was_left(school: World) -> None:
     """Take-over: window, sequence numbers and parked events come back from what the transactions wrote."""
     school.send(DELTA, *[event() for _ in range(5)], event(subject=LATE))
     left = school.state(DELTA)
-    states = {(o.key or b"").decode(): o.value or b"" for o in school.topic(LANE_STATE) if left.lane in (o.key or b"").decode()}
+    states = {
+        (o.key or b"").decode(): o.value or b""
+        for o in school.topic(LANE_STATE)
+        if left.lane in (o.key or b"").decode()
+    }
     parked = {(o.key or b"").decode(): o.value for o in school.topic(PARKED)}
     loaded = LaneState.load(left.lane, states, {k: v for k, v in parked.items() if v is not None})
     assert loaded == left

@@ -159,9 +159,7 @@ class World:
             subject, body = open_parts(envelope, associated, opener.open(dict(out.headers)[DATA_KEY]))
             schema = self.writer_schemas()[envelope["body_schema"]]
             found.append(
-                Delivered(
-                    receiver, envelope, catalogue()["subject.v1"].decode(subject), schema.decode(body), out
-                )
+                Delivered(receiver, envelope, catalogue()["subject.v1"].decode(subject), schema.decode(body), out)
             )
         return found
 

@@ -285,7 +285,7 @@ def test_what_is_missing_grants_nothing(missing: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("party/x", b"{", "party/x is not JSON"),
+        ("party/x", b"{", "party/x: 1 problem.\n  document: Invalid JSON"),
         ("party/portaal-plein", b'{"id":"portaal-plein"}', "party/portaal-plein"),
         ("toy/x", b"{}", "is of no kind that is known here"),
         ("", b"{}", "is of no kind that is known here"),

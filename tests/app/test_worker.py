@@ -1,0 +1,188 @@
+"""A worker process, as an operator starts it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from broker.app.provision import add_broker_keys
+from broker.app.worker import output_topics
+from broker.errors import ConfigError
+from broker.kafka.embedded import EmbeddedKafka
+from broker.kafka.machine import free_ports
+from broker.registry import Registry
+from broker.settings import WorkerSettings
+from tests.engine.machine import OWN, create_topics
+
+
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """A Kafka with the broker's topics: a worker serves every `in.*` it sees."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), heap_mb=192) as kafka:
+        create_topics(
+            kafka.admin_connection(), {**OWN, "in.sis-noord": 2, "status.sis-noord": 1, "quarantine.sis-noord": 1}
+        )
+        yield kafka
+
+
+def start(folder: Path, connection: Path, *more: str) -> subprocess.Popen[bytes]:
+    """`broker worker`, with its log in `folder`."""
+    add_broker_keys(folder / "keys")
+    command = [
+        sys.executable,
+        "-m",
+        "broker",
+        "worker",
+        "--connection",
+        str(connection),
+        "--keys",
+        str(folder / "keys"),
+    ]
+    with (folder / "log").open("wb") as out:
+        return subprocess.Popen([*command, "--state", str(folder / "state"), *more], stdout=out, stderr=out)
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 40) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """One request; (0, "") when nobody listens."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+    except OSError:
+        return 0, ""
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(120)
+def test_a_worker_says_when_it_is_ready_and_ends_well_at_sigterm(own_kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    """Ready on /readyz and as one line of log, metrics are served, SIGTERM ends it with 0 within 20 s."""
+    port = free_ports(1)
+    worker = start(tmp_path, own_kafka.connection_file, "--http", str(port))
+    try:
+        wait_for(lambda: get(port, "/readyz")[0] == 200 or worker.poll() is not None, "ready")
+        status, text = get(port, "/metrics")
+        assert status == 200
+        assert 'broker_lanes{state="reading"} 2.0' in text
+        assert get(port, "/healthz")[0] == 200
+        limits = Path(f"/proc/{worker.pid}/limits").read_text()
+        assert [line.split()[-3:-1] for line in limits.splitlines() if "core file" in line] == [["0", "0"]]
+        began = time.monotonic()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(25) == 0
+        assert time.monotonic() - began < 20
+    finally:
+        worker.kill()
+        worker.wait()
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    ready = [event for event in events if event["event"] == "worker.ready"]
+    assert [event["text"] for event in ready] == ["ready: 2 lanes"]
+    assert (tmp_path / "state" / "vault" / "data" / "data.mdb").exists()
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(120)
+def test_a_worker_whose_kafka_goes_away_ends_with_a_reason_or_at_sigterm(tmp_path: Path) -> None:
+    """Kafka is killed under it: the worker is not ready any more, and still ends within 20 s of SIGTERM."""
+    with EmbeddedKafka(tmp_path / "kafka", heap_mb=192) as kafka:
+        create_topics(kafka.admin_connection(), {**OWN, "in.sis-noord": 1})
+        port = free_ports(1)
+        worker = start(tmp_path, kafka.connection_file, "--http", str(port))
+        try:
+            wait_for(lambda: get(port, "/readyz")[0] == 200 or worker.poll() is not None, "ready")
+            kafka.kill()
+            wait_for(lambda: get(port, "/readyz")[0] == 503, "not ready", 15)
+            assert get(port, "/healthz")[0] == 200
+            worker.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            worker.wait(30)
+            assert time.monotonic() - began < 22
+        finally:
+            worker.kill()
+            worker.wait()
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(120)
+def test_what_an_operator_must_correct_is_said_at_once(own_kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    """A wrong password and a missing key end the process with 1 and one readable sentence."""
+    wrong = tmp_path / "wrong.json"
+    replace(own_kafka.admin_connection(), password="wrong").to_file(wrong)
+    worker = start(tmp_path, wrong)
+    assert worker.wait(40) == 1
+    said = (tmp_path / "log").read_text()
+    assert "kafka.login" in said
+    assert "Traceback" not in said
+    add_broker_keys(tmp_path / "keys")
+    (tmp_path / "keys" / "vault-mac.secret").unlink()
+    command = [sys.executable, "-m", "broker", "worker", "--connection", str(own_kafka.connection_file)]
+    done = subprocess.run([*command, "--keys", str(tmp_path / "keys"), "--state", str(tmp_path / "s")],
+                          capture_output=True, timeout=60, check=False)  # fmt: skip
+    assert done.returncode == 1
+    assert b"keys.missing" in done.stderr
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(120)
+def test_missing_topics_end_the_worker_with_their_names(tmp_path: Path) -> None:
+    """A cluster without the broker's topics: which are missing, and the command that makes them; exit code 1."""
+    with EmbeddedKafka(tmp_path / "kafka", heap_mb=192) as kafka:
+        create_topics(kafka.admin_connection(), {name: 1 for name in OWN if name != "parked"})
+        worker = start(tmp_path, kafka.connection_file)
+        assert worker.wait(60) == 1
+    said = (tmp_path / "log").read_text()
+    assert "topic.missing" in said
+    assert "parked" in said
+    assert "broker topics apply" in said
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`BROKER_...`; what is given explicitly wins."""
+    monkeypatch.setenv("BROKER_GROUP", "blue")
+    monkeypatch.setenv("BROKER_HTTP_PORT", "9100")
+    monkeypatch.setenv("BROKER_BATCH_RECORDS", "50")
+    found = WorkerSettings(state=tmp_path, http_port=0)
+    assert (found.group, found.http_port, found.state) == ("blue", 0, tmp_path)
+    assert found.engine().group == "blue"
+    assert found.engine().batch_records == 50
+
+
+def test_time_outs_in_the_wrong_order_are_refused() -> None:
+    """A transaction that the cluster ends before the lane gives up would be believed in."""
+    from broker.engine import EngineConfig
+
+    with pytest.raises(ConfigError) as caught:
+        EngineConfig(batch_timeout_s=20.0)
+    assert caught.value.code == "engine.timeouts"
+
+
+def test_outputs_are_those_the_route_table_can_reach() -> None:
+    """Every topic of a party in a role that a role of the sender reaches; none for a stranger."""
+    from broker.data import data_path
+    from broker.registry.files import load_document, records_of
+
+    registry = Registry.from_records(records_of(load_document(data_path("examples") / "registry")))
+    assert output_topics("in.nobody", registry) == []
+    found = output_topics("in.uitgeverij-delta", registry)
+    assert found
+    assert len(found) == len(set(found))
+    assert all(topic.startswith("out.") for topic in found)
+    assert not [t for t in found if t.startswith("out.uitgeverij-delta.usage")]
