@@ -17,6 +17,7 @@ from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from struct import Struct
 from typing import Any, Final
 
@@ -39,6 +40,9 @@ MAX_JWE_BYTES: Final = 1024  # ours are about 390; anything larger is not one of
 INFO: Final = "eck-broker/v1/"
 
 _length: Final = Struct(">I").pack
+_BLOCK_BYTES: Final = 64  # of SHA-256
+_INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 _registry = jwe.JWERegistry(algorithms=[JWE_ALG, JWE_ENC])
 
@@ -202,11 +206,40 @@ def keyed_hash(secret: bytes, *parts: str | bytes) -> bytes:
 
     The prefixes keep ("ab", "c") and ("a", "bc") apart.
     """
+    return hmac.digest(secret, length_prefixed(*parts), "sha256")
+
+
+def length_prefixed(*parts: str | bytes) -> bytes:
+    """The message of a keyed hash: `len4(p)‖p` for each part."""
     pieces: list[bytes] = []
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
         pieces += (_length(len(raw)), raw)
-    return hmac.digest(secret, b"".join(pieces), "sha256")
+    return b"".join(pieces)
+
+
+class KeyedHash:
+    """`keyed_hash` under one secret that is used again: its two blocks are hashed once (RFC 2104, section 4).
+
+    Half the time of `hmac.digest` for our short messages.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, secret: bytes) -> None:
+        block = (secret if len(secret) <= _BLOCK_BYTES else sha256(secret).digest()).ljust(_BLOCK_BYTES, b"\0")
+        self._inner, self._outer = sha256(block.translate(_INNER_PAD)), sha256(block.translate(_OUTER_PAD))
+
+    def __call__(self, *parts: str | bytes) -> bytes:
+        """As `keyed_hash`."""
+        return self.digest(length_prefixed(*parts))
+
+    def digest(self, message: bytes) -> bytes:
+        """HMAC-SHA256 of a message that is length-prefixed already."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def partition_of(key: bytes, partitions: int) -> int:

@@ -11,13 +11,17 @@ class Limits:
 
     Attributes:
         record_bytes: of a whole input value; below the broker's own `message.max.bytes`.
+        subject_bytes: of the sealed subject; far above what `user_ids` ids take, far below what a bomb needs.
         text_chars: of any one string in a body or subject.
         list_items: of any one list.
         user_ids: of one subject.
+        enrolment_ids: local ids that one enrolment gathers; each change rewrites all.
         envelope_chars: of any one string of the envelope.
+        quarantined_bytes: of the value, when the record itself is too large to be quarantined whole.
         header_bytes: of all headers together.
         receivers: of one event.
         parked_per_subject, parked_per_lane: events that wait for an identity.
+        parked_bytes_per_lane: of their values together; a lane keeps them in memory.
         parked_days: how long they wait; 30 days after enrolment at the latest (R28).
         window_slots, window_slot_ids: the duplicate window: the last slots * ids deliveries of a lane.
         clock_skew_ms: how far ahead of us a sender's clock may be.
@@ -25,14 +29,18 @@ class Limits:
     """
 
     record_bytes: int = 1_000_000
+    subject_bytes: int = 65_536
     text_chars: int = 4_096
     list_items: int = 256
     user_ids: int = 16
+    enrolment_ids: int = 32
     envelope_chars: int = 128
+    quarantined_bytes: int = 65_536
     header_bytes: int = 8_192
     receivers: int = 64
     parked_per_subject: int = 100
     parked_per_lane: int = 10_000
+    parked_bytes_per_lane: int = 64 << 20
     parked_days: int = 30
     window_slots: int = 32
     window_slot_ids: int = 256

@@ -11,6 +11,7 @@ from typing import Any, Final
 from broker.crypto import DataKey, seal, unseal
 from broker.errors import ContractError
 from broker.schemas import JsonObject, catalogue, frame, unframe
+from broker.schemas.framing import varint
 
 # Headers, all of them. Names are ASCII; values are bytes as documented.
 DATA_KEY: Final = "data-key"
@@ -39,7 +40,7 @@ def encode_event(envelope: Mapping[str, Any], subject: bytes, body: bytes, key: 
     associated = frame(schema.fingerprint, schema.encode({**envelope, "subject": b"", "body": b""})[:-2])
     sealed_subject = seal(key.subject, subject, associated + b"subject")
     sealed_body = seal(key.body, body, associated + b"body")
-    return b"".join((associated, _length(len(sealed_subject)), sealed_subject, _length(len(sealed_body)), sealed_body))
+    return b"".join((associated, varint(len(sealed_subject)), sealed_subject, varint(len(sealed_body)), sealed_body))
 
 
 def decode_envelope(value: bytes | None) -> tuple[JsonObject, bytes]:
@@ -56,7 +57,8 @@ def decode_envelope(value: bytes | None) -> tuple[JsonObject, bytes]:
     if fingerprint != schema.fingerprint:
         raise ContractError("the value is not an envelope that is known here", code="schema.unknown")
     envelope = schema.decode(encoded)
-    tail = sum(len(_length(len(envelope[part]))) + len(envelope[part]) for part in ("subject", "body"))
+    subject, body = len(envelope["subject"]), len(envelope["body"])
+    tail = len(varint(subject)) + subject + len(varint(body)) + body
     return envelope, (value or b"")[:-tail]
 
 
@@ -68,13 +70,3 @@ def open_parts(envelope: JsonObject, associated: bytes, key: DataKey) -> tuple[b
     """
     subject = unseal(key.subject, envelope.pop("subject"), associated + b"subject", "subject")
     return subject, unseal(key.body, envelope.pop("body"), associated + b"body", "body")
-
-
-def _length(size: int) -> bytes:
-    """Avro's length prefix: a zig-zag varint (Avro specification 1.12, "Binary Encoding")."""
-    value, out = size << 1, bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -54,7 +54,7 @@ def test_the_demo_runs_from_the_wheel_in_an_empty_environment(wheel: Path, tmp_p
     kept = list(facts["same_event"]["kept"].values())
     assert len(kept) >= 2
     assert any(one != other for one in kept for other in kept), "one event, different attributes"
-    assert _processes_of(tmp_path) == []
+    assert processes_of(tmp_path) == []
 
 
 def test_locked_requirements_have_hashes_and_no_host(tmp_path: Path) -> None:
@@ -76,7 +76,8 @@ def _run(*command: str, cwd: Path) -> str:
     return done.stdout
 
 
-def _processes_of(folder: Path) -> list[str]:
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of running processes that mention a folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

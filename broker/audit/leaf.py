@@ -15,15 +15,19 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from json.encoder import encode_basestring
 from typing import Any, Final
 
-from broker.crypto import keyed_hash
+from broker.crypto import KeyedHash, keyed_hash, length_prefixed
 
 TOKEN_TYPE: Final = "https://eck-broker.nl/begrippen/subject-token/v1"
 SERVICE: Final = {"attributes": {"service.name": "eck-broker", "service.version": "1"}}
 
 _encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_TOKEN: Final = length_prefixed("audit/sid/v1")
+_SALT: Final = {side: length_prefixed("audit/salt/v1", side) for side in ("in", "out")}
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
@@ -62,23 +66,29 @@ class Ids:
         return cls(_not_zero(sha256(b"audit/trace/v1" + where).digest()[:16]), span)
 
 
-@dataclass(frozen=True, slots=True)
 class Commitments:
     """Token and salts of one person in one event, made from the person's subject key.
 
     The holder of the value and its salt can show that a leaf speaks of exactly these bytes; nobody else can guess.
     """
 
-    subject_key: bytes
-    ids: Ids
+    __slots__ = ("_decision", "_hash", "_salts")
+
+    def __init__(self, subject_key: bytes, ids: Ids) -> None:
+        self._hash = KeyedHash(subject_key)
+        self._decision = length_prefixed(ids.trace, ids.span)
+        self._salts: dict[str, bytes] = {}
 
     def token(self) -> str:
         """The person, in this event only."""
-        return b64url(keyed_hash(self.subject_key, "audit/sid/v1", self.ids.trace, self.ids.span)[:16])
+        return b64url(self._hash.digest(_TOKEN + self._decision)[:16])
 
     def salt(self, side: str) -> bytes:
         """32 bytes; `side` is "in" or "out"."""
-        return keyed_hash(self.subject_key, "audit/salt/v1", side, self.ids.trace, self.ids.span)
+        salt = self._salts.get(side)
+        if salt is None:
+            salt = self._salts[side] = self._hash.digest(_SALT[side] + self._decision)
+        return salt
 
     def value(self, side: str, data: bytes) -> str:
         """The commitment to bytes that came in or went out."""
@@ -115,25 +125,38 @@ def leaf(
         token: of the person, or None when the event is about nobody that is known.
         evidence: becomes `x`.
     """
-    attributes: dict[str, str] = {"dpl.core.processing_activity_id": activity}
-    if token is not None:
-        attributes["dpl.core.data_subject_id"] = token
-        attributes["dpl.core.data_subject_id_type"] = TOKEN_TYPE
-    if processor is not None:
-        attributes["dpl.core.foreign_operation.processor"] = processor
-    line: dict[str, Any] = {
-        "attributes": attributes,
-        "end_time": end_ms,
-        "name": name,
-        "resource": SERVICE,
-        "span_id": ids.span.hex(),
-        "start_time": start_ms,
-        "status": "Unset",
-        "trace_id": ids.trace.hex(),
-    }
-    if ids.parent is not None:
-        line["parent_span_id"] = ids.parent.hex()
-    return canonical({"ldv": line, "v": 1, "x": evidence})
+    quote = encode_basestring
+    # `canonical` written out, since this is done for every decision: the names of each object in their order.
+    subject = f'"dpl.core.data_subject_id":{quote(token)},{_SUBJECT_TYPE}' if token is not None else ""
+    to = f'"dpl.core.foreign_operation.processor":{quote(processor)},' if processor is not None else ""
+    parent = f'"parent_span_id":"{ids.parent.hex()}",' if ids.parent is not None else ""
+    return (
+        f'{{"ldv":{{"attributes":{{{subject}{to}"dpl.core.processing_activity_id":{quote(activity)}}},'
+        f'"end_time":{end_ms},"name":{quote(name)},{parent}"resource":{_SERVICE},"span_id":"{ids.span.hex()}",'
+        f'"start_time":{start_ms},"status":"Unset","trace_id":"{ids.trace.hex()}"}},"v":1,"x":{_object(evidence)}}}'
+    ).encode()
+
+
+def _object(members: Mapping[str, Any]) -> str:
+    """As `canonical`; a list of names may come as a tuple, and is then remembered."""
+    return "{" + ",".join([f"{_name(name)}:{_value(members[name])}" for name in sorted(members)]) + "}"
+
+
+def _value(value: Any) -> str:
+    kind = value.__class__
+    if kind is str:
+        return encode_basestring(value)
+    if kind is int:
+        return repr(value)
+    if kind is tuple:
+        return _list(value)
+    return _object(value) if kind is dict else _encode(value)
+
+
+_name: Final = lru_cache(maxsize=256)(encode_basestring)
+_list: Final = lru_cache(maxsize=4096)(_encode)
+_SUBJECT_TYPE: Final = f'"dpl.core.data_subject_id_type":{encode_basestring(TOKEN_TYPE)},'
+_SERVICE: Final = _encode(SERVICE)
 
 
 def control_leaf(kind: str, content: Mapping[str, Any]) -> bytes:

@@ -87,7 +87,7 @@ class Body:
             )
         try:
             return cls(**{name: _from_plain(value, declared[name]) for name, value in datum.items()})
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             missing = [n for n in declared if n not in datum and n in cls._required()]
             reason = f"misses {', '.join(missing)}" if missing else "has a value of the wrong type"
             raise ContractError(f"the {cls.FAMILY} {reason}", code="field.form") from None
@@ -218,7 +218,7 @@ class Event:
             if "created" in values:
                 values["created"] = datetime.fromisoformat(values["created"])
             return cls(**values)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             raise ContractError(
                 "the line is not an event: it needs kind, school, sector, and a body", code="field.form"
             ) from None

@@ -34,11 +34,11 @@ class Backlog:
             self._bytes += size
             self._waiting.append((size, record))
 
-    def take(self) -> list[InputRecord]:
-        """The next batch: at least one record, then as many as both limits allow."""
+    def take(self, most: int) -> list[InputRecord]:
+        """The next batch: at least one record, then as many as `most` and the limit in bytes allow."""
         batch: list[InputRecord] = []
         room = self._config.batch_bytes
-        while self._waiting and len(batch) < self._config.batch_records:
+        while self._waiting and len(batch) < most:
             size, record = self._waiting[0]
             if batch and size > room:
                 break

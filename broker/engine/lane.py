@@ -205,7 +205,8 @@ class Lane:
     # ---- batches
 
     def _take(self) -> list[InputRecord]:
-        batch = self._backlog.take()
+        # Smaller after each failure: a batch that is too much for its time-out must not come back for ever.
+        batch = self._backlog.take(max(1, self.host.config.batch_records >> self.failures))
         if self.hungry:
             self.host.source.resume(self.partition)
         return batch
@@ -232,7 +233,9 @@ class Lane:
         for _ in range(RECOMPUTE_TRIES):
             registry, began = views.require_current(), time.monotonic()
             step = await self._decide(state, records, registry, next_offset)
-            if views.require_current() is registry:
+            # A long decision kept the views from reading: let them, instead of failing again and again.
+            await views.wait_current(self.host.config.request_timeout_s)
+            if views.registry.current is registry:
                 break
             self.host.observer.recomputed(self.id)  # nothing was sent yet
         else:
@@ -265,7 +268,8 @@ class Lane:
             raise TransientError("The lane lost its producer.", code="lane.producer")
         await producer.begin_transaction()
         offsets = await write(producer, step.outgoing)
-        if self.host.views.require_current() is not registry:
+        await self.host.views.wait_current(self.host.config.request_timeout_s)
+        if self.host.views.registry.current is not registry:
             raise RegistryMoved  # withdrawn meanwhile
         await producer.commit_transaction()
         for record in step.outgoing:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.exchange.model import Decision, Outcome
 from broker.exchange.open import Opened
@@ -62,8 +62,7 @@ class Authorised:
     refusals: tuple[Decision, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """All that the answer depends on, beside the registry."""
 
     sender: str
@@ -97,9 +96,9 @@ def authorise(event: Opened, school: School, registry: Registry, day: int) -> Au
     answers = _memo(registry).answers
     answer = answers.get(question)
     if answer is None:
+        if len(answers) >= MEMO_SIZE:  # products and receivers come from events: bounded, whatever they hold
+            answers.clear()
         answer = answers[question] = _authorise(question, family, school, registry)
-        if len(answers) > MEMO_SIZE:
-            answers.pop(next(iter(answers)))
     return answer
 
 
@@ -117,8 +116,8 @@ def _authorise(q: Question, family: Family, school: School, registry: Registry) 
     if not routes:
         return _nobody("gate.route")
     if any(route.receiver_role == "VAULT" for route in routes):
-        # The vault believes only the SIS that the school's board has given its mandate.
-        if school.sis != q.sender:
+        # The vault believes only the SIS that the school's board has given its mandate, from its first day on.
+        if not _is_sis_of(school, q.sender, q.day):
             return _nobody("school.not_yours")
         return Authorised((Target(VAULT, routes[0]),), ())
     if q.product is not None and not registry.known_product(q.product):
@@ -146,8 +145,11 @@ def _gates(
 ) -> Target | Decision:
     """The four gates for one receiver, in order."""
     party = registry.party(candidate)
-    if party is None or candidate == q.sender:
-        # An unknown party and one that is not connected are one answer.
+    # An unknown party and one that is not connected are one answer. A name that is no party's is the sender's own
+    # text, perhaps a pupil's name: it is not repeated in audit and status.
+    if party is None:
+        return Decision(Outcome.REFUSED, "gate.connection", field="receiver")
+    if candidate == q.sender:
         return Decision(Outcome.REFUSED, "gate.connection", candidate)
     # A party with several roles acts in one per route, never in their union: the first that fits.
     route = next((r for r in routes if r.receiver_role in party.roles), None)
@@ -162,8 +164,8 @@ def _gates(
         route.process, q.sector, route.receiver_role, agreement.product_type(q.product),
         (*family.attributes, *SUBJECT_ATTRIBUTES), agreement.attributes,
     )  # fmt: skip
-    own_sis = school.sis == candidate
-    kept, only_without_eck_id = _settle_conditions(projection, party, own_sis)
+    met = _conditions_met(party, school, q.day)
+    kept, only_without_eck_id = _settle_conditions(projection, met)
     if not kept.issuperset(family.kinds[q.kind].essential):
         return Decision(Outcome.REFUSED, "gate.policy", candidate, rule=registry.policy.version)
     if not party.keys:
@@ -176,14 +178,27 @@ def _gates(
     )  # fmt: skip
 
 
-def _settle_conditions(projection: Projection, party: Party, own_sis: bool) -> tuple[set[str], frozenset[str]]:
-    """Hold the policy's conditions against the receiver.
+def _is_sis_of(school: School, party: str, day: int) -> bool:
+    return school.sis == party and school.mandated_from <= _date(day)
+
+
+def _conditions_met(party: Party, school: School, day: int) -> set[str]:
+    """The policy's conditions that this receiver meets; `no-eck-id` is for the person to meet."""
+    met = {"no-eck-id"}
+    if party.may_hold_eck_id and party.eck_id_attested_on is not None and party.eck_id_attested_on <= _date(day):
+        met.add("covenant-attested")
+    if _is_sis_of(school, party.id, day):
+        met.add("own-school-sis")
+    return met
+
+
+def _settle_conditions(projection: Projection, met: set[str]) -> tuple[set[str], frozenset[str]]:
+    """Hold the policy's conditions against those that are met.
 
     Returns:
         The attributes whose conditions this receiver meets, and those among them that wait for the person: they pass
         only when he has no ECK iD.
     """
-    met = {"no-eck-id"} | ({"covenant-attested"} if party.may_hold_eck_id else set()) | ({"own-school-sis"} if own_sis else set())
     passing = {*projection.kept, *projection.transformed}
     kept = {name for name in passing if met.issuperset(projection.conditions.get(name, ()))}
     return kept, frozenset(n for n in kept if "no-eck-id" in projection.conditions.get(n, ()))

@@ -21,7 +21,10 @@ from broker.wire import DATA_KEY, TRACEPARENT
 MS_PER_DAY: Final = 86_400_000
 # Tab, line feed and carriage return are text; the other C0 and C1 controls are not.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_RANDOM: Final = {
+    DATA_KEY: re.compile(rb"[A-Za-z0-9_-]{32,}(?:\.[A-Za-z0-9_-]{8,}){4}"),
+    TRACEPARENT: re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
+}
 _ENVELOPE_TEXT: Final = (
     "event_id",
     "family",
@@ -33,6 +36,8 @@ _ENVELOPE_TEXT: Final = (
     "correlation",
     "agreement",
 )
+# What may hold a PGN: not what must be a uuid, nor the sender, which must be the topic's party.
+_ENVELOPE_SCREENED: Final = ("family", "kind", "school", "school_year", "receiver", "agreement")
 
 
 def check_outside(record: InputRecord) -> None:
@@ -45,10 +50,15 @@ def check_outside(record: InputRecord) -> None:
         raise ContractError("the key holds a PGN", code=f"pgn.{kind}", field="key")
     for name, value in record.headers:
         # A JWE and a trace context are random digits and letters of a fixed form: a run of nine digits is chance.
-        if name == DATA_KEY or (name == TRACEPARENT and _TRACEPARENT.fullmatch(value)):
+        form = _RANDOM.get(name)
+        if form is not None and form.fullmatch(value):
             continue
-        if kind := screen_bytes(name.encode()) or screen_bytes(value):
+        if kind := screen_bytes(name.encode(errors="replace")) or screen_bytes(value):
             raise ContractError("a header holds a PGN", code=f"pgn.{kind}", field="headers")
+    # Of two headers of one name a reader may take either: what was looked at must be what is used.
+    names = [name for name, _ in record.headers if name in _RANDOM]
+    if len(names) != len(set(names)):
+        raise ContractError("a header is there twice", code="headers.repeated", field="headers")
 
 
 def check_envelope(
@@ -67,9 +77,9 @@ def check_envelope(
         text = envelope[name]
         if text is not None and (len(text) > limits.envelope_chars or _CONTROL.search(text)):
             raise ContractError("an envelope field has no proper form", code="envelope.form", field=name)
-    # The other fields of the envelope have a form that no PGN fits, or are compared with the registry below.
-    if envelope["agreement"] is not None and (kind := find_pgn(envelope["agreement"])):
-        raise ContractError("the envelope holds a PGN", code=f"pgn.{kind}", field="agreement")
+    for name in _ENVELOPE_SCREENED:
+        if envelope[name] is not None and (kind := find_pgn(envelope[name])):
+            raise ContractError("the envelope holds a PGN", code=f"pgn.{kind}", field=name)
     for name in ("event_id", "correlation"):
         if envelope[name] is not None and not is_uuid(envelope[name]):
             raise ContractError("not a uuid", code="envelope.form", field=name)
@@ -109,10 +119,15 @@ def check_content(event: Opened, school: School, limits: Limits) -> None:
         if event.body[name] is None:
             raise _refused("field.missing", name)
     product = event.family.product_field
+    if product is not None and event.body[product] is None:  # about no product: an agreement on any would do
+        raise _refused("field.missing", product)
     if product is not None and not is_product_id(event.body[product]):
         raise _refused("field.form", product)
     for name in event.family.uuid_fields:
         if event.body[name] is not None and not is_uuid(event.body[name]):
+            raise _refused("field.form", name)
+    for name, in_calendar in event.family.moments:
+        if not in_calendar(event.body[name]):
             raise _refused("field.form", name)
     _check_subject(event)
 

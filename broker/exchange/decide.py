@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
@@ -18,8 +18,10 @@ from broker.exchange.outcomes import meaning
 from broker.exchange.state import pack_record
 from broker.identity.formats import is_uuid
 from broker.identity.vault import SUBJECT_KEY_BYTES, VaultRecord
+from broker.limits import Limits
 from broker.registry import Registry
 from broker.schemas import JsonObject, catalogue, frame
+from broker.wire import RECORD_KEY_BYTES
 
 # The broker's own processing activity, for what it refuses before a controller is known.
 OWN_ACTIVITY: Final = "https://eck-broker.nl/verwerkingen/controle"
@@ -167,7 +169,7 @@ def status_record(account: Account, decisions: Sequence[Decision], now_ms: int) 
 
 
 def quarantine_record(
-    account: Account, decision: Decision, registry: Registry, keys: ExchangeKeys, now_ms: int
+    account: Account, decision: Decision, registry: Registry, keys: ExchangeKeys, now_ms: int, limits: Limits
 ) -> bytes:
     """The whole input, sealed for its sender and for the operator: `quarantine.v1`, framed."""
     record, schema = account.record, catalogue()["quarantine.v1"]
@@ -186,9 +188,23 @@ def quarantine_record(
         "offset": record.offset,
         "decided": now_ms,
         "recipients": [r.decode() for r in recipients],
-        "content": seal(part_key(secret, "quarantine"), pack_record(record), where),
+        "content": seal(part_key(secret, "quarantine"), pack_record(_storable(record, limits)), where),
     }
     return frame(schema.fingerprint, schema.encode(datum))
+
+
+def _storable(record: InputRecord, limits: Limits) -> InputRecord:
+    """The record, or its beginning where the whole would not fit a record of Kafka: sealed bytes do not compress.
+
+    A record that can not be written would stop its lane for ever.
+    """
+    headers = record.headers
+    if sum(len(name) + len(value) for name, value in headers) > limits.header_bytes:
+        headers = ()
+    key, value = record.key, record.value
+    if len(key or b"") + len(value or b"") > limits.record_bytes:
+        key, value = key and key[:RECORD_KEY_BYTES], value and value[: limits.quarantined_bytes]
+    return replace(record, key=key, value=value, headers=headers)
 
 
 def incident_leaf(account: Account, decision: Decision, now_ms: int) -> bytes:

@@ -40,14 +40,16 @@ class ExchangeKeys:
             )
         self.operator: RecipientKey = operators[0]
         self._record_keys = provider.secret("record-keys")
-        self._makers: dict[str, DataKeyMaker] = {}
+        self._makers: dict[tuple[str, str, str], DataKeyMaker] = {}
         self._receivers: dict[str, bytes] = {}
 
     def maker(self, kid: str, jwk: Mapping[str, str]) -> DataKeyMaker:
         """The maker of data keys for one recipient key."""
-        maker = self._makers.get(kid)
+        # By the key itself: kids are the parties' own, and two parties may have chosen the same one.
+        which = kid, jwk["x"], jwk["y"]
+        maker = self._makers.get(which)
         if maker is None:
-            maker = self._makers[kid] = DataKeyMaker(jwk, kid)
+            maker = self._makers[which] = DataKeyMaker(jwk, kid)
         return maker
 
     def record_key(self, receiver: str, school: str, subject: str) -> bytes:

@@ -24,7 +24,7 @@ ID_ATTRIBUTES: Final[Mapping[str, str]] = MappingProxyType({
 })  # fmt: skip
 
 TRANSFORMS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({
-    "first_letter": lambda text: None if text is None else text[:1],
+    "first_letter": lambda text: text[:1] if isinstance(text, str) else None,
 })  # fmt: skip
 
 

@@ -45,7 +45,9 @@ def open_envelope(record: InputRecord, limits: Limits) -> tuple[JsonObject, byte
     return decode_envelope(record.value)
 
 
-def open_event(record: InputRecord, envelope: JsonObject, associated: bytes, opener: DataKeyOpener) -> Opened:
+def open_event(
+    record: InputRecord, envelope: JsonObject, associated: bytes, opener: DataKeyOpener, limits: Limits
+) -> Opened:
     """Open the sealed parts and decode them.
 
     Raises:
@@ -60,6 +62,8 @@ def open_event(record: InputRecord, envelope: JsonObject, associated: bytes, ope
     family = catalogue().family_of(envelope["body_schema"])
     if family is None or family.name != envelope["family"]:
         raise ContractError("the body's schema is not known", code="schema.unknown", field="body_schema")
+    if len(envelope["subject"]) > limits.subject_bytes:
+        raise ContractError("the subject is too large", code="record.too_large", field="subject")
     subject, body = open_parts(envelope, associated, opener.open(token))
     return Opened(
         record,

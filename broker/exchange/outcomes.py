@@ -38,6 +38,7 @@ CODES: Final[Mapping[str, Meaning]] = MappingProxyType({
     # open: the bytes
     "record.too_large": Meaning(_Q, "The record is larger than allowed; split it."),
     "headers.too_large": Meaning(_Q, "The headers together are larger than allowed."),
+    "headers.repeated": Meaning(_Q, "The header `data-key` or `traceparent` is there twice."),
     "key.form": Meaning(_Q, "The record key must be 32 bytes: a keyed hash of the pupil or of the school, never an id itself."),
     "frame.empty": Meaning(_Q, "The record has no value."),
     "frame.marker": Meaning(_Q, "The value is not an Avro single object (it must begin with C3 01 and a fingerprint)."),

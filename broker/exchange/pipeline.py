@@ -40,6 +40,7 @@ from broker.exchange.outcomes import meaning
 from broker.exchange.seal import output_key, output_topic, seal_for
 from broker.exchange.state import LaneState, delivery_id, lane_partition
 from broker.exchange.swap import Waiting, change_vault, find_person, waiting_key
+from broker.identity.vault import VaultRecord
 from broker.limits import DEFAULT, Limits
 from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, POLICY, TRACEPARENT
 
@@ -91,6 +92,7 @@ class _Batch:
         self.delivered: set[bytes] = set()
         self.vault_writes: dict[bytes, bytes | None] = {}
         self.parked: dict[int, Parked] = dict(state.parked)
+        self.parked_bytes: int | None = None  # counted when the first event of the batch is parked
         self.waiting: dict[bytes, list[int]] = {key: list(numbers) for key, numbers in state.waiting.items()}
         self.audit_partition = lane_partition(state.lane, views.partitions(AUDIT_EVENTS))
 
@@ -109,50 +111,53 @@ class _Batch:
             decisions = self._steps(record, account, parked)
         except (ContractError, AccessDenied) as error:
             decisions = [self._refuse(account, error)]
-        if not decisions:  # still parked, and told so before
-            return
         if parked is not None:
             self._unpark(parked)
         self._tell(account, decisions)
 
     def _steps(self, record: InputRecord, account: Account, parked: Parked | None) -> list[Decision]:
-        envelope, associated = open_envelope(record, self.limits)
+        try:
+            envelope, associated = open_envelope(record, self.limits)
+        except ContractError:
+            check_outside(record)  # a PGN in clear is an incident, whatever else is wrong
+            raise
         account.claim_event_id(envelope["event_id"])
         check_outside(record)
         school = check_envelope(record, envelope, self.registry, self.limits, self.now_ms)
         account.envelope = envelope
-        event = open_event(record, envelope, associated, self.keys.opener)
+        event = open_event(record, envelope, associated, self.keys.opener, self.limits)
         account.family, account.traceparent = event.family.name, event.traceparent
         check_content(event, school, self.limits)
         account.kind = envelope["kind"]
         found = authorise(event, school, self.registry, self.day)
-        decisions = [self._log(account, refusal) for refusal in found.refusals]
         fresh: list[Target] = []
+        repeated: list[Target] = []
         for target in found.targets:
-            if self._was_delivered(account, target):
-                duplicate = Decision(Outcome.DUPLICATE, "event.duplicate", target.receiver)
-                decisions.append(self._log(account, duplicate, target))
-            else:
-                fresh.append(target)
-        if not fresh:
-            return decisions
-        if fresh[0].receiver == VAULT_RECEIVER:
-            return [*decisions, self._enrol(event, account, fresh[0])]
-        return decisions + self._deliver_all(event, account, fresh, parked)
+            (repeated if self._was_delivered(account, target) else fresh).append(target)
+        if fresh and fresh[0].receiver == VAULT_RECEIVER:
+            return [self._enrol(event, account, fresh[0])]
+        if fresh:
+            # Before anything is written: what waits is decided as a whole once it goes on, and one answer about the
+            # person is the answer for all.
+            person = self._person(event, parked)
+            if isinstance(person, Waiting):
+                return [self._park(record, account, person.key)]
+            account.person = person
+        return [
+            *(self._log(account, refusal) for refusal in found.refusals),
+            *(self._repeat(account, target) for target in repeated),
+            *(self._deliver(event, account, target) for target in fresh),
+        ]
 
-    def _deliver_all(
-        self, event: Opened, account: Account, targets: list[Target], parked: Parked | None
-    ) -> list[Decision]:
+    def _person(self, event: Opened, parked: Parked | None) -> VaultRecord | Waiting | None:
+        """Whom it is about; Waiting also behind earlier events of this person that wait."""
         vault = self.keys.vault
         if parked is None and (key := waiting_key(event, vault, self.waiting.__contains__)) is not None:
-            return [self._park(event.record, account, key)]
-        person = find_person(event, vault, self)
-        if isinstance(person, Waiting):
-            if parked is not None and parked.waits_for == person.key:
-                return []
-            return [self._park(event.record, account, person.key)]
-        account.person = person
-        return [self._deliver(event, account, target) for target in targets]
+            return Waiting(key)
+        return find_person(event, vault, self)
+
+    def _repeat(self, account: Account, target: Target) -> Decision:
+        return self._log(account, Decision(Outcome.DUPLICATE, "event.duplicate", target.receiver), target)
 
     def _deliver(self, event: Opened, account: Account, target: Target) -> Decision:
         topic = output_topic(target, event.family.name)
@@ -196,7 +201,7 @@ class _Batch:
         return decision
 
     def _enrol(self, event: Opened, account: Account, target: Target) -> Decision:
-        change = change_vault(event, self.keys.vault, self)
+        change = change_vault(event, self.keys.vault, self, self.limits)
         account.person = change.person
         partitions = self.views.partitions(VAULT)
         for key, value in change.writes.items():
@@ -228,14 +233,24 @@ class _Batch:
 
     def _name(self, account: Account) -> None:
         """The event was checked before it was parked: its id can be believed."""
-        envelope, _ = open_envelope(account.record, self.limits)
+        try:
+            envelope, _ = open_envelope(account.record, self.limits)
+        except ContractError:  # by an older version of us, under other limits
+            return
         account.claim_event_id(envelope["event_id"])
         account.envelope, account.family, account.kind = envelope, envelope["family"], envelope["kind"]
 
     def _park(self, record: InputRecord, account: Account, key: bytes) -> Decision:
-        limits = self.limits
-        if len(self.parked) >= limits.parked_per_lane or len(self.waiting.get(key, ())) >= limits.parked_per_subject:
+        limits, size = self.limits, len(record.value or b"")
+        if self.parked_bytes is None:
+            self.parked_bytes = sum(len(event.record.value or b"") for event in self.parked.values())
+        if (
+            len(self.parked) >= limits.parked_per_lane
+            or len(self.waiting.get(key, ())) >= limits.parked_per_subject
+            or self.parked_bytes + size > limits.parked_bytes_per_lane
+        ):
             return self._log(account, Decision(Outcome.REFUSED, "parked.full"))
+        self.parked_bytes += size
         headers = tuple((name, value) for name, value in record.headers if name in ALLOWED_IN)
         kept = InputRecord(
             record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
@@ -249,6 +264,8 @@ class _Batch:
 
     def _unpark(self, parked: Parked) -> None:
         del self.parked[parked.number]
+        if self.parked_bytes is not None:
+            self.parked_bytes -= len(parked.record.value or b"")
         numbers = self.waiting[parked.waits_for]
         numbers.remove(parked.number)
         if not numbers:
@@ -266,7 +283,7 @@ class _Batch:
         self._log(account, decision, target)
         if what.outcome is Outcome.QUARANTINED:
             record = account.record
-            value = quarantine_record(account, decision, self.registry, self.keys, self.now_ms)
+            value = quarantine_record(account, decision, self.registry, self.keys, self.now_ms, self.limits)
             topic = f"quarantine.{record.party}"
             self._send_by_event(topic, account, value)
         if what.incident:

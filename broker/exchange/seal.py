@@ -21,8 +21,8 @@ def output_key(event: Opened, person: VaultRecord | None, target: Target, keys: 
     envelope = event.envelope
     if person is not None:
         return keys.record_key(target.receiver, envelope["school"], person.subject_key.hex())
-    object_id = event.body[event.family.uuid_fields[0]] if event.family.uuid_fields else envelope["event_id"]
-    return keys.record_key(target.receiver, envelope["school"], object_id)
+    object_id = event.body[event.family.uuid_fields[0]] if event.family.uuid_fields else None
+    return keys.record_key(target.receiver, envelope["school"], object_id or envelope["event_id"])
 
 
 def seal_for(

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from broker.errors import AccessDenied
+from broker.errors import AccessDenied, ContractError
 from broker.exchange.check import day_of
 from broker.exchange.open import Opened
 from broker.identity.vault import ECK_ID, Reader, VaultCipher, VaultRecord, new_subject_key
+from broker.limits import Limits
 from broker.schemas import JsonObject
 
 
@@ -68,7 +69,7 @@ def waiting_key(event: Opened, vault: VaultCipher, waits: Callable[[bytes], bool
     return None
 
 
-def change_vault(event: Opened, vault: VaultCipher, reader: Reader) -> VaultChange:
+def change_vault(event: Opened, vault: VaultCipher, reader: Reader, limits: Limits) -> VaultChange:
     """What an identity event changes.
 
     ENROL makes or completes an enrolment, CHANGE completes one, LEAVE ends it, REPLACE puts new ids in the place of
@@ -76,6 +77,7 @@ def change_vault(event: Opened, vault: VaultCipher, reader: Reader) -> VaultChan
 
     Raises:
         AccessDenied: `subject.unknown` or `subject.conflict`.
+        ContractError: `list.too_long`, if the enrolment would gather more ids than allowed.
     """
     kind, subject = event.envelope["kind"], event.subject
     known = _by_subject_key(_lookup(event, vault, reader, "user_ids", subject["eck_id"]))
@@ -83,7 +85,8 @@ def change_vault(event: Opened, vault: VaultCipher, reader: Reader) -> VaultChan
     if kind in ("REPLACE", "MERGE"):
         if not previous:
             raise AccessDenied("the previous ids are not known", code="subject.unknown", field="previous_user_ids")
-        known = previous | known if kind == "MERGE" else known | previous
+        # Those that the event names come last: the last of them goes on.
+        known = {key: record for key, record in previous.items() if key not in known} | known
     if not known and kind != "ENROL":
         raise AccessDenied("not known at this school", code="subject.unknown", field="subject")
     if len(known) > 1 and kind != "MERGE":
@@ -91,12 +94,14 @@ def change_vault(event: Opened, vault: VaultCipher, reader: Reader) -> VaultChan
     people = list(known.values())
     # The enrolment that the event names goes on; in a MERGE the other's key ends with it.
     person = people[-1] if people else _newcomer(event)
-    if person.kind != subject["kind"]:
+    if any(record.kind != subject["kind"] for record in people):
         raise AccessDenied("a pupil is no employee", code="subject.conflict", field="kind")
     old_keys = {key for record in people for key in vault.keys(record)}
     if kind == "ERASE":
         return VaultChange(person, dict.fromkeys(old_keys))
     changed = _changed(event, person, people)
+    if len(changed.user_ids) > limits.enrolment_ids:
+        raise ContractError("too many ids of one enrolment", code="list.too_long", field="user_ids")
     writes: dict[bytes, bytes | None] = dict.fromkeys(old_keys)
     writes.update({key: vault.encrypt(key, changed) for key in vault.keys(changed)})
     return VaultChange(changed, writes)
@@ -105,10 +110,10 @@ def change_vault(event: Opened, vault: VaultCipher, reader: Reader) -> VaultChan
 def _changed(event: Opened, person: VaultRecord, people: list[VaultRecord]) -> VaultRecord:
     kind, subject, body = event.envelope["kind"], event.subject, event.body
     ids = dict.fromkeys(i for record in people for i in record.user_ids)
-    ids.update(dict.fromkeys(_pairs(subject, "user_ids")))
-    if kind == "REPLACE":
+    if kind == "REPLACE":  # first: an id that is named on both sides stays
         for gone in _pairs(subject, "previous_user_ids"):
             ids.pop(gone, None)
+    ids.update(dict.fromkeys(_pairs(subject, "user_ids")))
     eck_id = subject["eck_id"] or person.eck_id or next((r.eck_id for r in people if r.eck_id), None)
     if kind not in ("REPLACE", "MERGE") and person.eck_id is not None and eck_id != person.eck_id:
         # An ECK iD does not change within an enrolment: another one is another person, or a REPLACE.

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from broker.crypto import keyed_hash, seal
+from broker.crypto import KeyedHash, seal
 from broker.errors import ConfigError
 from broker.schemas import catalogue
 
@@ -69,7 +69,7 @@ class VaultCipher:
     """
 
     def __init__(self, mac_key: bytes, record_key: bytes, school_master: bytes, *, remembered: int = 50_000) -> None:
-        self._mac_key, self._master = mac_key, school_master
+        self._hash, self._master = KeyedHash(mac_key), school_master
         self._cipher = AESGCM(record_key)
         self._schools: dict[str, AESGCM] = {}
         self._cache: OrderedDict[bytes, tuple[bytes, VaultRecord]] = OrderedDict()
@@ -77,7 +77,7 @@ class VaultCipher:
 
     def key(self, sector: str, school: str, id_type: str, value: str) -> bytes:
         """Where an id stands: HMAC-SHA256 over (sector, school, type, value)."""
-        return keyed_hash(self._mac_key, sector, school, id_type, value)
+        return self._hash(sector, school, id_type, value)
 
     def keys(self, record: VaultRecord) -> list[bytes]:
         """Under which keys a record stands."""
@@ -88,6 +88,7 @@ class VaultCipher:
         """Look an id up."""
         raw = reader.get(key)
         if raw is None:
+            self._cache.pop(key, None)  # erased: what was opened before goes too
             return None
         cached = self._cache.get(key)
         if cached is not None and cached[0] == raw:

@@ -12,6 +12,7 @@ from typing import Final
 from broker.data import data_path
 from broker.errors import ConfigError
 from broker.schemas.model import Schema, load, parse
+from broker.schemas.shape import Fits, in_calendar
 
 OWN: Final = ("envelope.v1", "subject.v1", "status.v1", "quarantine.v1", "record.v1", "vault.v1", "lane.v1")
 
@@ -47,6 +48,12 @@ class Family:
     def uuid_fields(self) -> tuple[str, ...]:
         """Fields whose logical type is uuid; the broker checks their form itself."""
         return tuple(f["name"] for f in self.schema.document["fields"] if _logical_type(f["type"]) == "uuid")
+
+    @cached_property
+    def moments(self) -> tuple[tuple[str, Fits], ...]:
+        """Fields that hold a date or a time, with the check that it lies in the calendar (years 1 to 9999)."""
+        found = [(f["name"], in_calendar(f["type"], {})) for f in self.schema.document["fields"]]
+        return tuple((name, check) for name, check in found if check is not None)
 
     @cached_property
     def attributes(self) -> tuple[str, ...]:

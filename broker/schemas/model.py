@@ -18,6 +18,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from broker.errors import ConfigError, ContractError
 from broker.schemas.shape import Fits, least_bytes, narrow_fields
+from broker.schemas.writer import Writer, writer
 
 JsonObject = dict[str, Any]
 
@@ -70,6 +71,7 @@ class Schema:
     fingerprint: bytes
     fields: tuple[Field, ...]
     _narrow: tuple[tuple[str, Fits], ...] = field(default=(), repr=False, compare=False)
+    _writer: Writer | None = field(default=None, repr=False, compare=False)
 
     def encode(self, datum: Mapping[str, Any]) -> bytes:
         """Encode one record without framing.
@@ -77,6 +79,8 @@ class Schema:
         Raises:
             ContractError: `schema.encode`, if a value does not fit; names the schema, no value.
         """
+        if self._writer is not None and (written := self._writer(datum)) is not None:
+            return written
         out = io.BytesIO()
         # The error is made after the handler: fastavro's own, with the value in its text, must not stay its context.
         if not self._write(out, datum) or self._too_wide(datum) is not None:
@@ -120,7 +124,8 @@ class Schema:
     def _too_wide(self, datum: Mapping[str, Any]) -> str | None:
         """The first field that holds an int of more than 32 bits."""
         for name, fits in self._narrow:
-            if not fits(datum.get(name)):
+            value = datum.get(name)
+            if value is not None and not fits(value):
                 return name
         return None
 
@@ -160,7 +165,7 @@ def parse(document: JsonObject) -> Schema:
         raise ConfigError(f"schema {name or '?'} is not valid Avro: {exc}", code="schema.invalid") from exc
     least_bytes(parsed, name, {})  # first: refuses types within themselves, which would keep the next busy for ever
     fields = tuple(_check_fields(document, name, None, {}))
-    return Schema(name, document, parsed, digest, fields, narrow_fields(parsed, {}))
+    return Schema(name, document, parsed, digest, fields, narrow_fields(parsed, {}), writer(parsed))
 
 
 _Records = dict[str, list[JsonObject]]

@@ -12,6 +12,8 @@ from broker.errors import ConfigError
 
 INT_MAX: Final = 2**31 - 1
 _LEAST_BYTES: Final = {"null": 0, "float": 4, "double": 8}
+# What a date has in days and a time in milliseconds since 1970, from the year 1 to the end of the year 9999.
+_CALENDAR: Final = {"date": (-719_162, 2_932_896), "timestamp-millis": (-62_135_596_800_000, 253_402_300_799_999)}
 _PRIMITIVES: Final = ("boolean", "int", "long", "string", "bytes", *_LEAST_BYTES)
 
 Fits = Callable[[Any], bool]
@@ -73,7 +75,9 @@ def narrow_fields(record: Any, known: dict[str, Fits | None]) -> tuple[tuple[str
 def _narrow(node: Any, known: dict[str, Fits | None]) -> Fits | None:
     if isinstance(node, list):
         branches = [fits for branch in node if (fits := _narrow(branch, known)) is not None]
-        return None if not branches or "long" in node else lambda value: all(fits(value) for fits in branches)
+        if not branches or "long" in node:
+            return None
+        return branches[0] if len(branches) == 1 else lambda value: all(fits(value) for fits in branches)
     if isinstance(node, str):
         return _is_int if node == "int" else known.get(node)
     kind = node["type"]
@@ -105,3 +109,30 @@ def _items(item: Fits | None) -> Fits | None:
         return not hasattr(value, "__iter__") or all(item(each) for each in value)
 
     return check
+
+
+def in_calendar(node: Any, known: dict[str, Fits | None]) -> Fits | None:
+    """The check that all dates and times of a type lie in the years 1 to 9999; None if there are none in it.
+
+    What lies outside is an overflow in most readers' calendars: one such event would stop every receiver.
+
+    Args:
+        node: a type as written, with its logical types.
+        known: named types so far; filled.
+    """
+    if isinstance(node, list):
+        branches = [check for branch in node if (check := in_calendar(branch, known)) is not None]
+        return (lambda value: all(check(value) for check in branches)) if branches else None
+    if isinstance(node, str):
+        return known.get(node.rpartition(".")[2])
+    if (bounds := _CALENDAR.get(node.get("logicalType", ""))) is not None:
+        low, high = bounds
+        return lambda value: not isinstance(value, int) or low <= value <= high
+    kind = node["type"]
+    if kind == "record":
+        fields = [(f["name"], in_calendar(f["type"], known)) for f in node["fields"]]
+        known[node["name"].rpartition(".")[2]] = checked = _record(tuple((name, fits) for name, fits in fields if fits is not None))
+        return checked
+    if kind in ("array", "map"):
+        return _items(in_calendar(node["items" if kind == "array" else "values"], known))
+    return None if isinstance(kind, str) else in_calendar(kind, known)

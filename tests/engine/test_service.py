@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,50 +75,105 @@ async def test_one_worker_copies_everything_once(connection: KafkaConnection, gr
     assert verdict.found == 4000
 
 
+class Workers:
+    """Worker processes of one group."""
+
+    def __init__(self, kafka: EmbeddedKafka, group: str, folder: Path) -> None:
+        self.kafka, self.group, self.folder, self.count = kafka, group, folder, 0
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    async def start(self) -> None:
+        """Start one more and wait until it is ready."""
+        self.count += 1
+        log = self.folder / f"{self.count}.log"
+        command = [sys.executable, "-m", "tests.engine.machine", str(self.kafka.connection_file), self.group]
+        with log.open("wb") as out:
+            child = subprocess.Popen(  # noqa: ASYNC220
+                [*command, str(self.folder / f"vault-{self.count}")], stdout=out, stderr=out
+            )
+        self.running.append(child)
+        await until(lambda: b"ready" in log.read_bytes() or child.poll() is not None, f"worker {self.count} ready", 40)
+
+    def kill_oldest(self) -> None:
+        """SIGKILL."""
+        child = self.running.pop(0)
+        child.kill()
+        child.wait()
+
+    async def end(self) -> list[int]:
+        """SIGTERM to all; their exit codes."""
+        for child in self.running:
+            child.send_signal(signal.SIGTERM)
+        return [await asyncio.to_thread(child.wait, 20) for child in self.running]
+
+    def kill_all(self) -> None:
+        """Clean up."""
+        for child in self.running:
+            child.kill()
+            child.wait()
+
+
+class Load:
+    """Sends values in small portions until all are sent."""
+
+    def __init__(self, connection: KafkaConnection, topic: str, values: list[bytes], partitions: int) -> None:
+        self.sent, self.values = 0, values
+        self.task = asyncio.create_task(self._run(connection, topic, partitions))
+
+    async def _run(self, connection: KafkaConnection, topic: str, partitions: int) -> None:
+        while self.sent < len(self.values):
+            await produce(connection, topic, self.values[self.sent : self.sent + 300], partitions)
+            self.sent += 300
+
+    async def more(self, count: int) -> None:
+        """Wait until so many more were sent, or all."""
+        enough = min(self.sent + count, len(self.values))
+        await until(lambda: self.sent >= enough, "load goes on")
+
+
 async def test_workers_killed_in_the_middle_lose_and_double_nothing(
     kafka: EmbeddedKafka, connection: KafkaConnection, group: str, tmp_path: Path
 ) -> None:
     """SIGKILL of one of two worker processes under load, three times over: 0 lost, 0 doubled, 0 out of order."""
     create_topics(connection, {f"in.{group}": 6, f"out.{group}.copy": 6})
-    running: list[subprocess.Popen[bytes]] = []
-
-    async def start(number: int) -> None:
-        command = [sys.executable, "-m", "tests.engine.machine", str(kafka.connection_file), group]
-        with (tmp_path / f"{number}.log").open("wb") as out:
-            child = subprocess.Popen([*command, str(tmp_path / f"vault-{number}")], stdout=out, stderr=out)  # noqa: ASYNC220
-        running.append(child)
-        await until(lambda: b"ready" in (tmp_path / f"{number}.log").read_bytes(), f"worker {number} is ready", 40)
-
-    values, sent = numbered(18_000, 32), 0
-    stop = asyncio.Event()
-
-    async def load() -> None:
-        nonlocal sent
-        while sent < len(values) and not stop.is_set():
-            await produce(connection, f"in.{group}", values[sent : sent + 300], 6)
-            sent += 300
-
+    workers = Workers(kafka, group, tmp_path)
     try:
-        await asyncio.gather(start(0), start(1))
-        loading = asyncio.create_task(load())
-        for number in range(2, 5):
-            before = sent
-            await until(lambda before=before: sent >= min(before + 1500, len(values)), "load goes on")
-            killed = running.pop(0)
-            killed.kill()
-            killed.wait()
-            await start(number)
-        await loading
-        await until(lambda: _came_out(connection, group, len(values)), "everything came out", 60)
-        for child in running:
-            child.send_signal(signal.SIGTERM)
-        assert [await asyncio.to_thread(child.wait, 20) for child in running] == [0, 0]
+        await asyncio.gather(workers.start(), workers.start())
+        load = Load(connection, f"in.{group}", numbered(18_000, 32), 6)
+        for _ in range(3):
+            await load.more(1500)
+            workers.kill_oldest()
+            await workers.start()
+        await load.task
+        await until(lambda: _came_out(connection, group, 18_000), "everything came out", 60)
+        assert await workers.end() == [0, 0]
     finally:
-        stop.set()
-        for child in running:
-            child.kill()
-            child.wait()
-    verdict = await verify(connection, [group], len(values))
+        workers.kill_all()
+    verdict = await verify(connection, [group], 18_000)
+    assert verdict.clean, verdict
+
+
+async def test_a_zombie_worker_doubles_nothing(
+    kafka: EmbeddedKafka, connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """A worker stopped (SIGSTOP) until others have its lanes, then continued: what it still holds never commits."""
+    create_topics(connection, {f"in.{group}": 4, f"out.{group}.copy": 4})
+    workers = Workers(kafka, group, tmp_path)
+    try:
+        await asyncio.gather(workers.start(), workers.start())
+        load = Load(connection, f"in.{group}", numbered(12_000, 32), 4)
+        await load.more(1500)
+        zombie = workers.running[0]
+        zombie.send_signal(signal.SIGSTOP)
+        await load.task
+        await until(lambda: _came_out(connection, group, 12_000), "the other one did it all", 60)
+        zombie.send_signal(signal.SIGCONT)
+        await produce(connection, f"in.{group}", [b"%d:100000" % key for key in range(32)], 4)
+        await until(lambda: _came_out(connection, group, 12_032), "both go on", 60)
+        assert await workers.end() == [0, 0]
+    finally:
+        workers.kill_all()
+    verdict = await verify(connection, [group], 12_032)
     assert verdict.clean, verdict
 
 
@@ -446,7 +502,7 @@ class _NotUtf8(str):
 
     __slots__ = ()
 
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002
         return b"\xff\xfe"
 
 
@@ -491,3 +547,39 @@ async def test_a_record_that_the_client_cannot_parse_stops_nobody(
     for key in range(4):
         numbers = [int(r.value.partition(b":")[2]) for r in came_out if r.value.startswith(b"%d:" % key)]
         assert numbers == sorted(numbers)
+
+
+async def test_a_decision_that_takes_long_still_commits(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """The event loop was held up longer than a view may be old: the lane lets the views read, and commits."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    await produce(connection, f"in.{group}", numbered(30))
+    seen = Seen()
+
+    def slow(state: LaneState, inputs: Sequence[InputRecord], views: Views, now: int, next_offset: int) -> Step:
+        time.sleep(1.0)
+        return copy(state, inputs, views, now, next_offset)
+
+    config = fast(group, view_age_s=0.8, batch_records=10)
+    async with make_plane(connection, config, tmp_path, slow, observer=seen) as plane:
+        await until(lambda: at_end([plane], 30), "all committed")
+    assert seen.failures == []
+    assert (await verify(connection, [group], 30)).clean
+
+
+async def test_a_batch_too_large_for_its_time_out_is_cut_down(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """Each failure halves the next batch, until it fits."""
+    create_topics(connection, {f"in.{group}": 1, f"out.{group}.copy": 1})
+    await produce(connection, f"in.{group}", numbered(40))
+
+    def slow(state: LaneState, inputs: Sequence[InputRecord], views: Views, now: int, next_offset: int) -> Step:
+        time.sleep(0.08 * len(inputs))
+        return copy(state, inputs, views, now, next_offset)
+
+    config = fast(group, batch_timeout_s=1.2, request_timeout_s=1.0, batch_records=40)
+    async with make_plane(connection, config, tmp_path, slow) as plane:
+        await until(lambda: at_end([plane], 40), "all committed", 45)
+    assert (await verify(connection, [group], 40)).clean

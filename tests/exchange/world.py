@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
+from broker.audit.leaf import canonical
 from broker.client import Event, Identity, Producer, Profile, Subject, Usage
 from broker.client.profile import RECORD_KEY_SECRET
 from broker.crypto import DataKeyMaker, DataKeyOpener
@@ -20,7 +23,7 @@ from broker.limits import DEFAULT, Limits
 from broker.registry import PublicKey, Registry, load_document, records_of, with_keys
 from broker.schemas import Catalogue, Schema, catalogue, unframe
 from broker.schemas.outputs import output_schemas
-from broker.wire import DATA_KEY, decode_envelope, open_parts
+from broker.wire import DATA_KEY, decode_envelope, encode_event, open_parts
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -86,7 +89,9 @@ class World:
 
     def __post_init__(self) -> None:
         self.exchange_keys = ExchangeKeys(self.keys)
-        self.registry = Registry.from_records(self.records)
+        # A registry object of its own for each world: what is remembered hangs on it.
+        known = self.records == _example()[0]
+        self.registry = _registry().with_changes({}) if known else Registry.from_records(self.records)
         self._makers: dict[str, DataKeyMaker] = {}
 
     # ---- in
@@ -101,6 +106,19 @@ class World:
         key, value, headers = producer.seal(sent, maker)
         values: dict[str, Any] = {"key": key, "value": value, "headers": tuple(headers)}
         return self.raw(party, **values | changes)
+
+    def sealed(self, party: str, sent: Event, subject: bytes, body: bytes, **changes: Any) -> InputRecord:
+        """The envelope of an event with any bytes sealed behind it, as a foreign client could send them."""
+        envelope, _ = decode_envelope(self.record(party, sent).value)
+        broker = self.keys.recipient_keys(BROKER)[0]
+        data_key = self._makers.setdefault(broker.kid, DataKeyMaker(broker.jwk, broker.kid)).current()
+        value = encode_event({**envelope, **changes}, subject, body, data_key)
+        return self.raw(party, value=value, headers=((DATA_KEY, data_key.header),))
+
+    def edit(self, key: str, **fields: Any) -> None:
+        """Change fields of one registry entry; without any, take the entry away."""
+        document = json.loads(self.records[key]) | fields
+        self.registry = self.registry.with_changes({key: canonical(document) if fields else None})
 
     def raw(self, party: str, *, value: bytes | None, key: bytes | None = b"k" * 32, headers: Any = ()) -> InputRecord:
         """A record of any bytes at the party's next offset."""
@@ -182,7 +200,18 @@ _NO_CONNECTION = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
 
 
 def make_world(limits: Limits = DEFAULT) -> World:
-    """The example registry with keys for everybody; nobody is enrolled."""
+    """The example registry with keys for everybody; nobody is enrolled. Keys and registry are the same for all."""
+    records, keys, party_keys = _example()
+    return World(dict(records), limits, keys, dict(party_keys))
+
+
+@cache
+def _registry() -> Registry:
+    return Registry.from_records(_example()[0])
+
+
+@cache
+def _example() -> tuple[dict[str, bytes], MemoryKeys, dict[str, MemoryKeys]]:
     document = load_document(data_path("examples") / "registry")
     keys = MemoryKeys()
     for owner in (BROKER, OPERATOR):
@@ -196,4 +225,4 @@ def make_world(limits: Limits = DEFAULT) -> World:
         party_keys[party.id].create_secret(RECORD_KEY_SECRET)
         key = party_keys[party.id].create(party.id)
         public[party.id] = [PublicKey(kid=key.kid, jwk=dict(key.jwk))]
-    return World(records_of(with_keys(document, public)), limits, keys, party_keys)
+    return dict(records_of(with_keys(document, public))), keys, party_keys

@@ -264,6 +264,49 @@ def test_changes_one_by_one_end_where_all_at_once_do(steps: list[tuple[int, bool
 ALL = records(entries())
 
 
+def changed(*found: Entry) -> Registry:
+    """The small registry, in which these entries changed while it was followed."""
+    return registry().with_changes({key_of(entry): record_of(entry) for entry in found})
+
+
+def test_a_withdrawn_agreement_is_gone_at_once() -> None:
+    """P7: removed, ended, or for another product: what was valid a moment ago is not any more."""
+    asked = ("99PA", "portaal-plein", BOOK, "Gebruik", TODAY)
+    assert registry().agreement(*asked) is not None
+    removed = registry().with_changes({"agreement/vwo-1": None})
+    assert removed.agreement(*asked) is None
+    assert not removed.known_product(BOOK)
+    assert not removed.with_changes({"connection/c1/sender": None}).serves("portaal-plein", "99PA")
+    for changes in ({"valid_until": "2026-11-23"}, {"party": "sis-noord"}, {"board": "elders"}):
+        assert changed(Agreement.model_validate(agreement(**changes))).agreement(*asked) is None
+    moved = changed(Agreement.model_validate(agreement(party="sis-noord")))
+    assert moved.agreement("99PA", "sis-noord", BOOK, "Gebruik", TODAY) is not None
+
+
+def test_a_withdrawn_connection_is_off_at_once() -> None:
+    """P7: revoked or moved to another school by one record, or the school's mandate went to another SIS."""
+    for entry in (
+        ConnectionSide.model_validate(side("receiver", state="revoked")),
+        ConnectionSide.model_validate(side("receiver", school="99PB")),
+        School.model_validate(school(sis="sis-zuid")),
+        School.model_validate(school(mandated_from="2026-11-01")),
+    ):
+        found = changed(entry)
+        assert not found.connected(*LINK, BOOK)
+        assert found.connected_receivers("99PA", "uitgeverij-delta", "usage") == ()
+        assert not found.serves("uitgeverij-delta", "99PA")
+
+
+def test_what_did_not_change_is_not_worked_out_anew() -> None:
+    """A change in a country of schools costs what it touches."""
+    old = registry()
+    new = old.with_changes({"party/nobody": None})
+    assert new.policy is old.policy
+    assert new.routes is old.routes
+    assert new._links["99PA"] is old._links["99PA"]
+    assert new._agreements is old._agreements
+
+
 @pytest.mark.parametrize("missing", [POLICY_KEY, ROUTES_KEY, "school/99PA", "board/horizon", "party/sis-noord"])
 def test_what_is_missing_grants_nothing(missing: str) -> None:
     """A follower may see half of a change for a moment: no error, and nothing more passes than before."""

@@ -1,0 +1,74 @@
+{{- define "eck-broker.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "eck-broker.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains (include "eck-broker.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "eck-broker.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "eck-broker.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "eck-broker.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: worker
+{{- end -}}
+
+{{- define "eck-broker.labels" -}}
+{{ include "eck-broker.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: eck-broker
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "eck-broker.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "eck-broker.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "eck-broker.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+A text that changes when a secret does. Made of the secrets' versions, not of what is in them: a hash of a
+password in an annotation would let anyone who reads pods guess at it. Without a cluster `lookup` finds nothing,
+and `secretsRevision` is what is left.
+*/}}
+{{- define "eck-broker.secretsChecksum" -}}
+{{- $versions := list .Values.secretsRevision -}}
+{{- range list .Values.kafka.connectionSecret .Values.keys.secret -}}
+{{- $found := lookup "v1" "Secret" $.Release.Namespace . | default dict -}}
+{{- $versions = append $versions (printf "%s/%s" . (dig "metadata" "resourceVersion" "" $found)) -}}
+{{- end -}}
+{{- $versions | toJson | sha256sum -}}
+{{- end -}}
+
+{{/* The level "restricted"; not in the values, since nothing here needs less. */}}
+{{- define "eck-broker.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+privileged: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* "true" where a ScaledObject is made: wanted, and the cluster knows what it is. */}}
+{{- define "eck-broker.scaledByKeda" -}}
+{{- if and .Values.autoscaling.keda.enabled (.Capabilities.APIVersions.Has "keda.sh/v1alpha1") }}true{{ end -}}
+{{- end -}}
