@@ -128,6 +128,11 @@ class FileKeys:
         self._write(f"{public.kid}.jwk", json.dumps(document, indent=1).encode())
         return public
 
+    def add_public(self, owner: str, key: RecipientKey) -> None:
+        """Keep somebody else's public key, to seal for him; his private half is in his own folder."""
+        document = {"kid": key.kid, "owner": _checked(owner), "created": key.created, "jwk": dict(key.jwk)}
+        self._write(f"{key.kid}.jwk", json.dumps(document, indent=1).encode())
+
     def create_secret(self, name: str) -> bool:
         """Make a named secret unless there is one; tells whether it was made."""
         if (self.folder / f"{_checked(name)}.secret").exists():

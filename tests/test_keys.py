@@ -278,3 +278,13 @@ def test_keys_are_there_for_the_next_process(files: FileKeys) -> None:
     assert again.recipient_keys("delta") == (made,)
     assert again.private_key(made.kid) == files.private_key(made.kid)
     assert again.secret("vault-mac") == files.secret("vault-mac")
+
+
+def test_a_public_key_of_somebody_else_seals_but_does_not_open(tmp_path: Path) -> None:
+    """A worker has the operator's public key only: it can seal for him and open nothing of his."""
+    operators, worker = FileKeys(tmp_path / "operator"), FileKeys(tmp_path / "worker")
+    key = operators.create("operator")
+    worker.add_public("operator", key)
+    assert worker.recipient_keys("operator") == (key,)
+    assert worker.private_key(key.kid) is None
+    assert '"d"' not in (tmp_path / "worker" / f"{key.kid}.jwk").read_text("utf-8")

@@ -67,12 +67,20 @@ def add_profile(admin: Admin, cluster: KafkaConnection, party: str, profiles: Pa
     return NewProfile(folder, known[0] if known else keys.create(party))
 
 
-def add_broker_keys(folder: Path) -> FileKeys:
-    """The broker's own keys: its recipient key, the operator's, and the named secrets."""
-    keys = FileKeys(folder)
-    for owner in (BROKER, OPERATOR):
-        if not keys.recipient_keys(owner):
-            keys.create(owner)
+def add_broker_keys(folder: Path, operators_folder: Path) -> FileKeys:
+    """The keys of the broker's workers: the recipient key, the named secrets, and the operator's *public* key.
+
+    Args:
+        operators_folder: where the operator's private key is made. No worker gets it: quarantined content is for the
+            eyes of people.
+    """
+    keys, operators = FileKeys(folder), FileKeys(operators_folder)
+    if not keys.recipient_keys(BROKER):
+        keys.create(BROKER)
+    if not operators.recipient_keys(OPERATOR):
+        operators.create(OPERATOR)
+    if not keys.recipient_keys(OPERATOR):
+        keys.add_public(OPERATOR, operators.recipient_keys(OPERATOR)[0])
     for name in SECRETS:
         keys.create_secret(name)
     return keys

@@ -23,7 +23,7 @@ def build(*names: str) -> typer.Typer:
     """
     app = typer.Typer(
         name="broker",
-        help="The broker in the Dutch learning-materials chain: pseudonyms, minimal attributes, an audit of everything.",
+        help="The broker in the Dutch learning-materials chain: pseudonyms, few attributes, an audit of everything.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,  # rich tracebacks show local variables, and those hold pupils' data
         add_completion=False,

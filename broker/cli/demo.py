@@ -31,11 +31,6 @@ def run(
 
     Ends with exit code 0 when each event has its outcome. The facts are in report.json in the home folder.
     """
-    # Imported here: Kafka's clients and Faust take a second that no other command should pay.
-    from broker.demo import report
-    from broker.demo.day import live
-    from broker.demo.stage import stage
-
     home = home.absolute()
     _stop_kept(home)
     if stop:
@@ -44,6 +39,18 @@ def run(
     # Ctrl-C and `kill` both take the stage down in an orderly way.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     err.print("starting Apache Kafka (TLS, logins, access rights) and a worker …")
+    try:
+        _play(home, keep)
+    except KeyboardInterrupt:
+        err.print("interrupted; nothing was left running")
+        raise typer.Exit(130) from None
+
+
+def _play(home: Path, keep: bool) -> None:
+    from broker.demo import report
+    from broker.demo.day import live
+    from broker.demo.stage import stage
+
     with stage(home, keep=keep) as scene:
         day = asyncio.run(live(scene, lambda line: err.print(f"… {line}")))
         facts = report.build(day, scene.registry)
@@ -87,7 +94,7 @@ def _clear(home: Path) -> None:
     """Begin anew; but never delete a folder that is not the demo's."""
     if not home.exists():
         return
-    known = {"kafka", "connections", "keys", "profiles", "report.json", "auditlog", PIDS}
+    known = {"kafka", "connections", "keys", "operator-keys", "profiles", "report.json", "auditlog", PIDS}
     unknown = [p.name for p in home.iterdir() if p.name not in known and not p.name.startswith(("state-", "worker-"))]
     if unknown:
         raise ConfigError(

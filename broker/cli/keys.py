@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,6 +84,25 @@ def export(owner: Owner, folder: Folder = DEFAULT_FOLDER) -> None:
     found = _known(FileKeys(folder), owner)
     document = {"keys": [{**key.jwk, "kid": key.kid, "use": "enc", "alg": JWE_ALG} for key in found]}
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
+
+
+@app.command()
+def trust(
+    owner: Owner,
+    file: Annotated[Path, typer.Argument(help="What `broker keys export OWNER` printed.", exists=True, dir_okay=False)],
+    folder: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Keep the newest public key of somebody else, to seal for him. Workers need the operator's, public half only."""
+    try:
+        newest = json.loads(file.read_text("utf-8"))["keys"][0]
+        jwk = {name: str(newest[name]) for name in ("kty", "crv", "x", "y")}
+        kid = str(newest["kid"])
+    except (ValueError, LookupError, TypeError):
+        raise ConfigError(f"{file} is no JWK set; make it with `broker keys export`", code="keys.damaged") from None
+    if "d" in newest:
+        raise ConfigError(f"{file} holds a private key: destroy it, and rotate that key", code="keys.private")
+    FileKeys(folder).add_public(owner, RecipientKey(kid, jwk, int(time.time())))
+    err.print(f"{kid} is trusted as the key of {owner}", markup=False)
 
 
 @app.command()

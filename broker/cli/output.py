@@ -24,7 +24,7 @@ def _print_version(asked: bool) -> None:
 
 
 def version(
-    show: Annotated[  # noqa: ARG001 - its callback acts
+    show: Annotated[
         bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:

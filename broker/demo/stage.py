@@ -121,7 +121,7 @@ async def _set_up(home: Path, kafka: EmbeddedKafka) -> Stage:
         user: add_login(admin, root, user, home / "connections" / f"{user}.json")
         for user in (access.OPERATOR, access.WORKER, access.AUDITOR)
     }
-    keys = add_broker_keys(home / "keys")
+    keys = add_broker_keys(home / "keys", home / "operator-keys")
     document = load_document(data_path("examples") / "registry")
     profiles = {party.id: add_profile(admin, root, party.id, home / "profiles") for party in document.parties}
     document = with_keys(document, {party: [profile.public_key] for party, profile in profiles.items()})

@@ -65,6 +65,9 @@ class Lane:
         self._producer: AIOKafkaProducer | None = None
         self._expected: int | None = None  # where the next records begin; None: not reading
         self._backlog = Backlog(host.config)
+        # Most records of the next batch. Halved by a failure: what is too much for its time-out must not come back
+        # for ever. It grows again slowly.
+        self._most = host.config.batch_records
         self._overlay = VaultOverlay()
         self._waits: frozenset[bytes] = frozenset()  # vault keys that parked events wait for
         self._nudged, self._ticked = False, time.monotonic()
@@ -205,8 +208,7 @@ class Lane:
     # ---- batches
 
     def _take(self) -> list[InputRecord]:
-        # Smaller after each failure: a batch that is too much for its time-out must not come back for ever.
-        batch = self._backlog.take(max(1, self.host.config.batch_records >> self.failures))
+        batch = self._backlog.take(self._most)
         if self.hungry:
             self.host.source.resume(self.partition)
         return batch
@@ -223,6 +225,7 @@ class Lane:
         finally:
             self._settled.set()
         self.failure, self.failures, self.progressed_at = None, 0, time.monotonic()
+        self._most = min(config.batch_records, self._most + max(1, config.batch_records // 50))
 
     async def _decide_and_commit(self, records: list[InputRecord]) -> None:
         state, views = self._state, self.host.views
@@ -290,6 +293,7 @@ class Lane:
     async def _recover(self, error: Exception) -> None:
         """The one answer to every failure: what was sent is unknown, so ask the cluster again."""
         self.failure, self.failures = error, self.failures + 1
+        self._most = max(1, self._most // 2)
         low, high = self.host.config.backoff_s
         delay = min(high, low * 2 ** min(self.failures - 1, 8))
         if isinstance(error, ProducerFenced):  # not final: perhaps only a lost race

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
 from broker.audit.leaf import Commitments, Ids, control_leaf, leaf
 from broker.crypto import SECRET_BYTES, part_key, seal, seal_secret
+from broker.exchange.authorise import SUBJECT_ATTRIBUTES as _SUBJECT_NAMES
 from broker.exchange.authorise import Target
 from broker.exchange.keys import ExchangeKeys
 from broker.exchange.model import Decision, InputRecord, Outcome
@@ -21,10 +23,12 @@ from broker.identity.vault import SUBJECT_KEY_BYTES, VaultRecord
 from broker.limits import Limits
 from broker.registry import Registry
 from broker.schemas import JsonObject, catalogue, frame
+from broker.schemas.framing import varint
 from broker.wire import RECORD_KEY_BYTES
 
 # The broker's own processing activity, for what it refuses before a controller is known.
 OWN_ACTIVITY: Final = "https://eck-broker.nl/verwerkingen/controle"
+_SUBJECT_ATTRIBUTES: Final = frozenset(_SUBJECT_NAMES)
 
 _NAMES: Final = {
     Outcome.DELIVERED: "verstrekt",
@@ -41,32 +45,39 @@ class Account:
     """What may be said about an event in audit and status: grows as its claims are checked, never before.
 
     Attributes:
-        event_id: the sender's, once it is known to be a uuid; till then one made from where the record stands.
         envelope: once it was held against the registry.
         person: once found in the vault.
     """
 
     record: InputRecord
-    event_id: str
     start_ms: int
     traceparent: bytes | None = None
     envelope: JsonObject | None = None
     family: str | None = None
     kind: str | None = None
     person: VaultRecord | None = None
+    _event_id: str | None = None
 
     @classmethod
     def of(cls, record: InputRecord, start_ms: int) -> Account:
         """Begin with nothing but the place of the record."""
-        where = f"{record.topic}\x00{record.partition}\x00{record.offset}".encode()
-        made = bytearray(sha256(b"event/v1" + where).digest()[:16])
-        made[6], made[8] = made[6] & 0x0F | 0x80, made[8] & 0x3F | 0x80  # RFC 9562 section 5.8: version 8
-        return cls(record, str(UUID(bytes=bytes(made))), start_ms)
+        return cls(record, start_ms)
+
+    @property
+    def event_id(self) -> str:
+        """The sender's, once it is known to be a uuid; till then one made from where the record stands."""
+        if self._event_id is None:
+            record = self.record
+            where = f"{record.topic}\x00{record.partition}\x00{record.offset}".encode()
+            made = bytearray(sha256(b"event/v1" + where).digest()[:16])
+            made[6], made[8] = made[6] & 0x0F | 0x80, made[8] & 0x3F | 0x80  # RFC 9562 section 5.8: version 8
+            self._event_id = str(UUID(bytes=bytes(made)))
+        return self._event_id
 
     def claim_event_id(self, event_id: str) -> None:
         """Take the sender's id over if it is one."""
         if is_uuid(event_id):
-            self.event_id = event_id.lower()
+            self._event_id = event_id.lower()
 
 
 def decision_ids(account: Account, receiver: str | None) -> Ids:
@@ -145,7 +156,21 @@ def audit_leaf(
 
 def status_record(account: Account, decisions: Sequence[Decision], now_ms: int) -> bytes:
     """What the sender is told: `status.v1`, framed."""
-    record, schema = account.record, catalogue()["status.v1"]
+    record, event_id = account.record, account.event_id.encode()
+    before, after = _status_parts(record.topic, record.partition, tuple(decisions))
+    return b"".join(
+        (_status_head(), varint(len(event_id)), event_id, before, varint(record.offset), varint(now_ms), after)
+    )
+
+
+@cache
+def _status_head() -> bytes:
+    return frame(catalogue()["status.v1"].fingerprint, b"")
+
+
+@lru_cache(maxsize=4096)
+def _status_parts(topic: str, partition: int, decisions: tuple[Decision, ...]) -> tuple[bytes, bytes]:
+    """What stands in a status before the offset and after the time: the same for nearly all events of a lane."""
     results = [
         {
             "outcome": d.outcome.value,
@@ -157,15 +182,25 @@ def status_record(account: Account, decisions: Sequence[Decision], now_ms: int) 
         }
         for d in decisions
     ]
-    datum = {
-        "event_id": account.event_id,
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "decided": now_ms,
-        "results": results,
-    }
-    return frame(schema.fingerprint, schema.encode(datum))
+    datum = {"event_id": "", "topic": topic, "partition": partition, "offset": 0, "decided": 0, "results": results}
+    encoded = catalogue()["status.v1"].encode(datum)
+    # An empty id, offset 0 and time 0 are one zero byte each.
+    split = 1 + len(varint(len(topic.encode()))) + len(topic.encode()) + len(varint(partition))
+    return encoded[1:split], encoded[split + 2 :]
+
+
+@lru_cache(maxsize=4096)
+def attribute_names(
+    kept: frozenset[str], dropped: frozenset[str], shown: frozenset[str], sent: frozenset[str], about_somebody: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names that a leaf gives: what the receiver got, and what it did not get, each in order.
+
+    Args:
+        kept, dropped: of the target.
+        shown, sent: what may be in this body, and what is in this subject.
+    """
+    unsent = _SUBJECT_ATTRIBUTES - sent if about_somebody else frozenset()
+    return tuple(sorted(shown | sent)), tuple(sorted((kept - shown) | dropped | unsent))
 
 
 def quarantine_record(

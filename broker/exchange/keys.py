@@ -7,7 +7,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Final
 
-from broker.crypto import DataKeyMaker, DataKeyOpener, keyed_hash
+from broker.crypto import DataKeyMaker, DataKeyOpener, KeyedHash
 from broker.errors import ConfigError
 from broker.identity.vault import VaultCipher
 from broker.keys import KeyProvider, RecipientKey
@@ -41,7 +41,7 @@ class ExchangeKeys:
         self.operator: RecipientKey = operators[0]
         self._record_keys = provider.secret("record-keys")
         self._makers: dict[tuple[str, str, str], DataKeyMaker] = {}
-        self._receivers: dict[str, bytes] = {}
+        self._receivers: dict[str, KeyedHash] = {}
 
     def maker(self, kid: str, jwk: Mapping[str, str]) -> DataKeyMaker:
         """The maker of data keys for one recipient key."""
@@ -54,15 +54,16 @@ class ExchangeKeys:
 
     def record_key(self, receiver: str, school: str, subject: str) -> bytes:
         """The key of an output record: equal for one pupil at one receiver, unlinkable between receivers."""
-        return keyed_hash(self._receiver(receiver), "record", school, subject)
+        return self._receiver(receiver)("record", school, subject)
 
     def pseudonym(self, receiver: str, school: str, subject: str) -> str:
         """A receiver's own pseudonym for a person whose ECK iD it may not have; 43 characters of base64url."""
-        digest = keyed_hash(self._receiver(receiver), "pseudonym", school, subject)
+        digest = self._receiver(receiver)("pseudonym", school, subject)
         return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
-    def _receiver(self, receiver: str) -> bytes:
-        secret = self._receivers.get(receiver)
-        if secret is None:
-            secret = self._receivers[receiver] = hmac.digest(self._record_keys, receiver.encode(), "sha256")
-        return secret
+    def _receiver(self, receiver: str) -> KeyedHash:
+        found = self._receivers.get(receiver)
+        if found is None:
+            secret = hmac.digest(self._record_keys, receiver.encode(), "sha256")
+            found = self._receivers[receiver] = KeyedHash(secret)
+        return found

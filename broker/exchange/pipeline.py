@@ -8,11 +8,12 @@ from typing import Final
 from broker.audit.leaf import commitment
 from broker.crypto import partition_of
 from broker.errors import AccessDenied, ContractError, FieldError
-from broker.exchange.authorise import SUBJECT_ATTRIBUTES, Target, authorise
 from broker.exchange.authorise import VAULT as VAULT_RECEIVER
+from broker.exchange.authorise import Target, authorise
 from broker.exchange.check import MS_PER_DAY, check_content, check_envelope, check_outside, day_of
 from broker.exchange.decide import (
     Account,
+    attribute_names,
     audit_leaf,
     commitments,
     decision_ids,
@@ -152,8 +153,10 @@ class _Batch:
     def _person(self, event: Opened, parked: Parked | None) -> VaultRecord | Waiting | None:
         """Whom it is about; Waiting also behind earlier events of this person that wait."""
         vault = self.keys.vault
-        if parked is None and (key := waiting_key(event, vault, self.waiting.__contains__)) is not None:
-            return Waiting(key)
+        if parked is None and self.waiting:
+            key = waiting_key(event, vault, self.waiting.__contains__)
+            if key is not None:
+                return Waiting(key)
         return find_person(event, vault, self)
 
     def _repeat(self, account: Account, target: Target) -> Decision:
@@ -187,11 +190,12 @@ class _Batch:
             (TRACEPARENT, f"00-{ids.trace.hex()}-{ids.span.hex()}-01".encode()),
         )
         self.outgoing.append(Outgoing(topic, partition, key, value, headers))
-        unsent = set(SUBJECT_ATTRIBUTES) - sent if account.person else set()
+        about_somebody = account.person is not None
+        kept, dropped = attribute_names(target.kept, target.dropped, shown, sent, about_somebody)
         evidence = {
-            "dropped": sorted({*(target.kept - shown), *target.dropped, *unsent}),
+            "dropped": dropped,
             "flow": flow,
-            "kept": sorted({*shown, *sent}),
+            "kept": kept,
             "seq": seq,
             "value": commitment(salt, value),
         }

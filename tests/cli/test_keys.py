@@ -143,3 +143,21 @@ def test_no_command_prints_private_material(folder: Path) -> None:
         assert private["d"] not in shown, arguments
         assert secret not in shown, arguments
         assert '"d"' not in shown, arguments
+
+
+def test_an_exported_key_is_trusted_elsewhere_and_a_private_one_refused(folder: Path, tmp_path: Path) -> None:
+    """The operator's public key goes to the workers' folder; a private JWK in the file is an alarm."""
+    done(folder, "create", "operator")
+    file = tmp_path / "operator.json"
+    file.write_text(done(folder, "export", "operator"), "utf-8")
+    workers = tmp_path / "workers"
+    done(workers, "trust", "operator", str(file))
+    (trusted,) = FileKeys(workers).recipient_keys("operator")
+    assert trusted.jwk == FileKeys(folder).recipient_keys("operator")[0].jwk
+    assert FileKeys(workers).private_key(trusted.kid) is None
+    private = FileKeys(folder).private_key(trusted.kid)
+    assert private is not None
+    file.write_text(json.dumps({"keys": [{**private, "kid": trusted.kid}]}), "utf-8")
+    assert refused(workers, "trust", "operator", str(file)) == "keys.private"
+    file.write_text("{}", "utf-8")
+    assert refused(workers, "trust", "operator", str(file)) == "keys.damaged"
