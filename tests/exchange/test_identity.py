@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
-from broker.client import Identity, Subject
+import pytest
+
+from broker.client import Event, Identity, Subject
 from broker.exchange import Outcome
 from tests.exchange.world import DELTA, EMMA, NOAH, PORTAL, SIS, World, enrolment, event
 
@@ -90,3 +93,123 @@ def test_leaving_needs_a_date_and_a_known_pupil(school: World) -> None:
     assert school.send(SIS, replace(enrolment(), kind="LEAVE", body=Identity()))[0].code == "field.missing"
     stranger = replace(enrolment(None, "X1"), kind="CHANGE")
     assert school.send(SIS, stranger)[0].code == "subject.unknown"
+
+
+def ids(*las_keys: str) -> tuple[tuple[str, str], ...]:
+    """Local ids."""
+    return tuple(("LAS_KEY", key) for key in las_keys)
+
+
+def change(kind: str, eck_id: str | None, new: tuple[str, ...], previous: tuple[str, ...] = (), who: str = "PUPIL") -> Event:
+    """An identity event of this kind."""
+    return replace(enrolment(), kind=kind, subject=Subject(who, eck_id, ids(*new), ids(*previous)))
+
+
+def test_a_replace_that_names_an_id_on_both_sides_keeps_it(school: World) -> None:
+    """Another ECK iD under the LAS key that stays: the LAS key still leads to her."""
+    other = "https://ketenid.nl/pilot/" + "d4" * 64
+    assert school.send(SIS, change("REPLACE", other, ("L0001",), ("L0001",)))[0].code == "ok.vault"
+    assert {d.code for d in school.send(DELTA, event(subject=by_las_key("L0001")))} == {"ok"}
+    assert {d.code for d in school.send(DELTA, event())} == {"subject.unknown"}
+    assert school.delivered(PORTAL)[0].subject["eck_id"] == other
+
+
+CONFLICTS = {
+    "REPLACE that takes another pupil's LAS key": change("REPLACE", EMMA, ("L0002",), ("L0001",)),
+    "REPLACE that takes another pupil's ECK iD": change("REPLACE", NOAH, ("N1",), ("L0001",)),
+    "REPLACE of two pupils": change("REPLACE", EMMA, ("N1",), ("L0001", "L0002")),
+    "ENROL that takes another pupil's ECK iD": change("ENROL", NOAH, ("L0001",)),
+    "CHANGE that takes another pupil's LAS key": change("CHANGE", EMMA, ("L0001", "L0002")),
+    "LEAVE of two pupils": replace(change("LEAVE", EMMA, ("L0002",)), body=Identity(left_on=date(2026, 11, 1))),
+    "ERASE of two pupils": change("ERASE", EMMA, ("L0002",)),
+    "ENROL of a pupil as an employee": change("ENROL", EMMA, ("L0001",), who="EMPLOYEE"),
+    "ERASE of a pupil as an employee": change("ERASE", EMMA, ("L0001",), who="EMPLOYEE"),
+}
+
+
+@pytest.mark.parametrize("name", CONFLICTS)
+def test_an_identity_event_over_two_people_changes_nothing(school: World, name: str) -> None:
+    """Refused as a conflict; both pupils stay who they were."""
+    before = dict(school.vault)
+    assert [d.code for d in school.send(SIS, CONFLICTS[name])] == ["subject.conflict"]
+    assert school.vault == before
+
+
+def test_a_pupil_and_an_employee_do_not_merge(school: World) -> None:
+    """Neither way round: their data are under other rules."""
+    school.send(SIS, change("ENROL", None, ("E7",), who="EMPLOYEE"))
+    before = dict(school.vault)
+    for sent in (change("MERGE", EMMA, ("L0001",), ("E7",)), change("MERGE", None, ("E7",), ("L0001",), who="EMPLOYEE")):
+        assert [d.code for d in school.send(SIS, sent)] == ["subject.conflict"]
+    assert school.vault == before
+
+
+def test_in_a_merge_the_enrolment_that_the_event_names_goes_on(school: World) -> None:
+    """Also when its ids are among the previous ones: the receivers know her under the same key as before."""
+    school.send(DELTA, event(receiver=PORTAL))
+    school.send(SIS, change("ENROL", None, ("DUBBEL",)))
+    assert school.send(SIS, change("MERGE", EMMA, ("L0001",), ("L0001", "DUBBEL")))[0].code == "ok.vault"
+    school.send(DELTA, event(receiver=PORTAL, subject=by_las_key("DUBBEL")))
+    first, second = school.delivered(PORTAL)
+    assert first.record.key == second.record.key
+
+
+def test_a_merge_of_one_and_the_same_changes_nothing(school: World) -> None:
+    """The SIS repeats itself."""
+    before = set(school.vault)
+    assert school.send(SIS, change("MERGE", EMMA, ("L0001",), ("L0001",)))[0].code == "ok.vault"
+    assert set(school.vault) == before
+
+
+def test_who_left_and_enrols_again_is_the_same_person(school: World) -> None:
+    """Back after the summer: events pass again, under the same record key."""
+    school.send(DELTA, event(receiver=PORTAL))
+    school.send(SIS, replace(enrolment(), kind="LEAVE", body=Identity(left_on=date(2026, 11, 20))))
+    assert [d.code for d in school.send(DELTA, event(receiver=PORTAL))] == ["subject.left"]
+    school.send(SIS, enrolment())
+    assert [d.code for d in school.send(DELTA, event(receiver=PORTAL))] == ["ok"]
+    first, second = school.delivered(PORTAL)
+    assert first.record.key == second.record.key
+
+
+def test_who_was_erased_and_enrols_again_is_somebody_new(school: World) -> None:
+    """Nothing leads from the new enrolment to the old one: other record key, other pseudonym."""
+    school.send(DELTA, event(receiver=PORTAL))
+    school.send(SIS, change("ERASE", EMMA, ("L0001",)), enrolment())
+    school.send(DELTA, event(receiver=PORTAL))
+    first, second = school.delivered(PORTAL)
+    assert first.record.key != second.record.key
+
+
+def test_within_a_batch_the_last_word_about_an_id_stands(school: World) -> None:
+    """Erased, and its LAS key given to somebody else, in one batch: on Kafka in that order, too."""
+    school.send(SIS, change("ERASE", EMMA, ("L0001",)), change("ENROL", None, ("L0001",)), change("ENROL", EMMA, ("N2",)))
+    school.send(DELTA, event(receiver=PORTAL, subject=by_las_key("L0001")), event(receiver=PORTAL))
+    first, second = school.delivered(PORTAL)
+    assert first.subject["eck_id"] is None
+    assert second.subject["eck_id"] == EMMA
+    assert first.record.key != second.record.key
+
+
+def test_an_enrolment_does_not_gather_ids_without_end(school: World) -> None:
+    """Each change rewrites all: a SIS that invents a LAS key every night is stopped, and nothing is changed by it."""
+    codes = [school.send(SIS, change("ENROL", EMMA, tuple(f"X{n}-{i}" for i in range(10))))[0].code for n in range(5)]
+    assert codes == ["ok.vault"] * 3 + ["list.too_long"] * 2
+    assert len(school.vault) == 1 + 31 + 2
+
+
+def test_the_same_local_id_in_another_sector_is_another_pupil(school: World) -> None:
+    """A school with two sectors: an enrolment counts in its own only (domain, section 10.11)."""
+    school.edit("school/99PA", sectors=["PO", "VO"])
+    assert school.send(DELTA, event(receiver=PORTAL, sector="VO"))[0].code == "subject.unknown"
+    school.send(SIS, enrolment(None, "L0001", sector="VO"))
+    school.send(DELTA, event(receiver=PORTAL, sector="VO", subject=by_las_key("L0001")))
+    assert school.delivered(PORTAL)[0].subject["eck_id"] is None
+
+
+def test_what_was_opened_of_an_erased_pupil_is_not_kept_in_memory(school: World) -> None:
+    """The next look at an erased id evicts it (audit design, section 4)."""
+    school.send(DELTA, event())
+    school.send(SIS, change("ERASE", EMMA, ("L0001",)))
+    school.send(DELTA, event(), event(subject=by_las_key("L0001")))
+    assert EMMA not in {record.eck_id for _, record in school.exchange_keys.vault._cache.values()}

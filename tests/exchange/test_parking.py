@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from broker.client import Subject
+import json
+from dataclasses import replace
+
+from broker.client import Progress, Subject
 from broker.exchange import LaneState, Outcome
 from broker.exchange.model import LANE_STATE, PARKED
 from broker.limits import Limits
-from tests.exchange.world import DELTA, PORTAL, SIS, World, enrolment, event, make_world, usage
+from broker.policy.document import canonical
+from broker.registry import Registry
+from tests.exchange.world import DELTA, PORTAL, SHOP, SIS, World, enrolment, event, make_world, usage
 
 LATE = Subject("PUPIL", None, (("LAS_KEY", "L0099"),))
 MAYA = "https://ketenid.nl/pilot/" + "f5" * 64
 DAY_MS = 86_400_000
+
+
+def route_progress_to_the_shop(world: World) -> None:
+    """A route that the policy does not follow: progress may not go to a shop (gate 4)."""
+    routes = json.loads(world.records["routes/current"])
+    for route in routes["routes"]:
+        if route["receiver_role"] == "SHOP":
+            route["kinds"].append("PROGRESS")
+    world.registry = world.registry.with_changes({"routes/current": canonical(routes)})
 
 
 def test_events_of_an_unknown_pupil_wait_and_come_in_order_after_the_enrolment(school: World) -> None:
@@ -38,14 +52,12 @@ def test_a_later_event_of_the_same_pupil_does_not_overtake(school: World) -> Non
 def test_other_pupils_are_not_held_up(school: World) -> None:
     """Emma's event passes while the other waits."""
     decisions = school.send(DELTA, event(subject=LATE), event())
-    assert [d.outcome for d in decisions][0] is Outcome.PARKED
+    assert decisions[0].outcome is Outcome.PARKED
     assert {d.outcome for d in decisions[1:]} == {Outcome.DELIVERED}
 
 
 def test_a_parked_event_goes_through_all_gates_again(school: World) -> None:
     """The connection ended while it waited: it is refused for who needed one."""
-    from broker.registry import Registry
-
     school.send(DELTA, event(subject=LATE, receiver=PORTAL))
     kept = {k: v for k, v in school.records.items() if not k.startswith("connection/")}
     school.registry = Registry.from_records(kept)
@@ -92,3 +104,80 @@ def test_state_read_back_from_kafka_is_the_state_that_was_left(school: World) ->
 def test_a_call_without_anything_to_do_writes_nothing(school: World) -> None:
     """An idle lane makes no transaction."""
     assert school.run(DELTA).outgoing == []
+
+
+def test_what_waits_has_no_final_decision_yet_and_gets_one_per_receiver(world: World) -> None:
+    """The shop may not have it, and that is decided once: when the event goes on, not when it is parked (promise P1)."""
+    route_progress_to_the_shop(world)
+    sent = event(kind="PROGRESS", subject=LATE, body=usage(progress=Progress(status="STARTED")))
+    assert [d.code for d in world.send(DELTA, sent)] == ["subject.waiting"]
+    world.send(SIS, enrolment(MAYA, "L0099"))
+    decisions = world.run(DELTA).decisions
+    assert {(d.receiver, d.code) for d in decisions} == {(SHOP, "gate.policy"), (PORTAL, "ok")}
+    of_delta = [leaf["x"] for leaf in map(json.loads, world.leaves()) if leaf["x"]["sender"] == DELTA]
+    final = [(x["receiver"], x["decision"]) for x in of_delta if x["decision"] != "parked"]
+    assert sorted(final) == [(PORTAL, "delivered"), (SHOP, "refused")]
+
+
+def test_every_decision_that_is_audited_is_told_as_well(world: World) -> None:
+    """An event that is refused for its person is refused as a whole, on audit and status alike (promise P10)."""
+    route_progress_to_the_shop(world)
+    decisions = world.send(DELTA, event(kind="PROGRESS", body=usage(progress=Progress(status="STARTED"))))
+    assert [d.code for d in decisions] == ["subject.unknown"]
+    told = [r["code"] for status in world.statuses(DELTA) for r in status["results"]]
+    assert told == [json.loads(leaf)["x"]["code"] for leaf in world.leaves()] == ["subject.unknown"]
+
+
+def test_events_under_several_ids_of_one_pupil_keep_their_order(world: World) -> None:
+    """By LAS key, by both ids, by LAS key: the second waits behind the first, the third behind both."""
+    both = Subject("PUPIL", None, (("LEERLINGNUMMER", "77"), ("LAS_KEY", "L0099")))
+    sent = [event(subject=s, receiver=PORTAL) for s in (LATE, both, LATE, both)]
+    for one in sent:  # in batches of their own
+        world.send(DELTA, one)
+    world.send(SIS, enrolment(MAYA, "L0099"))
+    world.run(DELTA)
+    assert [d.envelope["event_id"] for d in world.delivered(PORTAL)] == [e.event_id for e in sent]
+
+
+def test_an_enrolment_in_the_same_lane_releases_before_the_next_event_of_the_batch(world: World) -> None:
+    """A SIS that is a publisher as well: enrolment and events in one batch, nothing overtakes, each released once."""
+    world.edit(f"party/{SIS}", roles=["SIS", "PUBLISHER"])
+    for side in ("sender", "receiver"):
+        link = json.loads(world.records[f"connection/po-usage-delta-portaal/{side}"])
+        by = SIS if side == "sender" else PORTAL
+        link |= {"id": "x", "sender": SIS, "accepted_by": by}
+        world.registry = world.registry.with_changes({f"connection/x/{side}": canonical(link)})
+    sent = [event(subject=LATE, receiver=PORTAL) for _ in range(3)]
+    step = world.run(SIS, *[world.record(SIS, e) for e in (sent[0], sent[1], enrolment(MAYA, "L0099"), sent[2])])
+    assert [d.code for d in step.decisions] == ["subject.waiting", "subject.waiting", "ok.vault", "ok", "ok", "ok"]
+    assert [d.envelope["event_id"] for d in world.delivered(PORTAL)] == [e.event_id for e in sent]
+    assert world.topic(PARKED) == []
+    assert world.state(SIS).parked == world.state(SIS).waiting == {}
+
+
+def test_parking_is_bounded_in_bytes(world: World) -> None:
+    """Large events of nobody do not fill a worker's memory; room that comes free is used again."""
+    size = len(world.record(DELTA, event(subject=LATE)).value or b"")
+    world = make_world(Limits(parked_bytes_per_lane=2 * size + size // 2))
+    events = [event(subject=LATE, receiver=PORTAL) for _ in range(3)]
+    assert [d.code for d in world.send(DELTA, *events)] == ["subject.waiting", "subject.waiting", "parked.full"]
+    assert [d.code for d in world.send(DELTA, events[2])] == ["parked.full"]
+    world.send(SIS, enrolment(MAYA, "L0099"))
+    again = event(subject=Subject("PUPIL", None, (("LAS_KEY", "L0098"),)), receiver=PORTAL)
+    assert [d.code for d in world.send(DELTA, again)] == ["ok", "ok", "subject.waiting"]
+
+
+def test_a_parked_event_that_can_not_be_read_any_more_still_expires(world: World) -> None:
+    """Parked under other limits by an older version: it ends under the id of its place, and the lane goes on."""
+    world.send(DELTA, event(subject=LATE))
+    world.now_ms += 31 * DAY_MS
+    world.limits = Limits(record_bytes=10)
+    assert [d.code for d in world.run(DELTA).decisions] == ["parked.expired"]
+    assert world.state(DELTA).parked == {}
+
+
+def test_only_the_headers_that_open_it_are_parked(world: World) -> None:
+    """Others that came in are dropped: what a sender puts in them is in clear."""
+    record = world.record(DELTA, event(subject=LATE))
+    world.run(DELTA, replace(record, headers=(*record.headers, ("x-leerling", b"Emma"))))
+    assert b"Emma" not in b"".join(o.value or b"" for o in world.outgoing)
