@@ -18,7 +18,7 @@ class Limits:
         enrolment_ids: local ids that one enrolment gathers; each change rewrites all.
         envelope_chars: of any one string of the envelope.
         quarantined_bytes: of the value, when the record itself is too large to be quarantined whole.
-        header_bytes: of all headers together.
+        header_bytes: of all headers together; also of what is quarantined of a record key.
         receivers: of one event.
         parked_per_subject, parked_per_lane: events that wait for an identity.
         parked_bytes_per_lane: of their values together; a lane keeps them in memory.

@@ -14,8 +14,11 @@ import typer
 from broker.cli.output import err, json_line, out, table
 from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
+from broker.kafka.publish import publish_schemas
 from broker.policy import Policy, Routes
-from broker.registry import Change, diff, load_document, records_of, store
+from broker.registry import Change, Registry, diff, load_document, records_of, store
+from broker.schemas import catalogue
+from broker.schemas.outputs import published
 
 app = typer.Typer(no_args_is_help=True, help="Parties, schools, agreements, connections and the policy.")
 
@@ -65,6 +68,8 @@ def apply(
     """
     desired = _desired(folder, policy, routes)
     kafka = KafkaConnection.from_file(connection)
+    # Output schemas follow from the policy: they must be there before the first record that is written with them.
+    asyncio.run(publish_schemas(kafka, published(catalogue(), Registry.from_records(desired))))
     _show(asyncio.run(store.apply(kafka, desired, operator or getpass.getuser(), reason)), as_json=as_json)
 
 

@@ -24,7 +24,6 @@ from broker.limits import Limits
 from broker.registry import Registry
 from broker.schemas import JsonObject, catalogue, frame
 from broker.schemas.framing import varint
-from broker.wire import RECORD_KEY_BYTES
 
 # The broker's own processing activity, for what it refuses before a controller is known.
 OWN_ACTIVITY: Final = "https://eck-broker.nl/verwerkingen/controle"
@@ -237,9 +236,9 @@ def _storable(record: InputRecord, limits: Limits) -> InputRecord:
     if sum(len(name) + len(value) for name, value in headers) > limits.header_bytes:
         headers = ()
     key, value = record.key, record.value
-    if len(key or b"") + len(value or b"") > limits.record_bytes:
-        key, value = key and key[:RECORD_KEY_BYTES], value and value[: limits.quarantined_bytes]
-    return replace(record, key=key, value=value, headers=headers)
+    if value is not None and len(value) > limits.record_bytes:
+        value = value[: limits.quarantined_bytes]
+    return replace(record, key=key and key[: limits.header_bytes], value=value, headers=headers)
 
 
 def incident_leaf(account: Account, decision: Decision, now_ms: int) -> bytes:

@@ -100,7 +100,9 @@ def ids(*las_keys: str) -> tuple[tuple[str, str], ...]:
     return tuple(("LAS_KEY", key) for key in las_keys)
 
 
-def change(kind: str, eck_id: str | None, new: tuple[str, ...], previous: tuple[str, ...] = (), who: str = "PUPIL") -> Event:
+def change(
+    kind: str, eck_id: str | None, new: tuple[str, ...], previous: tuple[str, ...] = (), who: str = "PUPIL"
+) -> Event:
     """An identity event of this kind."""
     return replace(enrolment(), kind=kind, subject=Subject(who, eck_id, ids(*new), ids(*previous)))
 
@@ -139,7 +141,10 @@ def test_a_pupil_and_an_employee_do_not_merge(school: World) -> None:
     """Neither way round: their data are under other rules."""
     school.send(SIS, change("ENROL", None, ("E7",), who="EMPLOYEE"))
     before = dict(school.vault)
-    for sent in (change("MERGE", EMMA, ("L0001",), ("E7",)), change("MERGE", None, ("E7",), ("L0001",), who="EMPLOYEE")):
+    for sent in (
+        change("MERGE", EMMA, ("L0001",), ("E7",)),
+        change("MERGE", None, ("E7",), ("L0001",), who="EMPLOYEE"),
+    ):
         assert [d.code for d in school.send(SIS, sent)] == ["subject.conflict"]
     assert school.vault == before
 
@@ -183,7 +188,9 @@ def test_who_was_erased_and_enrols_again_is_somebody_new(school: World) -> None:
 
 def test_within_a_batch_the_last_word_about_an_id_stands(school: World) -> None:
     """Erased, and its LAS key given to somebody else, in one batch: on Kafka in that order, too."""
-    school.send(SIS, change("ERASE", EMMA, ("L0001",)), change("ENROL", None, ("L0001",)), change("ENROL", EMMA, ("N2",)))
+    school.send(
+        SIS, change("ERASE", EMMA, ("L0001",)), change("ENROL", None, ("L0001",)), change("ENROL", EMMA, ("N2",))
+    )
     school.send(DELTA, event(receiver=PORTAL, subject=by_las_key("L0001")), event(receiver=PORTAL))
     first, second = school.delivered(PORTAL)
     assert first.subject["eck_id"] is None

@@ -33,13 +33,19 @@ def batches(draw: st.DrawFn) -> list[tuple[int, list[int], int, list[int], dict[
 def record(offset: int) -> InputRecord:
     """A parked record; anything will do, missing key and value as well."""
     value = None if offset % 5 == 0 else bytes([offset % 256]) * 3
-    return InputRecord("in.uitgeverij-delta", 0, offset, offset, None if offset % 3 else b"k", value, (("data-key", b"x"),))
+    return InputRecord(
+        "in.uitgeverij-delta", 0, offset, offset, None if offset % 3 else b"k", value, (("data-key", b"x"),)
+    )
 
 
-def delta_of(state: LaneState, batch: tuple[int, list[int], int, list[int], dict[str, int]], names: list[int]) -> StateDelta:
+def delta_of(
+    state: LaneState, batch: tuple[int, list[int], int, list[int], dict[str, int]], names: list[int]
+) -> StateDelta:
     """What a batch of the exchange changes: new numbers are consecutive, what is released was parked before."""
     deliveries, keys, released, flows, incidents = batch
-    delta = StateDelta(state.next_offset + 1, next_parked=state.next_parked, incidents=dict(state.incidents) | incidents)
+    delta = StateDelta(
+        state.next_offset + 1, next_parked=state.next_parked, incidents=dict(state.incidents) | incidents
+    )
     for number in sorted(state.parked)[:released]:
         delta.parked[number] = None
     for key in keys:
@@ -56,7 +62,9 @@ def delta_of(state: LaneState, batch: tuple[int, list[int], int, list[int], dict
 
 @settings(max_examples=300, deadline=None)
 @given(batches())
-def test_what_the_records_say_is_the_state_that_was_adopted(run: list[tuple[int, list[int], int, list[int], dict[str, int]]]) -> None:
+def test_what_the_records_say_is_the_state_that_was_adopted(
+    run: list[tuple[int, list[int], int, list[int], dict[str, int]]],
+) -> None:
     """After each batch, loaded from the compacted topics: equal in every field, the order of waiting included."""
     state = LaneState(LANE, limits=RING)
     states: dict[str, bytes] = {}
@@ -93,7 +101,9 @@ def test_another_lanes_records_are_not_taken_for_ones_own() -> None:
 def test_a_state_that_was_not_adopted_did_not_change() -> None:
     """Writing the records of a delta leaves the state as it was: the transaction may still abort."""
     state, untouched = LaneState(LANE, limits=RING), LaneState(LANE, limits=RING)
-    delta = StateDelta(7, delivered=[bytes([n]) * 16 for n in range(20)], parked={0: Parked(0, b"w" * 32, record(1))}, next_parked=1)
+    delta = StateDelta(
+        7, delivered=[bytes([n]) * 16 for n in range(20)], parked={0: Parked(0, b"w" * 32, record(1))}, next_parked=1
+    )
     first = state.records(delta, 1, 1)
     assert state == untouched
     assert state.records(delta, 1, 1) == first

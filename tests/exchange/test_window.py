@@ -63,7 +63,11 @@ def test_the_window_is_the_same_after_a_restart() -> None:
 def reloaded(world: World) -> LaneState:
     """Delta's lane as another worker reads it."""
     lane = world.state(DELTA).lane
-    written = {(o.key or b"").decode(): o.value or b"" for o in world.topic(LANE_STATE) if (o.key or b"").startswith(lane.encode())}
+    written = {
+        (o.key or b"").decode(): o.value or b""
+        for o in world.topic(LANE_STATE)
+        if (o.key or b"").startswith(lane.encode())
+    }
     return LaneState.load(lane, written, {}, limits=SMALL)
 
 
