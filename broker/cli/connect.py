@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -33,11 +35,15 @@ def edexml_file(
     school: Annotated[str, typer.Option(help="BRIN or BRIN6 of the school.")],
     sector: Annotated[str, typer.Option(help="PO, VO or MBO; the file does not tell.")] = "PO",
     profiles: Annotated[Path, typer.Option(envvar="BROKER_PROFILES", help=PROFILES_HELP)] = Path("profiles"),
+    local_id_form: Annotated[
+        str | None, typer.Option(help="Form of the school's own ids, as a regex, when nine digits are no PGN there.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and count only; nothing is sent.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
 ) -> None:
     """Turn a class list into identity events. A PGN in the file never leaves this process and is not logged."""
-    report = edexml.check(file)
+    form = _form(local_id_form)
+    report = edexml.check(file, local_id_form=form)
     problems = report.problems
     if not is_school_id(school):
         raise ConfigError("--school is not a BRIN such as 99ZZ, nor a BRIN6 such as 99ZZ00", code="connect.school")
@@ -52,14 +58,19 @@ def edexml_file(
         raise typer.Exit(1)
     if dry_run:
         return
-    events = list(identity_events(file, school, sector, report.school_year or ""))
+    events = list(identity_events(file, school, sector, report.school_year or "", form))
     sent = asyncio.run(send_all(Profile.load(profiles / party), events))
     err.print(f"{len(sent)} identity events sent to in.{party}")
 
 
-def identity_events(file: Path, school: str, sector: str, school_year: str) -> Iterator[Event]:
-    """One ENROL for each pupil and employee of a checked class list, LEAVE for who has left."""
-    for enrolment in (*edexml.pupils(file), *edexml.employees(file)):
+def identity_events(
+    file: Path, school: str, sector: str, school_year: str, local_id_form: re.Pattern[str] | None = None
+) -> Iterator[Event]:
+    """One ENROL for each pupil and employee of a checked class list."""
+    everybody = chain(
+        edexml.pupils(file, local_id_form=local_id_form), edexml.employees(file, local_id_form=local_id_form)
+    )
+    for enrolment in everybody:
         local = "LAS_KEY" if enrolment.kind == "PUPIL" else "MEDEWERKERNUMMER"
         yield Event(
             kind="ENROL", school=school, sector=sector, school_year=school_year,
@@ -69,6 +80,13 @@ def identity_events(file: Path, school: str, sector: str, school_year: str) -> I
                 group_ids=enrolment.group_keys or None, location=enrolment.location,
             ),
         )  # fmt: skip
+
+
+def _form(text: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if text is None else re.compile(text)
+    except re.error:
+        raise ConfigError("--local-id-form is no regular expression", code="connect.form") from None
 
 
 def _show(report: edexml.Report) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from broker import __version__
 
@@ -35,9 +36,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     """A table on a terminal; elsewhere tab-separated lines with a title, easy for grep and screen readers."""
     rows = [[str(cell) for cell in row] for row in rows]
     if out.is_terminal:
-        drawn = Table(*columns, title=title, title_justify="left", title_style="bold")
+        if title:
+            out.print(f"\n{title}", style="bold", markup=False)
+        drawn = Table(*columns)
         for row in rows:
-            drawn.add_row(*row)
+            drawn.add_row(*map(Text, row))
         out.print(drawn)
         return
     sys.stdout.write(f"{title}\n" if title else "")

@@ -16,7 +16,7 @@ from broker.cli.receive import as_document
 from broker.demo import story
 from broker.demo.day import RECEIVERS, Day
 from broker.exchange.outcomes import meaning
-from broker.policy import explain
+from broker.policy import CONDITIONS, DEFAULT_DENY, NOT_IN_AGREEMENT
 from broker.registry import Registry
 
 
@@ -53,7 +53,7 @@ def _party(day: Day, party: str, registry: Registry) -> dict[str, Any]:
 
 
 def _dropped(day: Day, party: str, registry: Registry) -> list[dict[str, Any]]:
-    """Attribute names that this party could not have, how often that was so, and the policy's reason."""
+    """Attribute names that this party did not get, how often that was so, and why."""
     counts: Counter[str] = Counter()
     where: dict[str, dict[str, Any]] = {}
     for leaf in day.leaves:
@@ -61,16 +61,33 @@ def _dropped(day: Day, party: str, registry: Registry) -> list[dict[str, Any]]:
         if x["decision"] == "delivered" and x.get("receiver") == party:
             counts.update(x["dropped"])
             where.update(dict.fromkeys(x["dropped"], x))
-    rows = []
-    for name, count in sorted(counts.items()):
-        x = where[name]
-        role = registry.parties[party].roles[0]
-        sector = registry.schools[x["school"]].sectors[0]
-        agreement = registry.agreement(x["school"], party, story.BOOK, x["process"], datetime.now(UTC).date())
-        named = agreement.attributes if agreement else ()
-        why = explain(registry.policy, x["process"], sector, role, name, "ordinary", named)[0]
-        rows.append({"attribute": name, "events": count, "why": why})
-    return rows
+    return [
+        {"attribute": name, "events": count, "why": _why(name, where[name], party, registry)}
+        for name, count in sorted(counts.items())
+    ]
+
+
+def _why(attribute: str, x: dict[str, Any], party: str, registry: Registry) -> str:
+    """The policy's reason, in a few words; `broker policy explain` says it in sentences."""
+    agreement = registry.agreement(x["school"], party, story.BOOK, x["process"], datetime.now(UTC).date())
+    sector = registry.schools[x["school"]].sectors[0]
+    projection = registry.policy.projection(
+        x["process"],
+        sector,
+        registry.parties[party].roles[0],
+        "ordinary",
+        [attribute],
+        agreement.attributes if agreement else (),
+    )
+    reason = dict(projection.dropped).get(attribute)
+    if reason == NOT_IN_AGREEMENT:
+        return "the agreement does not name it"
+    if reason == DEFAULT_DENY:
+        return "no rule allows it"
+    if reason is not None:
+        return f"never for this receiver in this process (rule {reason})"
+    conditions = [CONDITIONS[name] for name in projection.conditions.get(attribute, ())]
+    return f"only if {' and '.join(conditions)}; or there was none" if conditions else "there was none"
 
 
 def _same_event(day: Day) -> dict[str, Any]:
@@ -132,15 +149,21 @@ def show(report: dict[str, Any], file: Path) -> None:
     table(
         "Not delivered, and why (each sender reads this on its status topic)",
         ["sender", "what", "outcome", "receiver", "code", "sentence"],
-        [
-            (r["sender"], r["what"], r["outcome"].lower(), r["receiver"] or "-", r["code"], r["sentence"])
-            for r in report["not_delivered"]
-        ],
+        _grouped(report["not_delivered"]),
     )
     audit = report["audit"]
     table("The audit, written in the same transactions", ["decision", "leaves"], audit["by_decision"].items())
     out.print(f"incidents on audit.control: {', '.join(i['code'] for i in audit['incidents']) or 'none'}")
     out.print(f"\nAll facts: {file}")
+
+
+def _grouped(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """One row for each event that was not delivered, its receivers together."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for r in rows:
+        key = (r["sender"], r["what"], r["outcome"].lower(), r["code"], r["sentence"])
+        groups.setdefault(key, []).append(r["receiver"] or "-")
+    return [(k[0], k[1], k[2], ", ".join(receivers), k[3], k[4]) for k, receivers in groups.items()]
 
 
 def _show_party(party: str, facts: dict[str, Any]) -> None:

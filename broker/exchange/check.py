@@ -73,16 +73,7 @@ def check_envelope(
         ContractError: the form is wrong, or the sender is forged.
         AccessDenied: the sender may not speak for this school, or not at this time.
     """
-    for name in _ENVELOPE_TEXT:
-        text = envelope[name]
-        if text is not None and (len(text) > limits.envelope_chars or _CONTROL.search(text)):
-            raise ContractError("an envelope field has no proper form", code="envelope.form", field=name)
-    for name in _ENVELOPE_SCREENED:
-        if envelope[name] is not None and (kind := find_pgn(envelope[name])):
-            raise ContractError("the envelope holds a PGN", code=f"pgn.{kind}", field=name)
-    for name in ("event_id", "correlation"):
-        if envelope[name] is not None and not is_uuid(envelope[name]):
-            raise ContractError("not a uuid", code="envelope.form", field=name)
+    _check_envelope_texts(envelope, limits)
     if envelope["sender"] != record.party:
         raise ContractError("the sender is not the topic's party", code="sender.forged", field="sender")
     if registry.party(record.party) is None:
@@ -99,6 +90,19 @@ def check_envelope(
     if not now_ms - limits.event_age_days * MS_PER_DAY <= created <= now_ms + limits.clock_skew_ms:
         raise AccessDenied("the event's time is out of range", code="created.out_of_range")
     return school
+
+
+def _check_envelope_texts(envelope: JsonObject, limits: Limits) -> None:
+    for name in _ENVELOPE_TEXT:
+        text = envelope[name]
+        if text is not None and (len(text) > limits.envelope_chars or _CONTROL.search(text)):
+            raise ContractError("an envelope field has no proper form", code="envelope.form", field=name)
+    for name in _ENVELOPE_SCREENED:
+        if envelope[name] is not None and (kind := find_pgn(envelope[name])):
+            raise ContractError("the envelope holds a PGN", code=f"pgn.{kind}", field=name)
+    for name in ("event_id", "correlation"):
+        if envelope[name] is not None and not is_uuid(envelope[name]):
+            raise ContractError("not a uuid", code="envelope.form", field=name)
 
 
 def check_content(event: Opened, school: School, limits: Limits) -> None:

@@ -131,7 +131,8 @@ def in_calendar(node: Any, known: dict[str, Fits | None]) -> Fits | None:
     kind = node["type"]
     if kind == "record":
         fields = [(f["name"], in_calendar(f["type"], known)) for f in node["fields"]]
-        known[node["name"].rpartition(".")[2]] = checked = _record(tuple((name, fits) for name, fits in fields if fits is not None))
+        checked = _record(tuple((name, fits) for name, fits in fields if fits is not None))
+        known[node["name"].rpartition(".")[2]] = checked
         return checked
     if kind in ("array", "map"):
         return _items(in_calendar(node["items" if kind == "array" else "values"], known))

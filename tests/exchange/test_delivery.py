@@ -51,6 +51,16 @@ def test_a_never_attribute_is_not_in_the_receivers_schema_at_all(school: World) 
     assert "activation_code" not in {f.name for f in schema.fields}
 
 
+def test_a_conditional_attribute_that_the_agreement_does_not_name_is_null(school: World) -> None:
+    """The shop's agreement names the activation code and not the group: one is filled in, the other is not."""
+    school.send(DELTA, event(receiver=SHOP, body=usage(**FULL)))
+    got = school.delivered(SHOP)[0].body
+    assert got["activation_code"] == FULL["activation_code"]
+    assert {name for name in ("group_id", "year_group", "frequency") if got.get(name) is not None} == set()
+    x = json.loads(school.leaves()[0])["x"]
+    assert {"groupId", "yearGroup", "usageFrequency"} <= set(x["dropped"])
+
+
 def test_a_named_receiver_is_the_only_one(school: World) -> None:
     """With a receiver in the envelope nobody else gets the event."""
     decisions = school.send(DELTA, event(receiver=PORTAL))

