@@ -1,4 +1,4 @@
-"""The bare loop that a worker is held against: reads, and writes the same bytes in the same transactions; decides nothing.
+"""The bare loop that a worker is held against: the same bytes in the same transactions, and no decision.
 
     python -m bench.bare <connection.json> <job.json>
 
@@ -26,7 +26,7 @@ from broker.kafka.connection import KafkaConnection
 
 
 class Template(NamedTuple):
-    """A record to write for every input record; `topic` None: the input itself, to `copy`."""
+    """A record to write for an input record."""
 
     topic: str
     key: bytes | None
@@ -75,8 +75,8 @@ async def _lane(producer: Any, place: TopicPartition, records: Any, templates: A
         batch = records[first : first + config.batch_records]
         outgoing = [Outgoing("bench.state", place.partition, config.group.encode(), str(batch[-1].offset + 1).encode())]
         for of_topic in templates:
-            for template in islice(cycle(of_topic), len(batch)):
-                outgoing.append(Outgoing(template.topic, place.partition, *template[1:]))
+            some = islice(cycle(of_topic), len(batch))
+            outgoing += [Outgoing(template.topic, place.partition, *template[1:]) for template in some]
         if not templates:
             outgoing += [Outgoing("bench.copy", place.partition, r.key, r.value, r.headers) for r in batch]
         await producer.begin_transaction()

@@ -153,9 +153,9 @@ def _bare_job(world: World) -> tuple[Callable[[Plain], Plain], list[str]]:
     def bare(inputs: Plain) -> Plain:
         done: Plain = []
         for value, subject, body in inputs:
-            clear = read(io.BytesIO(unframe(value)[1]), head, None)
-            person = read(io.BytesIO(subject), who, None)
-            datum = read(io.BytesIO(body), what, None)
+            clear: Any = read(io.BytesIO(unframe(value)[1]), head, None)
+            person: Any = read(io.BytesIO(subject), who, None)
+            datum: Any = read(io.BytesIO(body), what, None)
             shown = {name: datum[name] for name in names}
             for _ in ("output", "copy"):
                 framed = frame(envelope.fingerprint, encoded(head, clear))
@@ -172,7 +172,7 @@ def _profile(world: World) -> list[dict[str, Any]]:
     profile.runcall(world.step, DELTA, inputs)
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     whole = sum(own for _, _, own, _, _ in stats.values())
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "function": name if path == "~" else f"{path.rpartition('/')[2]}:{name}",
             "calls_per_event": calls / BATCH,
@@ -181,4 +181,4 @@ def _profile(world: World) -> list[dict[str, Any]]:
         }
         for (path, _, name), (_, calls, own, cumulative, _) in stats.items()
     ]
-    return sorted(rows, key=lambda row: -float(row["own_share"]))[:25]
+    return sorted(rows, key=lambda row: -row["own_share"])[:25]

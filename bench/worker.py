@@ -199,7 +199,7 @@ async def _steady(scene: Stage, seconds: float) -> dict[str, Any]:
         last = worker.look()
         await asyncio.gather(*acknowledged)
         deadline = time.monotonic() + PATIENCE_S
-        while len(arrived) < total and time.monotonic() < deadline:
+        while len(arrived) < total and time.monotonic() < deadline:  # noqa: ASYNC110 - a poll ends the bench as well
             await asyncio.sleep(0.1)
         receiving.cancel()
     counted = [event_id for event_id, moment in due.items() if moment - began >= WARM_UP_S]
@@ -304,7 +304,7 @@ async def _reader(connection: KafkaConnection, topic: str) -> AsyncIterator[AIOK
     try:
         first = TopicPartition(topic, 0)
         consumer.assign([first])
-        while not (found := consumer.partitions_for_topic(topic)):
+        while not (found := consumer.partitions_for_topic(topic)):  # noqa: ASYNC110 - aiokafka has no event for it
             await asyncio.sleep(0.05)
         partitions = [TopicPartition(topic, number) for number in sorted(found)]
         consumer.assign(partitions)

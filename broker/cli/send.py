@@ -39,6 +39,8 @@ def run(
 def read_events(file: Path, family: str) -> Iterator[Event]:
     """Parse JSON lines; empty lines are skipped.
 
+    Fields that only the broker fills in (`sender`, `agreement`) may be there, so that what was received can be sent on.
+
     Raises:
         ContractError: with the line's number, and the field.
     """

@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 POLL_MS: Final = 100
 RETRY_S: Final = 0.5
+METADATA_MS: Final = 3_000  # default five minutes: so long would a restarted Kafka's "no such topic" be believed
 SILENCE_S: Final = 10.0  # aiokafka's own tasks can die unnoticed: a new consumer then goes on
 STOP_S: Final = 5.0
 
@@ -124,6 +125,7 @@ class TopicTail:
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 fetch_max_wait_ms=POLL_MS,
+                metadata_max_age_ms=METADATA_MS,
                 max_partition_fetch_bytes=4 << 20,
                 fetch_max_bytes=32 << 20,
             )
@@ -150,8 +152,10 @@ class TopicTail:
         """Raise what trying again cannot help."""
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        await consumer.start()
-        partitions = await self._assign(consumer)
+        async with asyncio.timeout(SILENCE_S):
+            await consumer.start()
+            found = await self._partitions(consumer)
+        partitions = await self._assign(consumer, found)
         known = {number: proof.confirmed for number, proof in self._proofs.items()}
         self._proofs = {p.partition: _Proof(known.get(p.partition, float("-inf"))) for p in partitions}
         self._looked = started = time.monotonic()
@@ -167,12 +171,16 @@ class TopicTail:
             if time.monotonic() - max(started, answered) > SILENCE_S:
                 raise TimeoutError
 
-    async def _assign(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
+    async def _partitions(self, consumer: AIOKafkaConsumer) -> set[int]:
         first = TopicPartition(self.topic, 0)
         consumer.assign([first])  # makes the client ask for metadata of this topic
         consumer.seek(first, 0)
-        while not (found := consumer.partitions_for_topic(self.topic)):  # noqa: ASYNC110 - aiokafka has no event for it
+        # A broker that just started may not know the topic yet, and aiokafka asks again only at the metadata's age.
+        while not (found := consumer.partitions_for_topic(self.topic)):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(POLL_MS / 1000)
+        return set(found)
+
+    async def _assign(self, consumer: AIOKafkaConsumer, found: set[int]) -> list[TopicPartition]:
         partitions = [TopicPartition(self.topic, p) for p in sorted(found)]
         offsets = await self._start_offsets()
         if offsets.keys() != found:

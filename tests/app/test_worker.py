@@ -37,7 +37,7 @@ def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafk
 
 def start(folder: Path, connection: Path, *more: str) -> subprocess.Popen[bytes]:
     """`broker worker`, with its log in `folder`."""
-    add_broker_keys(folder / "keys")
+    add_broker_keys(folder / "keys", folder / "operator")
     command = [
         sys.executable,
         "-m",
@@ -131,7 +131,7 @@ def test_what_an_operator_must_correct_is_said_at_once(own_kafka: EmbeddedKafka,
     said = (tmp_path / "log").read_text()
     assert "kafka.login" in said
     assert "Traceback" not in said
-    add_broker_keys(tmp_path / "keys")
+    add_broker_keys(tmp_path / "keys", tmp_path / "operator")
     (tmp_path / "keys" / "vault-mac.secret").unlink()
     command = [sys.executable, "-m", "broker", "worker", "--connection", str(own_kafka.connection_file)]
     done = subprocess.run([*command, "--keys", str(tmp_path / "keys"), "--state", str(tmp_path / "s")],
