@@ -44,6 +44,7 @@ from tests.exchange.world import DELTA, PORTAL, SIS, enrolment, event, usage
 PUPILS: Final = 200
 RATE_PER_S: Final = 200
 WARM_UP_S: Final = 5.0
+WINDOW_S: Final = 10  # latency is given by window too, with how long something waited for a core meanwhile
 INPUT, OUTPUT, STATUS = f"in.{DELTA}", f"out.{PORTAL}.usage", f"status.{DELTA}"
 WRITTEN: Final = (OUTPUT, AUDIT_EVENTS, STATUS)
 PATIENCE_S: Final = 120.0
@@ -175,6 +176,7 @@ async def _steady(scene: Stage, seconds: float) -> dict[str, Any]:
     arrived: dict[str, float] = {}
     worker = _Worker(scene)
     memory: list[tuple[float, int]] = []
+    waited: list[float] = []
 
     async def receive(consumer: AIOKafkaConsumer) -> None:
         async for record in consumer:
@@ -195,6 +197,7 @@ async def _steady(scene: Stage, seconds: float) -> dict[str, Any]:
             sent_at[sent.event_id] = time.monotonic()
             if number % RATE_PER_S == 0:
                 memory.append((time.monotonic() - began, worker.rss_bytes()))
+                waited.append(_cpu_wait_s())
                 acknowledged = [future for future in acknowledged if not future.done() or future.exception()]
         last = worker.look()
         await asyncio.gather(*acknowledged)
@@ -205,6 +208,16 @@ async def _steady(scene: Stage, seconds: float) -> dict[str, Any]:
     counted = [event_id for event_id, moment in due.items() if moment - began >= WARM_UP_S]
     lags = sorted((arrived[i] - due[i]) * 1000 for i in counted if i in arrived)
     behind = sorted((sent_at[i] - due[i]) * 1000 for i in counted)
+    windows = []
+    for start in range(0, int(seconds), WINDOW_S):
+        low = WARM_UP_S + start
+        inside = [i for i in counted if low <= due[i] - began < low + WINDOW_S and i in arrived]
+        these = sorted((arrived[i] - due[i]) * 1000 for i in inside)
+        wait = waited[int(low) : int(low) + WINDOW_S]
+        windows.append({
+            "p50_ms": _quantile(these, 0.5), "p99_ms": _quantile(these, 0.99),
+            "cpu_wait": (wait[-1] - wait[0]) / max(1, len(wait) - 1),
+        })  # fmt: skip
     return {
         "seconds": seconds,
         "events": len(counted),
@@ -213,6 +226,9 @@ async def _steady(scene: Stage, seconds: float) -> dict[str, Any]:
         "p90_ms": _quantile(lags, 0.9),
         "p99_ms": _quantile(lags, 0.99),
         "most_ms": lags[-1],
+        "windows": windows,
+        "calmest": min(windows, key=lambda window: window["cpu_wait"]),
+        "cpu_wait": statistics.mean(window["cpu_wait"] for window in windows),
         "sender_late_p99_ms": _quantile(behind, 0.99),
         "worker_cpu_share": (last.cpu_s - first.cpu_s) / (last.at - first.at),
         "memory": _slope(memory),
@@ -231,6 +247,14 @@ def _slope(memory: Sequence[tuple[float, int]]) -> dict[str, Any]:
         "slope_kib_per_minute": slope * 60 / 1024,
         "samples": [[round(at), rss] for at, rss in memory[:: max(1, len(memory) // 120)]],
     }
+
+
+def _cpu_wait_s() -> float:
+    """Seconds in which at least one process of this machine waited for a core (Linux's pressure stall information)."""
+    try:
+        return int(Path("/proc/pressure/cpu").read_text("utf-8").split("\n")[0].rpartition("total=")[2]) / 1e6
+    except OSError:
+        return 0.0
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

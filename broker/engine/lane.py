@@ -28,6 +28,7 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ProducerFenced
 
 from broker.engine.backlog import Backlog
+from broker.engine.ending import told_to_end
 from broker.engine.observe import BatchReport
 from broker.engine.overlay import VaultOverlay
 from broker.engine.takeover import LaneHost, NotAssigned, take_over
@@ -171,7 +172,9 @@ class Lane:
                 # was acknowledged may have skipped partitions, and a later commit would make those records visible.
                 self.host.observer.recomputed(self.id)
                 self._let_go()
-            except Exception as error:  # noqa: BLE001 - one answer to every failure
+            except (Exception, asyncio.CancelledError) as error:
+                if told_to_end():
+                    raise
                 await self._recover(error)
 
     async def _position(self) -> None:
@@ -290,7 +293,7 @@ class Lane:
 
     # ---- failures
 
-    async def _recover(self, error: Exception) -> None:
+    async def _recover(self, error: BaseException) -> None:
         """The one answer to every failure: what was sent is unknown, so ask the cluster again."""
         self.failure, self.failures = error, self.failures + 1
         self._most = max(1, self._most // 2)
@@ -333,7 +336,7 @@ class Lane:
 async def _stop(producer: AIOKafkaProducer) -> None:
     try:
         await producer.stop()
-    except Exception as error:  # noqa: BLE001 - raises what its sender died of, and leaks
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raises what its sender died of, and leaks
         log.debug("lane.producer_stop", error=type(error).__name__)
     await producer.client.close()  # sockets and a task stay behind without this
 

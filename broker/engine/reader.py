@@ -18,6 +18,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from broker.engine.config import EngineConfig
+from broker.engine.ending import told_to_end
 from broker.engine.lane import Lane
 from broker.engine.observe import Observer
 from broker.engine.rescue import read_raw
@@ -97,7 +98,9 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
             except OffsetOutOfRangeError as error:  # records deleted before we read them
                 for partition in error.args[0].keys() & self.lanes.keys():
                     self.lanes[partition].reset(error)
-            except KafkaError as error:
+            except (KafkaError, asyncio.CancelledError) as error:
+                if told_to_end():
+                    raise
                 # Records of *any* partition may be lost with the exception: read all again.
                 log.warning("fetch.failed", error=type(error).__name__)
                 self._forget()

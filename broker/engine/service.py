@@ -13,6 +13,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from broker.engine.config import EngineConfig
+from broker.engine.ending import end_within
 from broker.engine.lane import Lane
 from broker.engine.observe import Observer
 from broker.engine.reader import InputReader
@@ -121,14 +122,12 @@ class DataPlane:
         if self._stopped:
             return
         self._stopped = True
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(self._reader.stop(), self.config.stop_timeout_s)
+        await end_within(self._reader.stop(), self.config.stop_timeout_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.views.vault.close()
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(self.topics.close(), 1.0)
+        await end_within(self.topics.close(), 1.0)
         if not self._ended.done():
             self._ended.set_result(None)
 
@@ -165,8 +164,10 @@ class DataPlane:
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self._ended.done():
-            self._ended.set_exception(error)
+        if self._stopped or self._ended.done():
+            return
+        error = None if task.cancelled() else task.exception()
+        self._ended.set_exception(error or stuck(f"its task {task.get_name()} ended"))
 
     # ---- background tasks
 

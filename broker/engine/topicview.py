@@ -18,6 +18,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from broker.engine.ending import end_within, told_to_end
+
 log = structlog.get_logger()
 
 POLL_MS: Final = 100
@@ -134,21 +136,21 @@ class TopicTail:
             except OffsetOutOfRangeError:
                 log.error("view.restarted", code="view.restarted", topic=self.topic)  # noqa: TRY400
                 await self._restart()
-            except (asyncio.CancelledError, MemoryError):
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it was, a new consumer goes on where this one stopped
+            except (Exception, asyncio.CancelledError) as error:
+                if told_to_end():
+                    raise
                 self._check(error)
                 log.warning("view.retry", topic=self.topic, error=type(error).__name__)
                 await asyncio.sleep(RETRY_S)
             finally:
-                await _stop(consumer)
+                await end_within(consumer.stop(), STOP_S)
 
     async def _restart(self) -> None:
         self._read, self._confirmed_at = {}, float("-inf")
         self._loaded.clear()
         await self._clear()
 
-    def _check(self, error: Exception) -> None:
+    def _check(self, error: BaseException) -> None:
         """Raise what trying again cannot help."""
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
@@ -250,10 +252,3 @@ class CompactedTail(TopicTail):
 
     async def _clear(self) -> None:
         self._groups.clear()
-
-
-async def _stop(consumer: AIOKafkaConsumer) -> None:
-    try:
-        await asyncio.wait_for(consumer.stop(), STOP_S)
-    except Exception as error:  # noqa: BLE001 - it is thrown away, in whatever state it is
-        log.info("view.consumer_stop", error=type(error).__name__)

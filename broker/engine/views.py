@@ -191,7 +191,7 @@ class VaultView(TopicTail):
         if self._store is not None and self._store.offsets:
             self._store.clear()
 
-    def _check(self, error: Exception) -> None:
+    def _check(self, error: BaseException) -> None:
         if isinstance(error, ConfigError):
             raise error
 

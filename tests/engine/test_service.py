@@ -22,7 +22,7 @@ from broker.exchange.model import VAULT, InputRecord, Outgoing, Parked, StateDel
 from broker.exchange.state import LaneState
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.embedded import EmbeddedKafka
-from tests.engine.machine import copy, create_topics, fast, make_plane, produce, put, read_all, until, verify
+from tests.engine.machine import OWN, copy, create_topics, fast, make_plane, produce, put, read_all, until, verify
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
@@ -88,9 +88,7 @@ class Workers:
         log = self.folder / f"{self.count}.log"
         command = [sys.executable, "-m", "tests.engine.machine", str(self.kafka.connection_file), self.group]
         with log.open("wb") as out:
-            child = subprocess.Popen(  # noqa: ASYNC220
-                [*command, str(self.folder / f"vault-{self.count}")], stdout=out, stderr=out
-            )
+            child = subprocess.Popen([*command, str(self.folder / f"vault-{self.count}")], stdout=out, stderr=out)
         self.running.append(child)
         await until(lambda: b"ready" in log.read_bytes() or child.poll() is not None, f"worker {self.count} ready", 40)
 
@@ -485,6 +483,7 @@ async def test_a_stale_view_pauses_the_lanes(connection: KafkaConnection, group:
         await plane.ready()
         view = plane.views.vault
         tail = next(task for task in plane._tasks if task.get_name() == f"tail {VAULT}")
+        tail.remove_done_callback(plane._task_ended)  # else its end would end the worker, as it should
         plane._tasks.discard(tail)
         tail.cancel()
         await until(lambda: plane.views.age_s > 1.0, "stale")
@@ -583,3 +582,70 @@ async def test_a_batch_too_large_for_its_time_out_is_cut_down(
     async with make_plane(connection, config, tmp_path, slow) as plane:
         await until(lambda: at_end([plane], 40), "all committed", 45)
     assert (await verify(connection, [group], 40)).clean
+
+
+async def test_a_background_task_that_ends_ends_the_worker(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """A view that follows nothing any more must not go unnoticed, even if it was only cancelled."""
+    plane = make_plane(connection, fast(group), tmp_path)
+    work = asyncio.create_task(plane.run())
+    await plane.ready()
+    next(task for task in plane._tasks if task.get_name() == f"tail {VAULT}").cancel()
+    with pytest.raises(TransientError, match=r"its task tail vault.identity ended") as caught:
+        await asyncio.wait_for(work, 10)
+    assert caught.value.code == "worker.stuck"
+    await plane.stop()
+
+
+async def test_a_take_over_waits_until_it_has_read_its_own_settling_record(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """While the tail of `lane.state` lags, the new owner does not begin: what it has is not the last state."""
+    create_topics(connection, {f"in.{group}": 2, f"out.{group}.copy": 2})
+    gate = asyncio.Event()
+    gate.set()
+    second = make_plane(connection, fast(group), tmp_path / "b")
+    apply = second._states._apply
+
+    async def gated(*arguments: Any) -> None:
+        await gate.wait()
+        await apply(*arguments)
+
+    second._states._apply = gated  # type: ignore[method-assign]
+    async with make_plane(connection, fast(group), tmp_path / "a") as first, second:
+        await until(lambda: len(first.lanes) == len(second.lanes) == 1, "shared")
+        await until(lambda: all(x.positioned for p in (first, second) for x in p.lanes.values()), "positioned")
+        gate.clear()
+        await produce(connection, f"in.{group}", numbered(400, 2), 2)
+        await until(lambda: at_end([first, second], 400), "all committed")
+        await first.stop()
+        await until(lambda: len(second.lanes) == 2, "the second has both")
+        taken = next(lane for lane in second.lanes.values() if not lane.positioned)
+        await until(lambda: taken._producer is not None and taken._producer._txn_manager.has_pid(), "it fenced")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(until(lambda: taken.positioned, "never", 9), 1.5)
+        gate.set()
+        await until(lambda: taken.positioned, "goes on")
+        assert taken.committed == 200
+    verdict = await verify(connection, [group], 400)
+    assert verdict.clean, verdict
+
+
+@pytest.mark.timeout(240)
+async def test_the_end_of_kafka_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """The broker is killed (SIGKILL) under load and comes back: lanes go on, 0 lost, 0 doubled, 0 out of order."""
+    with EmbeddedKafka(tmp_path / "kafka", heap_mb=192) as kafka:
+        connection = kafka.admin_connection()
+        create_topics(connection, OWN)
+        create_topics(connection, {"in.down": 4, "out.down.copy": 4})
+        await produce(connection, "in.down", numbered(12_000, 32), 4)
+        async with make_plane(connection, fast("down", batch_records=50), tmp_path / "vault") as plane:
+            await until(lambda: at_end([plane], 2000), "under way")
+            await asyncio.to_thread(kafka.kill)
+            await until(lambda: plane.views.age_s > 2.0, "noticed")
+            assert not at_end([plane], 12_000), "it was over before it began"
+            await asyncio.to_thread(kafka.start)
+            await until(lambda: at_end([plane], 12_000), "all committed", 120)
+        verdict = await verify(connection, ["down"], 12_000)
+        assert verdict.clean, verdict

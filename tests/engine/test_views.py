@@ -280,3 +280,29 @@ def test_an_overlay_is_read_first_and_let_go_once_the_view_has_passed() -> None:
     assert overlay.over(Below()).get(b"b") == b"below"
     overlay.prune({0: 11})
     assert len(overlay) == 0
+
+
+async def test_a_cancellation_that_a_library_leaks_does_not_end_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka lets its own CancelledError escape while Kafka is away: the view tries again; a real one ends it."""
+    tries = 0
+
+    class Leaking:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        async def start(self) -> None:
+            nonlocal tries
+            tries += 1
+            raise asyncio.CancelledError
+
+        async def stop(self) -> None:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("broker.engine.topicview.AIOKafkaConsumer", Leaking)
+    monkeypatch.setattr("broker.engine.topicview.RETRY_S", 0.0)
+    task = asyncio.create_task(TopicTail({}, "t").run())
+    await until(lambda: tries >= 3, "tries again")
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

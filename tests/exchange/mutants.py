@@ -278,8 +278,8 @@ MUTANTS = (
     Mutant("mandate", stub(authorise, "_is_sis_of", always), of(gates.test_only_the_mandated_sis_may_enrol_and_not_before_its_first_day)),
     Mutant("covenant", stub(authorise, "_conditions_met", all_conditions), of(delivery.test_a_party_outside_the_covenant_gets_a_pseudonym_of_its_own)),
     # swap
-    Mutant("school in the vault's keys", stub(VaultCipher, "key", lambda self, _sector, _school, t, v: keyed_hash(b"k" * 32, t, v)), of(delivery.test_a_pupil_of_another_school_is_unknown)),
-    Mutant("sector in the vault's keys", stub(VaultCipher, "key", lambda self, _sector, school, t, v: keyed_hash(b"k" * 32, school, t, v)), of(identity.test_the_same_local_id_in_another_sector_is_another_pupil)),
+    Mutant("school in the vault's keys", stub(VaultCipher, "key", lambda _self, _sector, _school, t, v: keyed_hash(b"k" * 32, t, v)), of(delivery.test_a_pupil_of_another_school_is_unknown)),
+    Mutant("sector in the vault's keys", stub(VaultCipher, "key", lambda _self, _sector, school, t, v: keyed_hash(b"k" * 32, school, t, v)), of(identity.test_the_same_local_id_in_another_sector_is_another_pupil)),
     Mutant("ids of two people", stub(pipeline, "find_person", first_found), of(identity.test_ids_of_two_pupils_in_one_event_are_a_conflict)),
     Mutant("who left", stub(swap, "day_of", lambda _: -(10**9)), of(delivery.test_a_pupil_who_left_gets_no_more_events_from_after_that_day)),
     Mutant("one enrolment", stub(swap, "_by_subject_key", lambda records: {r.subject_key: r for r in list(records)[:1]}), of(identity.test_an_identity_event_over_two_people_changes_nothing, "CHANGE that takes another pupil's LAS key")),

@@ -1,0 +1,36 @@
+"""Ends that are ours, and those that a library only makes look so.
+
+aiokafka 0.14 lets a CancelledError of its own tasks escape from `consumer.stop()` and others while Kafka is away. It is
+no Exception, so it ends the task that called, silently: a view that follows nothing any more, a lane that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger()
+
+
+def told_to_end() -> bool:
+    """Whether a CancelledError that was just caught is meant for this task."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def end_within(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
+    """Let something end that is thrown away afterwards, whatever it does; False if it took too long."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+    if not task.done():
+        return False
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.info("end.failed", error=type(error).__name__)
+    return True

@@ -1,0 +1,43 @@
+"""The guides for containers and Kubernetes: the commands in them exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from broker.cli import build
+
+HOWTO = Path(__file__).parents[2] / "docs" / "howto"
+GUIDES = ("kubernetes.md", "compose.md")
+
+
+def commands(guide: str) -> list[str]:
+    """The arguments of all commands of the broker in a guide's code blocks, also those that run in a container."""
+    text = (HOWTO / guide).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line.partition(" #")[0].partition(" > ")[0].partition(" < ")[0] for b in blocks for line in b.splitlines()]
+    found = [re.fullmatch(r"(?:broker|docker compose run --rm (?:-T )?cli) (.+)", line.strip()) for line in lines]
+    return [match[1] for match in found if match]
+
+
+@pytest.mark.parametrize("command", [command for guide in GUIDES for command in commands(guide)])
+def test_a_command_of_the_guides_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its words and options are those of the command line; it is parsed, not run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BROKER_CONNECTION", "operator.json")
+    (tmp_path / "operator.jwks").touch()
+    group, words = typer.main.get_command(build()), shlex.split(command)
+    context = group.make_context("broker", words.copy())
+    while hasattr(group, "commands"):
+        group = group.commands[words.pop(0)]
+        context = group.make_context(context.info_name, words.copy(), parent=context)
+    assert context.params
+
+
+def test_the_guides_have_commands() -> None:
+    """What the test above goes through is not empty."""
+    assert [len(commands(guide)) for guide in GUIDES] == [5, 4]
