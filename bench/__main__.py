@@ -61,6 +61,7 @@ def _worker(r: dict[str, Any]) -> Rows:
     steady, drain = r["steady"], r["drain"]
     ours, same, copy = drain["worker"], drain["same_output"], drain["copy_only"]
     memory, calm = steady["memory"], steady["calmest"]
+    calmest = f"{calm['p50_ms']:.0f} ms, {calm['p99_ms']:.0f} ms, {calm['cpu_wait']:.0%}"
     sizes = [f"{memory[f'rss_{when}_mib']:.0f}" for when in ("first", "half", "last")]
     return [
         ("worker, exactly once, TLS", f"{ours['events_per_s']:,.0f}/s, {ours['cpu_us_per_event']:.0f} us CPU each"),
@@ -72,10 +73,7 @@ def _worker(r: dict[str, Any]) -> Rows:
         ("  p90", f"{steady['p90_ms']:.0f} ms"),
         ("  p99", f"{steady['p99_ms']:.0f} ms"),
         ("  something waited for a core, share of the time", f"{steady['cpu_wait']:.0%}"),
-        (
-            "  calmest 10 s: p50, p99, share",
-            f"{calm['p50_ms']:.0f} ms, {calm['p99_ms']:.0f} ms, {calm['cpu_wait']:.0%}",
-        ),
+        ("  calmest 10 s: p50, p99, share", calmest),
         (f"events in {steady['seconds']:.0f} s, missing", f"{steady['events']:,}, {steady['missing']}"),
         ("memory: start, half, end", f"{', '.join(sizes)} MiB"),
         ("memory: slope of the second half", f"{memory['slope_kib_per_minute']:+.0f} KiB a minute"),

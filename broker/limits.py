@@ -19,7 +19,6 @@ class Limits:
         envelope_chars: of any one string of the envelope.
         quarantined_bytes: of the value, when the record itself is too large to be quarantined whole.
         header_bytes: of all headers together; also of what is quarantined of a record key.
-        receivers: of one event.
         parked_per_subject, parked_per_lane: events that wait for an identity.
         parked_bytes_per_lane: of their values together; a lane keeps them in memory.
         parked_days: how long they wait; 30 days after enrolment at the latest (R28).
@@ -37,7 +36,6 @@ class Limits:
     envelope_chars: int = 128
     quarantined_bytes: int = 65_536
     header_bytes: int = 8_192
-    receivers: int = 64
     parked_per_subject: int = 100
     parked_per_lane: int = 10_000
     parked_bytes_per_lane: int = 64 << 20

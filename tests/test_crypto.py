@@ -257,7 +257,7 @@ def test_any_bytes_as_a_header_are_refused(token: bytes) -> None:
     try:
         assert isinstance(jwe_kid(token), str)
     except ContractError as error:
-        assert error.code == "seal.header"  # noqa: PT017
+        assert error.code == "seal.header"
 
 
 def test_a_private_key_can_not_be_had_by_sealing_for_it(recipient: RecipientKey) -> None:

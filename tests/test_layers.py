@@ -11,7 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "broker"
 PURE = ("exchange", "policy", "audit", "identity", "schemas")
-FORBIDDEN = ("aiokafka", "faust", "mode", "confluent_kafka", "broker.kafka", "broker.engine", "broker.app", "broker.cli")
+FORBIDDEN = (
+    "aiokafka",
+    "faust",
+    "mode",
+    "confluent_kafka",
+    "broker.kafka",
+    "broker.engine",
+    "broker.app",
+    "broker.cli",
+)
 
 
 def imports(path: Path) -> set[str]:
@@ -34,7 +43,9 @@ def test_a_pure_module_imports_no_kafka(path: Path) -> None:
 
 def test_importing_the_exchange_loads_no_kafka_client() -> None:
     """Not even by way of something else."""
-    code = "import sys, broker.exchange; print([m for m in ('aiokafka', 'faust', 'confluent_kafka') if m in sys.modules])"
+    code = (
+        "import sys, broker.exchange; print([m for m in ('aiokafka', 'faust', 'confluent_kafka') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

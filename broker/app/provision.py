@@ -21,6 +21,7 @@ from broker.schemas import catalogue
 from broker.schemas.outputs import published
 
 PASSWORD_BYTES: Final = 24
+CA_FILE: Final = "ca.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class NewProfile:
 def add_login(admin: Admin, cluster: KafkaConnection, user: str, file: Path) -> KafkaConnection:
     """Make a Kafka user with a new password and write its connection file, unless there is one.
 
+    The cluster's CA goes along into the same folder, so that the folder is all that the user needs.
+
     Args:
         cluster: any connection to the cluster; its address and CA are taken over, not its login.
     """
@@ -51,7 +54,11 @@ def add_login(admin: Admin, cluster: KafkaConnection, user: str, file: Path) -> 
         return KafkaConnection.from_file(file)
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    connection = KafkaConnection(cluster.bootstrap, cluster.ca_file, user, password)
+    ca_file = None
+    if cluster.ca_file is not None:
+        ca_file = file.parent / CA_FILE
+        ca_file.write_bytes(cluster.ca_file.read_bytes())
+    connection = KafkaConnection(cluster.bootstrap, ca_file, user, password)
     admin.ensure_user(user, password)
     connection.to_file(file)
     return connection

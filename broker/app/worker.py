@@ -26,7 +26,8 @@ from broker.engine import DataPlane, RegistryView, VaultView, topic_identity
 from broker.errors import BrokerError
 from broker.exchange import ExchangeKeys, InputRecord, LaneState, Step, Views, exchange
 from broker.exchange.model import AUDIT_CONTROL, VAULT
-from broker.kafka.connection import KafkaConnection, check
+from broker.kafka.connection import KafkaConnection
+from broker.kafka.diagnosis import check
 from broker.keys import FileKeys
 from broker.registry import Registry
 from broker.settings import WorkerSettings

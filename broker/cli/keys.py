@@ -17,7 +17,8 @@ from broker.cli.output import err, json_line, table
 from broker.crypto import JWE_ALG
 from broker.errors import ConfigError
 from broker.exchange.keys import BROKER
-from broker.kafka.connection import KafkaConnection, explain
+from broker.kafka.connection import KafkaConnection
+from broker.kafka.diagnosis import explain
 from broker.kafka.publish import publish_keys
 from broker.keys import FileKeys, RecipientKey
 

@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 import yaml
 
-from broker.app.provision import add_profile
+from broker.app.provision import add_login, add_profile
 from broker.cli.output import err, out
 from broker.cli.send import PROFILES_HELP
+from broker.errors import ConfigError
+from broker.kafka.access import AUDITOR, LOG_BUILDER, OPERATOR, WORKER
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.topics import require_party_id
+
+SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER)
 
 app = typer.Typer(no_args_is_help=True, help="Let a party in: its login, topics, rights and profile.")
 
@@ -21,6 +25,23 @@ app = typer.Typer(no_args_is_help=True, help="Let a party in: its login, topics,
 @app.callback()
 def party() -> None:
     """Let a party in: its login and its profile."""
+
+
+@app.command()
+def login(
+    user: Annotated[str, typer.Argument(help="A service of the broker: exchange, operator, auditor or log-builder.")],
+    file: Annotated[Path, typer.Option("--out", help="Where its connection file goes; the CA is put beside it.")],
+    connection: Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="The operator's connection file.")],
+) -> None:
+    """Make the login of a service; its rights come with `broker topics apply`. What is there is kept."""
+    if user not in SERVICES:
+        raise ConfigError(
+            f"{user} is no service of the broker ({', '.join(SERVICES)}); a party is let in with `broker party add`",
+            code="party.service",
+        )
+    cluster = KafkaConnection.from_file(connection)
+    add_login(Admin(cluster), cluster, user, file)
+    err.print(f"connection file: {file}")
 
 
 @app.command()

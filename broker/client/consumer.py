@@ -16,7 +16,7 @@ from broker.client.published import missing_topic, schemas
 from broker.client.records import BODIES, Event, Subject
 from broker.crypto import DataKeyOpener
 from broker.errors import ConfigError, ContractError
-from broker.kafka.connection import explain
+from broker.kafka.diagnosis import explain
 from broker.schemas import Schema, catalogue, unframe
 from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, POLICY, decode_envelope, open_parts
 

@@ -14,7 +14,7 @@ from broker.client.published import broker_key, missing_topic
 from broker.client.records import Event, milliseconds, school_year_of
 from broker.crypto import DataKeyMaker, keyed_hash, partition_of
 from broker.errors import ConfigError, ContractError, TransientError
-from broker.kafka.connection import explain
+from broker.kafka.diagnosis import explain
 from broker.schemas import catalogue
 from broker.wire import DATA_KEY, encode_event
 

@@ -118,7 +118,11 @@ def _changed(event: Opened, person: VaultRecord, people: list[VaultRecord]) -> V
     if kind not in ("REPLACE", "MERGE") and person.eck_id is not None and eck_id != person.eck_id:
         # An ECK iD does not change within an enrolment: another one is another person, or a REPLACE.
         raise AccessDenied("another ECK iD for a known id", code="subject.conflict", field="eck_id")
-    left_on = body["left_on"] if kind in ("LEAVE", "ENROL", "CHANGE") else person.left_on
+    eck_ids = {record.eck_id for record in people if record.eck_id}
+    if kind == "MERGE" and len(eck_ids) > 1 and subject["eck_id"] is None:
+        raise AccessDenied("which ECK iD goes on is not said", code="subject.conflict", field="eck_id")
+    # ENROL is the enrolment as it is now, and so may begin one again; CHANGE leaves alone what it does not name.
+    left_on = body["left_on"] if kind == "ENROL" or body["left_on"] is not None else person.left_on
     return replace(person, eck_id=eck_id, user_ids=tuple(ids), left_on=left_on)
 
 

@@ -9,6 +9,7 @@
 Records are read and written elsewhere (`broker.engine`, `broker.client`).
 """
 
-from broker.kafka.connection import KafkaConnection, check, explain
+from broker.kafka.connection import KafkaConnection
+from broker.kafka.diagnosis import check, explain
 
 __all__ = ["KafkaConnection", "check", "explain"]

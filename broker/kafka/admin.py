@@ -37,7 +37,8 @@ from broker.kafka.confluent import (
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
-from broker.kafka.connection import KafkaConnection, explain
+from broker.kafka.connection import KafkaConnection
+from broker.kafka.diagnosis import explain
 from broker.kafka.topics import TopicSpec
 
 REQUEST_TIMEOUT_S: Final = 15.0

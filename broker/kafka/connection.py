@@ -6,14 +6,10 @@ wire is a breach of every promise this broker makes. `insecure_plaintext=True` i
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import socket
 import ssl
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -50,19 +46,19 @@ class KafkaConnection:
 
     def __post_init__(self) -> None:
         if not self.hosts():
-            raise _error("No Kafka address is set.", "Give bootstrap as host:port.", "kafka.bootstrap")
+            raise problem("No Kafka address is set.", "Give bootstrap as host:port.", "kafka.bootstrap")
         if self.mechanism not in MECHANISMS:
             what = f"SASL mechanism {self.mechanism!r} is not supported."
-            raise _error(what, f"Use one of {', '.join(MECHANISMS)}.", "kafka.mechanism")
+            raise problem(what, f"Use one of {', '.join(MECHANISMS)}.", "kafka.mechanism")
         if self.insecure_plaintext and (self.username or self.password or self.ca_file):
-            raise _error(
+            raise problem(
                 "insecure_plaintext is set together with a user, a password or a CA file: "
                 "a password would cross the network in clear.",
                 "Remove insecure_plaintext, or remove the credentials.",
                 "kafka.sasl_without_tls",
             )
         if not self.insecure_plaintext and not (self.username and self.password):
-            raise _error(
+            raise problem(
                 "A user name and a password are needed to connect.",
                 "Set both (BROKER_KAFKA_USERNAME, BROKER_KAFKA_PASSWORD or the connection file).",
                 "kafka.credentials_missing",
@@ -93,7 +89,7 @@ class KafkaConnection:
             context = ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
             what = f"The CA file {self.ca_file} cannot be read as PEM: {error.strerror or type(error).__name__}."
-            raise _error(what, "Give the file with the CA certificate of the cluster.", "kafka.ca_file") from error
+            raise problem(what, "Give the file with the CA certificate of the cluster.", "kafka.ca_file") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 
@@ -154,10 +150,14 @@ class KafkaConnection:
         )
 
     def to_file(self, path: Path) -> None:
-        """Writes the settings, password included, as JSON that only the owner can read (0600)."""
+        """Writes the settings, password included, as JSON that only the owner can read (0600) from its first moment.
+
+        A CA file in the same folder is named without it, so that the folder can be moved or given to its party.
+        """
+        beside = self.ca_file is not None and self.ca_file.absolute().parent == path.absolute().parent
         document = {
             "bootstrap": self.bootstrap,
-            "ca_file": str(self.ca_file.absolute()) if self.ca_file else None,
+            "ca_file": None if self.ca_file is None else self.ca_file.name if beside else str(self.ca_file.absolute()),
             "username": self.username,
             "password": self.password,
             "mechanism": self.mechanism,
@@ -166,7 +166,6 @@ class KafkaConnection:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            # Created with its mode: there is no moment at which others could read it.
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
                 json.dump({k: v for k, v in document.items() if v is not None}, out, indent=2)
                 out.write("\n")
@@ -185,24 +184,24 @@ class KafkaConnection:
             mode = path.stat().st_mode
             if mode & (stat.S_IRWXG | stat.S_IRWXO):
                 what = f"The connection file {path} holds a password and others can read it."
-                raise _error(what, f"Run: chmod 600 {path}", "kafka.file_mode")
+                raise problem(what, f"Run: chmod 600 {path}", "kafka.file_mode")
             document = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise _error(
+            raise problem(
                 f"The connection file {path} cannot be read: {error.strerror}.",
                 "Check the path; `broker kafka start` writes one for the embedded Kafka.",
                 "kafka.file",
             ) from error
         except ValueError:
             # No cause: a decoder's message quotes the text, and the text holds a password.
-            raise _error(f"The connection file {path} is not JSON.", "Write it again.", "kafka.file") from None
+            raise problem(f"The connection file {path} is not JSON.", "Write it again.", "kafka.file") from None
         return cls._from_document(document, path)
 
     @classmethod
     def _from_document(cls, document: object, path: Path) -> KafkaConnection:
         known = {"bootstrap", "ca_file", "username", "password", "mechanism", "insecure_plaintext"}
         if not isinstance(document, dict) or not document.keys() <= known or "bootstrap" not in document:
-            raise _error(
+            raise problem(
                 f"The connection file {path} must be an object with bootstrap and, where needed, "
                 f"{', '.join(sorted(known - {'bootstrap'}))}; nothing else.",
                 "Correct the names.",
@@ -210,7 +209,7 @@ class KafkaConnection:
             )
         wrong = [k for k, v in document.items() if not isinstance(v, bool if k == "insecure_plaintext" else str)]
         if wrong:
-            raise _error(f"In {path} {', '.join(wrong)} has the wrong type.", "Use strings.", "kafka.file")
+            raise problem(f"In {path} {', '.join(wrong)} has the wrong type.", "Use strings.", "kafka.file")
         ca = document.pop("ca_file", None)
         return cls(**document, ca_file=path.absolute().parent / ca if ca else None)
 
@@ -232,7 +231,7 @@ class KafkaConnection:
             try:
                 password = env.password_file.read_text(encoding="utf-8").strip()
             except OSError as error:
-                raise _error(
+                raise problem(
                     f"BROKER_KAFKA_PASSWORD_FILE {env.password_file} cannot be read: {error.strerror}.",
                     "Check the path and the mounted secret.",
                     "kafka.file",
@@ -264,137 +263,9 @@ def _address(part: str) -> tuple[str, int]:
     host, _, port = part.strip().rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise _error(f"The Kafka address {part.strip()!r} is not host:port.", "Correct it.", "kafka.bootstrap")
+        raise problem(f"The Kafka address {part.strip()!r} is not host:port.", "Correct it.", "kafka.bootstrap")
     return host, int(port)
 
 
-def _error(what: str, todo: str, code: str) -> ConfigError:
+def problem(what: str, todo: str, code: str) -> ConfigError:
     return ConfigError(f"{what} {todo}", code=code)
-
-
-def unreachable(connection: KafkaConnection, reason: str) -> ConfigError:
-    """No address accepts a connection."""
-    return _error(
-        f"Kafka at {connection.bootstrap} cannot be reached ({reason}).",
-        "Check that Kafka runs there; for the embedded one: broker kafka start.",
-        "kafka.unreachable",
-    )
-
-
-def untrusted(connection: KafkaConnection, reason: str) -> ConfigError:
-    """The server's certificate is not one of ours, or is for another host."""
-    trust = connection.ca_file or "the operating system's trust store"
-    return _error(
-        f"The certificate of Kafka at {connection.bootstrap} is not trusted: {reason} (checked with {trust}).",
-        "Set ca_file to the CA that signed it, and use the host name that is in the certificate.",
-        "kafka.tls_untrusted",
-    )
-
-
-def tls_failed(connection: KafkaConnection, reason: str) -> ConfigError:
-    """There is a server, but it does not speak TLS as we do."""
-    return _error(
-        f"Kafka at {connection.bootstrap} does not complete a TLS handshake ({reason}).",
-        "Check that the port is that of the SASL_SSL listener.",
-        "kafka.tls",
-    )
-
-
-def wrong_credentials(connection: KafkaConnection) -> ConfigError:
-    """The server is the right one, but it does not let us in."""
-    return _error(
-        f"Kafka at {connection.bootstrap} refuses the login of user {connection.username!r} "
-        f"with {connection.mechanism}: wrong user or password, or a user that does not exist (yet).",
-        "Check them, or have an operator set the user again.",
-        "kafka.login",
-    )
-
-
-def explain(exc: BaseException, connection: KafkaConnection) -> ConfigError:
-    """Turns a client's failure to connect into an error that says what is wrong and what to do.
-
-    aiokafka reports an absent host, an unknown CA and a wrong password all as "Unable to bootstrap"; so
-    the first two are tried out here, with plain sockets, and what remains is the login. Blocks for at
-    most `PROBE_TIMEOUT_S` per address: call it when starting has failed, not on a hot path.
-    """
-    for cause in _causes(exc):
-        if isinstance(cause, ConfigError):
-            return cause
-    found = _probe(connection)
-    if found is not None:
-        return found
-    text = " ".join(f"{type(c).__name__} {c}" for c in _causes(exc)).lower()
-    if any(word in text for word in ("authenticat", "bootstrap", "sasl", "transport failure", "connection at")):
-        if connection.insecure_plaintext:
-            return tls_failed(connection, "the port answers, but not in clear")
-        return wrong_credentials(connection)
-    return _error(
-        f"Kafka at {connection.bootstrap} can be reached, but the client failed ({type(exc).__name__}).",
-        "See the log for the request that failed.",
-        "kafka.client",
-    )
-
-
-async def check(connection: KafkaConnection) -> None:
-    """Connects and logs in once, to any of the bootstrap addresses.
-
-    Raises:
-        ConfigError: it does not work; says whether it is the address, the certificate or the login.
-    """
-    from aiokafka.conn import AIOKafkaConnection
-    from aiokafka.errors import AuthenticationFailedError, KafkaError, UnsupportedSaslMechanismError
-
-    found = await asyncio.to_thread(_probe, connection)
-    if found is not None:
-        raise found
-    settings = connection.aiokafka(request_timeout_ms=int(PROBE_TIMEOUT_S * 1000))
-    settings.pop("bootstrap_servers")
-    failure: BaseException | None = None
-    for host, port in connection.hosts():
-        attempt = AIOKafkaConnection(host, port, **settings)
-        try:
-            await attempt.connect()
-        except OSError as error:  # another of the addresses may do
-            failure = error
-            continue
-        except KafkaError as error:
-            failure = error
-        else:
-            failure = None
-        with suppress(TimeoutError):  # a socket closes some time after the call; the loop may not live that long
-            await asyncio.wait_for(attempt.close(), PROBE_TIMEOUT_S)
-        break
-    if isinstance(failure, AuthenticationFailedError | UnsupportedSaslMechanismError):
-        raise wrong_credentials(connection) from failure
-    if failure is not None:
-        raise explain(failure, connection) from failure
-
-
-def _causes(exc: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while exc is not None and id(exc) not in seen:
-        seen.add(id(exc))
-        yield exc
-        exc = exc.__cause__ or exc.__context__
-
-
-def _probe(connection: KafkaConnection) -> ConfigError | None:
-    """Tries TCP and TLS; `None` when one address does both."""
-    context = connection.ssl_context()
-    found: ConfigError | None = None
-    for host, port in connection.hosts():
-        try:
-            with socket.create_connection((host, port), PROBE_TIMEOUT_S) as plain:
-                if context is not None:
-                    with context.wrap_socket(plain, server_hostname=host):
-                        pass
-        except ssl.SSLCertVerificationError as error:
-            found = untrusted(connection, error.verify_message)
-        except ssl.SSLError as error:
-            found = tls_failed(connection, error.reason or "protocol error")
-        except OSError as error:
-            # What an answering address said weighs more than that another one is silent.
-            found = found or unreachable(connection, error.strerror or str(error) or type(error).__name__)
-        else:
-            return None
-    return found

@@ -20,7 +20,7 @@ from broker.client.published import read_compacted
 from broker.errors import ConfigError, TransientError
 from broker.identity.pgn import find_pgn
 from broker.kafka.connection import KafkaConnection
-from broker.kafka.connection import check as check_connection
+from broker.kafka.diagnosis import check as check_connection
 from broker.policy.document import canonical
 from broker.registry.diff import Change, diff
 from broker.registry.files import check

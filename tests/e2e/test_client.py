@@ -24,7 +24,11 @@ ECK_ID = "https://ketenid.nl/pilot/" + "0e" * 64
 def enrolled(scene: Stage) -> Stage:
     """One pupil is enrolled."""
     enrol = Event(
-        kind="ENROL", school=story.PO_SCHOOL, sector="PO", subject=pupil(eck_id=ECK_ID, las_key="L0001"), body=Identity()
+        kind="ENROL",
+        school=story.PO_SCHOOL,
+        sector="PO",
+        subject=pupil(eck_id=ECK_ID, las_key="L0001"),
+        body=Identity(),
     )
 
     async def work() -> None:
@@ -68,7 +72,7 @@ def test_the_blocking_client_sends_and_receives_and_goes_on_where_it_was(enrolle
 
 async def test_a_family_without_topic_is_a_clear_error(enrolled: Stage) -> None:
     """Not a loop of retries."""
-    with pytest.raises(ConfigError, match="out.portaal-plein.identity") as caught:
+    with pytest.raises(ConfigError, match=r"out\.portaal-plein\.identity") as caught:
         async with Consumer(enrolled.profile(story.PORTAL), "identity"):
             pass
     assert caught.value.code == "topic.missing"
@@ -82,7 +86,9 @@ def test_json_lines_go_in_and_come_out(enrolled: Stage, tmp_path: Path) -> None:
     profiles = ("--profiles", str(enrolled.home / "profiles"))
     sent = _broker("send", story.PUBLISHER, "usage", str(file), "--json", *profiles)
     assert json.loads(sent)["event_id"] == event.event_id
-    lines = _broker("receive", story.PORTAL, "usage", "--json", "--group", "json", "--idle", "5", *profiles).splitlines()
+    lines = _broker(
+        "receive", story.PORTAL, "usage", "--json", "--group", "json", "--idle", "5", *profiles
+    ).splitlines()
     (mine,) = [line for line in map(json.loads, lines) if line["event_id"] == event.event_id]
     assert mine["body"]["frequency"] == 77
     assert mine["subject"]["eck_id"] == ECK_ID

@@ -28,13 +28,19 @@ async def test_what_the_readme_sends_the_readme_receives(scene: Stage) -> None:
     """Both programs run in a folder with profiles; the portal prints the kind, the ECK iD and the body."""
     eck_id = "https://ketenid.nl/pilot/" + "0d" * 64
     enrol = Event(
-        kind="ENROL", school=story.PO_SCHOOL, sector="PO", subject=pupil(eck_id=eck_id, las_key="L0001"), body=Identity()
+        kind="ENROL",
+        school=story.PO_SCHOOL,
+        sector="PO",
+        subject=pupil(eck_id=eck_id, las_key="L0001"),
+        body=Identity(),
     )
     await outcomes(scene, story.SIS, await send(scene, story.SIS, [enrol]))
     sending, receiving = blocks()
     done = subprocess.run([sys.executable, "-c", sending], cwd=scene.home, capture_output=True, text=True, check=True)
     assert "in.uitgeverij-delta" in done.stdout
-    receiver = subprocess.Popen([sys.executable, "-u", "-c", receiving], cwd=scene.home, stdout=subprocess.PIPE, text=True)
+    receiver = subprocess.Popen(
+        [sys.executable, "-u", "-c", receiving], cwd=scene.home, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert receiver.stdout is not None
         line = receiver.stdout.readline()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -220,3 +220,20 @@ def test_what_was_opened_of_an_erased_pupil_is_not_kept_in_memory(school: World)
     school.send(SIS, change("ERASE", EMMA, ("L0001",)))
     school.send(DELTA, event(), event(subject=by_las_key("L0001")))
     assert EMMA not in {record.eck_id for _, record in school.exchange_keys.vault._cache.values()}
+
+
+def test_a_merge_of_two_eck_ids_must_say_which_goes_on(school: World) -> None:
+    """Two enrolments with different ECK iDs: without one named the event is refused, and both stay."""
+    subject = Subject("PUPIL", None, (("LAS_KEY", "L0001"),), (("LAS_KEY", "L0002"),))
+    decisions = school.send(SIS, replace(enrolment(), kind="MERGE", subject=subject))
+    assert [(d.code, d.field) for d in decisions] == [("subject.conflict", "eck_id")]
+    assert {d.outcome for d in school.send(DELTA, event(subject=Subject("PUPIL", NOAH)))} == {Outcome.DELIVERED}
+
+
+def test_a_change_does_not_undo_a_departure_and_a_new_enrolment_does(school: World) -> None:
+    """CHANGE leaves alone what it does not name; ENROL begins again."""
+    left = replace(enrolment(), kind="LEAVE", body=Identity(left_on=event().created.date() - timedelta(days=2)))
+    school.send(SIS, left, replace(enrolment(), kind="CHANGE", body=Identity(year_group="8")))
+    assert {d.code for d in school.send(DELTA, event())} == {"subject.left"}
+    school.send(SIS, enrolment())
+    assert {d.outcome for d in school.send(DELTA, event())} == {Outcome.DELIVERED}

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from broker.errors import ConfigError
 from broker.kafka.access import AclSpec, desired_acls, party_acls
 from broker.kafka.admin import Admin
-from broker.kafka.connection import check
+from broker.kafka.diagnosis import check
 from broker.kafka.topics import TopicSpec
 from tests.kafka.conftest import PARTIES, Cluster
 

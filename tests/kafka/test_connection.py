@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
 from broker.errors import ConfigError
-from broker.kafka.connection import KafkaConnection, check, explain
+from broker.kafka.connection import KafkaConnection
+from broker.kafka.diagnosis import check, explain
 from broker.kafka.embedded import EmbeddedKafka
 from broker.kafka.pki import DevelopmentCA
 

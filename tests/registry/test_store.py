@@ -21,6 +21,7 @@ from broker.data import data_path
 from broker.errors import ConfigError, TransientError
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.embedded import EmbeddedKafka
+from broker.kafka.publish import SCHEMAS
 from broker.registry import Change, PublicKey, Registry, load_document, records_of, store, with_keys
 from tests.registry.entries import jwk
 
@@ -77,9 +78,9 @@ async def connection(kafka: EmbeddedKafka) -> AsyncIterator[KafkaConnection]:
     found = kafka.admin_connection()
     admin = AdminClient(found.confluent())
     there = admin.list_topics(timeout=10).topics
-    for name in (store.REGISTRY, store.AUDIT_CONTROL):
+    for name in (store.REGISTRY, SCHEMAS, store.AUDIT_CONTROL):
         if name not in there:
-            policy = "compact" if name == store.REGISTRY else "delete"
+            policy = "delete" if name == store.AUDIT_CONTROL else "compact"
             for made in admin.create_topics([NewTopic(name, 1, 1, config={"cleanup.policy": policy})]).values():
                 made.result(20)
     before = await store.read_records(found)
