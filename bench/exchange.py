@@ -36,6 +36,7 @@ from tests.exchange.world import DELTA, PORTAL, SIS, World, enrolment, event, ma
 BATCH: Final = EngineConfig().batch_records
 PUPILS: Final = 200
 WARM_UP: Final = 4
+WINDOW: Final = DEFAULT.window_slots * DEFAULT.window_slot_ids
 BATCHES: Final = 18  # made beforehand and used in turn: together more events than the duplicate window remembers
 
 Plain = list[tuple[bytes, bytes, bytes]]
@@ -52,7 +53,7 @@ def run(seconds: float = 20.0) -> dict[str, Any]:
     made = [[_event(number % PUPILS) for number in range(BATCH)] for _ in range(BATCHES)]
     batches = [(_inputs(world, events), [_plain(sent) for sent in events]) for events in made]
     sizes = {len(record.value or b"") for inputs, _ in batches for record in inputs}
-    assert DEFAULT.window_slots * DEFAULT.window_slot_ids < BATCH * BATCHES
+    assert WINDOW < BATCH * BATCHES
     end = time.monotonic() + seconds
     while len(ours_us) <= WARM_UP or time.monotonic() < end:
         inputs, plain = batches[len(ours_us) % BATCHES]
