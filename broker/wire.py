@@ -15,6 +15,7 @@ from broker.schemas.framing import varint
 
 # Headers, all of them. Names are ASCII; values are bytes as documented.
 DATA_KEY: Final = "data-key"
+KEY_ID: Final = "key-id"
 TRACEPARENT: Final = "traceparent"
 POLICY: Final = "policy"
 FLOW: Final = "flow"

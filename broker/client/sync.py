@@ -33,32 +33,16 @@ class _Loop:
         self._loop.close()
 
 
-class SyncProducer:
-    """`Producer`, blocking.
+class _Blocking:
+    """Base: a client with `start` and `stop` as a context manager, on a loop of its own."""
 
-    with SyncProducer(Profile.load("delta")) as producer:
-        producer.send(event)
-    """
-
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, client: Producer | Consumer) -> None:
+        self._client = client
         self._loop = _Loop()
-        self._producer = Producer(profile)
-
-    def send(self, event: Event) -> Sent:
-        """See `Producer.send`."""
-        return self._loop.run(self._producer.send(event))
-
-    def send_many(self, events: Iterable[Event]) -> list[Sent]:
-        """Queue all, then wait for all."""
-
-        async def work() -> list[Sent]:
-            return list(await asyncio.gather(*[await self._producer.send_soon(event) for event in events]))
-
-        return self._loop.run(work())
 
     def __enter__(self) -> Self:
         try:
-            self._loop.run(self._producer.start())
+            self._loop.run(self._client.start())
         except BaseException:
             self._loop.close()
             raise
@@ -66,17 +50,41 @@ class SyncProducer:
 
     def __exit__(self, *exc: object) -> None:
         try:
-            self._loop.run(self._producer.stop())
+            self._loop.run(self._client.stop())
         finally:
             self._loop.close()
 
 
-class SyncConsumer:
+class SyncProducer(_Blocking):
+    """`Producer`, blocking.
+
+    with SyncProducer(Profile.load("delta")) as producer:
+        producer.send(event)
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self.producer = Producer(profile)
+        super().__init__(self.producer)
+
+    def send(self, event: Event) -> Sent:
+        """See `Producer.send`."""
+        return self._loop.run(self.producer.send(event))
+
+    def send_many(self, events: Iterable[Event]) -> list[Sent]:
+        """Queue all, then wait for all."""
+
+        async def work() -> list[Sent]:
+            return list(await asyncio.gather(*[await self.producer.send_soon(event) for event in events]))
+
+        return self._loop.run(work())
+
+
+class SyncConsumer(_Blocking):
     """`Consumer`, blocking: iterate over it."""
 
     def __init__(self, profile: Profile, family: str, *, group: str = "default", from_beginning: bool = True) -> None:
-        self._loop = _Loop()
         self.consumer = Consumer(profile, family, group=group, from_beginning=from_beginning)
+        super().__init__(self.consumer)
 
     def events(self, idle_seconds: float | None = None) -> Iterator[Received]:
         """See `Consumer.events`."""
@@ -89,17 +97,3 @@ class SyncConsumer:
 
     def __iter__(self) -> Iterator[Received]:
         return self.events()
-
-    def __enter__(self) -> Self:
-        try:
-            self._loop.run(self.consumer.start())
-        except BaseException:
-            self._loop.close()
-            raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        try:
-            self._loop.run(self.consumer.stop())
-        finally:
-            self._loop.close()

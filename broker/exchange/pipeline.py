@@ -43,9 +43,8 @@ from broker.exchange.state import LaneState, delivery_id, lane_partition
 from broker.exchange.swap import Waiting, change_vault, find_person, waiting_key
 from broker.identity.vault import VaultRecord
 from broker.limits import DEFAULT, Limits
-from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, POLICY, TRACEPARENT
+from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, KEY_ID, POLICY, TRACEPARENT
 
-KEY_ID: Final = "key-id"
 ALLOWED_IN: Final = (DATA_KEY, TRACEPARENT)
 
 
