@@ -33,6 +33,7 @@ from broker.wire import (
     DATA_KEY,
     FLOW,
     FLOW_SEQ,
+    KEY_ID,
     POLICY,
     TRACEPARENT,
     decode_envelope,
@@ -339,5 +340,5 @@ def test_the_documentation_has_the_limits_that_hold() -> None:
 def test_the_documentation_names_every_header() -> None:
     """In and out."""
     page = (VECTORS.parent.parent / "docs" / "wire-format.md").read_text("utf-8")
-    headers = (DATA_KEY, TRACEPARENT, POLICY, FLOW, FLOW_SEQ, AUDIT_SALT, "key-id")
+    headers = (DATA_KEY, TRACEPARENT, POLICY, FLOW, FLOW_SEQ, AUDIT_SALT, KEY_ID)
     assert [name for name in headers if f"| `{name}` |" not in page] == []
