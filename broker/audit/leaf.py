@@ -72,9 +72,10 @@ class Commitments:
     The holder of the value and its salt can show that a leaf speaks of exactly these bytes; nobody else can guess.
     """
 
-    __slots__ = ("_decision", "_hash", "_salts")
+    __slots__ = ("_decision", "_hash", "_salts", "ids")
 
     def __init__(self, subject_key: bytes, ids: Ids) -> None:
+        self.ids = ids
         self._hash = KeyedHash(subject_key)
         self._decision = length_prefixed(ids.trace, ids.span)
         self._salts: dict[str, bytes] = {}

@@ -15,11 +15,18 @@ from tests.test_package import processes_of
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
+def _listen_to_ctrl_c() -> None:
+    """A run in the background of a shell ignores SIGINT, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_demo_leaves_no_process_and_the_next_one_is_whole(tmp_path: Path) -> None:
     """Ctrl-C in the middle of the day; then a full run, plain, since there is no terminal."""
     home = tmp_path / "demo"
     command = [sys.executable, "-m", "broker", "demo", "--home", str(home)]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=_listen_to_ctrl_c
+    )
     assert running.stderr is not None
     for line in running.stderr:
         if "publisher sends" in line:
