@@ -13,6 +13,7 @@ from rich.syntax import Syntax
 
 from broker.cli.output import out, table
 from broker.cli.receive import as_document
+from broker.data import data_path
 from broker.demo import story
 from broker.demo.day import RECEIVERS, Day
 from broker.exchange.outcomes import meaning
@@ -199,7 +200,7 @@ def next_steps(home: Path) -> None:
         f"export BROKER_PROFILES={profiles}",
         f"broker receive {story.PORTAL} usage --max 3",
         f"broker receive {story.PUBLISHER} status --json --idle 3",
-        f"broker send {story.PUBLISHER} usage examples/usage.jsonl",
+        f"broker send {story.PUBLISHER} usage {data_path('examples') / 'usage.jsonl'}",
         f"broker audit list --connection {home / 'connections' / 'auditor.json'}",
         "broker policy explain --process Gebruik --sector PO --receiver-role PORTAL --attribute usageDates",
         f"broker demo --stop --home {home}",
