@@ -129,7 +129,19 @@ class FileKeys:
         return public
 
     def add_public(self, owner: str, key: RecipientKey) -> None:
-        """Keep somebody else's public key, to seal for him; his private half is in his own folder."""
+        """Keep somebody else's public key, to seal for him; his private half is in his own folder.
+
+        Raises:
+            ConfigError: `keys.name`, if the key's id is not one of this owner; `keys.exists`, if a key of that id is
+                here already with its private half, or is another's. Nothing is overwritten then.
+        """
+        if not KID.fullmatch(key.kid) or not key.kid.startswith(f"{_checked(owner)}-"):
+            raise ConfigError(f"the key's id is not one of {owner}; nothing was changed", code="keys.name")
+        path = self.folder / f"{key.kid}.jwk"
+        if path.exists() and ((known := self._read_key(path))["owner"] != owner or "d" in known["jwk"]):
+            raise ConfigError(
+                f"{key.kid} is in {self.folder} already, with its private half; nothing was changed", code="keys.exists"
+            )
         document = {"kid": key.kid, "owner": _checked(owner), "created": key.created, "jwk": dict(key.jwk)}
         self._write(f"{key.kid}.jwk", json.dumps(document, indent=1).encode())
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import broker.keys
 from broker.errors import ConfigError
-from broker.keys import FileKeys, KeyProvider, MemoryKeys
+from broker.keys import FileKeys, KeyProvider, MemoryKeys, RecipientKey
 
 Store = FileKeys | MemoryKeys
 
@@ -288,3 +288,20 @@ def test_a_public_key_of_somebody_else_seals_but_does_not_open(tmp_path: Path) -
     assert worker.recipient_keys("operator") == (key,)
     assert worker.private_key(key.kid) is None
     assert '"d"' not in (tmp_path / "worker" / f"{key.kid}.jwk").read_text("utf-8")
+
+
+def test_trusting_a_key_never_overwrites_a_private_one(tmp_path: Path) -> None:
+    """The operator's own folder, the broker's key under another owner, and an id that is a path: all refused."""
+    keys = FileKeys(tmp_path / "keys")
+    operator, broker = keys.create("operator"), keys.create("broker")
+    for owner, key in (
+        ("operator", operator),
+        ("operator", broker),
+        ("operator", RecipientKey("../operator-x", operator.jwk, 1)),
+        ("operator", RecipientKey("operator", operator.jwk, 1)),
+    ):
+        with pytest.raises(ConfigError):
+            keys.add_public(owner, key)
+    assert keys.private_key(operator.kid) is not None
+    assert keys.private_key(broker.kid) is not None
+    assert not (tmp_path / "operator-x.jwk").exists()

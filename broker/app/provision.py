@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.client.profile import CONNECTION_FILE, KEYS_FOLDER, RECORD_KEY_SECRET
+from broker.errors import ConfigError
 from broker.exchange.keys import BROKER, OPERATOR, SECRETS
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
@@ -52,6 +53,12 @@ def add_login(admin: Admin, cluster: KafkaConnection, user: str, file: Path) -> 
     """
     if file.exists():
         return KafkaConnection.from_file(file)
+    if user in admin.users():
+        raise ConfigError(
+            f"{user} has a login already, but {file} is not here; a new password would lock out who uses it. "
+            "Use the file where it is, or remove the user first",
+            code="party.exists",
+        )
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     ca_file = None

@@ -37,6 +37,7 @@ async def _receive(profile: Profile, family: str, group: str, most: int, idle: f
                 count += 1
                 _show_status(status, as_json)
                 if count == most:
+                    statuses.done()
                     break
         return count
     async with Consumer(profile, family, group=group) as consumer:
@@ -44,6 +45,7 @@ async def _receive(profile: Profile, family: str, group: str, most: int, idle: f
             count += 1
             _show(received, as_json)
             if count == most:
+                consumer.done()
                 break
         for gap in consumer.gaps:
             err.print(f"warning: {gap.flow} went from {gap.expected - 1} to {gap.got}; tell the operator")

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from aiokafka.errors import KafkaError
 
 from broker.cli.output import err, json_line, out, table
 from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
+from broker.kafka.diagnosis import explain
 from broker.kafka.publish import publish_schemas
 from broker.policy import Policy, Routes
 from broker.registry import Change, Registry, diff, load_document, records_of, store
@@ -69,7 +71,10 @@ def apply(
     desired = _desired(folder, policy, routes)
     kafka = KafkaConnection.from_file(connection)
     # Output schemas follow from the policy: they must be there before the first record that is written with them.
-    asyncio.run(publish_schemas(kafka, published(catalogue(), Registry.from_records(desired))))
+    try:
+        asyncio.run(publish_schemas(kafka, published(catalogue(), Registry.from_records(desired))))
+    except KafkaError as error:
+        raise explain(error, kafka) from error
     _show(asyncio.run(store.apply(kafka, desired, operator or getpass.getuser(), reason)), as_json=as_json)
 
 

@@ -61,4 +61,4 @@ def read_events(file: Path, family: str) -> Iterator[Event]:
 async def send_all(profile: Profile, events: list[Event]) -> list[Sent]:
     """Send many events and wait for all."""
     async with Producer(profile) as producer:
-        return list(await asyncio.gather(*[await producer.send_soon(event) for event in events]))
+        return await producer.send_many(events)

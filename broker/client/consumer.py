@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from broker.client.profile import Profile
 from broker.client.published import missing_topic, schemas
@@ -82,6 +83,7 @@ class _Reader:
         self._start_at = "earliest" if from_beginning else "latest"
         self._consumer: AIOKafkaConsumer | None = None
         self._done: dict[TopicPartition, int] = {}
+        self._given: tuple[TopicPartition, int] | None = None
         self._committed_at = time.monotonic()
 
     async def start(self) -> Self:
@@ -128,21 +130,44 @@ class _Reader:
         if consumer is None:
             raise ConfigError("the consumer was not started; use `async with`", code="client.not_started")
         last = time.monotonic()
+        placed: set[TopicPartition] = set()
         while idle_seconds is None or time.monotonic() - last < idle_seconds:
+            if self._start_at == "latest":
+                placed = await self._keep_place(consumer, placed)
             for partition, records in (await consumer.getmany(timeout_ms=200)).items():
                 for record in records:
+                    self._given = partition, record.offset + 1
                     yield record
-                    self._done[partition] = record.offset + 1
+                    self.done()
                     last = time.monotonic()
+            if not consumer.assignment():  # still joining the group: nothing can come yet
+                last = time.monotonic()
             if time.monotonic() - self._committed_at > COMMIT_SECONDS:
                 await self._commit(consumer)
+
+    async def _keep_place(self, consumer: AIOKafkaConsumer, placed: set[TopicPartition]) -> set[TopicPartition]:
+        """Commit where reading began: without it, the next assignment would jump to a later end and lose records."""
+        assigned = set(consumer.assignment())
+        if new := assigned - placed:
+            with suppress(IllegalStateError):  # taken away meanwhile: the next round sees
+                for partition in new:
+                    self._done.setdefault(partition, await consumer.position(partition))
+                await self._commit(consumer)
+        return assigned
+
+    def done(self) -> None:
+        """Count what was given last as processed too: for who stops after it instead of asking for the next."""
+        if self._given is not None:
+            self._done[self._given[0]] = self._given[1]
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:
         self._committed_at = time.monotonic()
         mine = {p: offset for p, offset in self._done.items() if p in consumer.assignment()}
         self._done.clear()
         if mine:
-            await consumer.commit(mine)
+            # A rebalance came in between: who owns the partition now reads these again (at least once).
+            with suppress(CommitFailedError, IllegalStateError):
+                await consumer.commit(mine)
 
     async def __aenter__(self) -> Self:
         return await self.start()

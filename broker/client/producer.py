@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
@@ -13,12 +14,15 @@ from broker.client.profile import RECORD_KEY_SECRET, Profile
 from broker.client.published import broker_key, missing_topic
 from broker.client.records import Event, milliseconds, school_year_of
 from broker.crypto import DataKeyMaker, keyed_hash, partition_of
-from broker.errors import ConfigError, ContractError, TransientError
+from broker.errors import BrokerError, ConfigError, ContractError, TransientError
 from broker.kafka.diagnosis import explain
 from broker.schemas import catalogue
 from broker.wire import DATA_KEY, encode_event
 
 KEY_REFRESH_SECONDS = 900.0
+KEY_LOOKUP_SECONDS = 15.0
+
+Sealed = tuple[bytes, bytes, list[tuple[str, bytes]]]  # record key, value, headers
 
 
 class Sent(NamedTuple):
@@ -69,7 +73,11 @@ class Producer:
             await producer.stop()
             raise explain(exc, self.profile.connection) from exc
         self._producer = producer
-        await self._fresh_key()
+        try:
+            await self._fresh_key()
+        except BaseException:
+            await self.stop()
+            raise
         return self
 
     async def stop(self) -> None:
@@ -93,19 +101,38 @@ class Producer:
         Raises:
             ContractError: as `send`.
         """
+        return await self._queue(event.event_id, self.seal(event, await self._fresh_key()))
+
+    async def send_many(self, events: Iterable[Event]) -> list[Sent]:
+        """Send many events and wait for all. All are checked and sealed first: with an error in one, nothing is sent.
+
+        Raises:
+            ContractError: with the number of the event, counted from 1.
+            TransientError: as `send`; some may have been sent.
+        """
+        maker = await self._fresh_key()
+        sealed: list[tuple[str, Sealed]] = []
+        for number, event in enumerate(events, 1):
+            try:
+                sealed.append((event.event_id, self.seal(event, maker)))
+            except ContractError as error:
+                message = f"event {number}: {error}; nothing was sent"
+                raise ContractError(message, code=error.code, field=error.field) from None
+        return list(await asyncio.gather(*[await self._queue(event_id, one) for event_id, one in sealed]))
+
+    async def _queue(self, event_id: str, sealed: Sealed) -> asyncio.Future[Sent]:
         if self._producer is None:
             raise ConfigError("the producer was not started; use `async with`", code="client.not_started")
-        maker = await self._fresh_key()
-        key, value, headers = self.seal(event, maker)
+        key, value, headers = sealed
         try:
             queued = await self._producer.send(
                 self.topic, value, key=key, partition=partition_of(key, self._partitions), headers=headers
             )
         except KafkaError as exc:
             raise TransientError(f"Kafka did not take the event: {type(exc).__name__}", topic=self.topic) from exc
-        return asyncio.ensure_future(self._acknowledged(queued, event.event_id))
+        return asyncio.ensure_future(self._acknowledged(queued, event_id))
 
-    def seal(self, event: Event, maker: DataKeyMaker) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+    def seal(self, event: Event, maker: DataKeyMaker) -> Sealed:
         """Encode and seal an event: record key, value and headers.
 
         Raises:
@@ -148,13 +175,28 @@ class Producer:
 
     async def _fresh_key(self) -> DataKeyMaker:
         """The broker's newest key; looked up again from time to time, since it is rotated weekly."""
+        if self._producer is None:
+            raise ConfigError("the producer was not started; use `async with`", code="client.not_started")
         async with self._lock:
             if self._maker is None or time.monotonic() - self._looked_at > self._refresh_seconds:
-                key = await broker_key(self.profile.connection)
-                if self._maker is None or self._maker.kid != key.kid:
-                    self._maker = DataKeyMaker(key.jwk, key.kid)
-                self._looked_at = time.monotonic()
+                await self._look_up_key()
+            if self._maker is None:
+                raise ConfigError("the broker has no key", code="keys.missing")
             return self._maker
+
+    async def _look_up_key(self) -> None:
+        """Take the newest key. The one in use stays good for weeks: when Kafka does not answer, look again soon."""
+        try:
+            async with asyncio.timeout(KEY_LOOKUP_SECONDS):
+                key = await broker_key(self.profile.connection)
+        except (KafkaError, TimeoutError, BrokerError) as exc:
+            if self._maker is None:
+                raise exc if isinstance(exc, BrokerError) else explain(exc, self.profile.connection) from exc
+            self._looked_at = time.monotonic() - self._refresh_seconds + KEY_LOOKUP_SECONDS
+            return
+        if self._maker is None or self._maker.kid != key.kid:
+            self._maker = DataKeyMaker(key.jwk, key.kid)
+        self._looked_at = time.monotonic()
 
     async def __aenter__(self) -> Self:
         return await self.start()

@@ -71,12 +71,8 @@ class SyncProducer(_Blocking):
         return self._loop.run(self.producer.send(event))
 
     def send_many(self, events: Iterable[Event]) -> list[Sent]:
-        """Queue all, then wait for all."""
-
-        async def work() -> list[Sent]:
-            return list(await asyncio.gather(*[await self.producer.send_soon(event) for event in events]))
-
-        return self._loop.run(work())
+        """See `Producer.send_many`."""
+        return self._loop.run(self.producer.send_many(events))
 
 
 class SyncConsumer(_Blocking):

@@ -117,7 +117,7 @@ async def _latecomer(stage: Stage, day: Day, watchers: dict[str, _Watcher], now:
 async def _send(stage: Stage, day: Day, party: str, events: list[Event]) -> list[Sent]:
     day.sent[party] += len(events)
     async with Producer(stage.profile(party)) as producer:
-        return list(await asyncio.gather(*[await producer.send_soon(event) for event in events]))
+        return await producer.send_many(events)
 
 
 async def _send_damaged(stage: Stage, example: Event) -> int:

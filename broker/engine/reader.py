@@ -116,14 +116,15 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         else:
             solid = [p for p in self.lanes if p not in self._fragile and self.owns(p)]
             if solid:
-                self._hand_over(await self._consumer.getmany(*solid, timeout_ms=50))
+                await self._fetch_all(*solid)
             for partition in self._fragile:
                 await self._fetch_apart(partition)
             await asyncio.sleep(0.01)
 
-    async def _fetch_all(self) -> None:
+    async def _fetch_all(self, *only: TopicPartition) -> None:
+        """Read everything, or only these: what is known to hold an unparsable record is read apart."""
         try:
-            fetched = await self._consumer.getmany(timeout_ms=500)
+            fetched = await self._consumer.getmany(*only, timeout_ms=50 if only else 500)
         except KafkaError:
             raise
         except Exception as error:  # noqa: BLE001 - a record that the client cannot parse, in some partition
@@ -136,7 +137,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
     async def _search(self) -> None:
         """Read partition by partition, until the exception shows whose it is."""
         for partition in list(self.lanes):
-            if not self.owns(partition):
+            if partition in self._fragile or not self.owns(partition):
                 continue
             try:
                 self._hand_over(await self._consumer.getmany(partition, timeout_ms=0))

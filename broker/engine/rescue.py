@@ -27,6 +27,7 @@ def read_raw(connection: KafkaConnection, group: str, partition: TopicPartition,
         "group.id": f"{group}-rescue",
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
+        "auto.offset.reset": "error",  # a record that retention took is lost input, to be told; never skip to the end
         "log_level": 0,
     }
     consumer = Consumer(settings)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from broker.client import Consumer, Event, Identity, SyncConsumer, SyncProducer, Usage, pupil
 from broker.demo import story
 from broker.demo.stage import Stage
-from broker.errors import ConfigError
+from broker.errors import ConfigError, ContractError
 from tests.e2e.watch import outcomes, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -68,6 +69,22 @@ def test_the_blocking_client_sends_and_receives_and_goes_on_where_it_was(enrolle
     assert frequencies(enrolled, "all") == []
     assert frequencies(enrolled, "some", most=2) == [1, 2]
     assert frequencies(enrolled, "some") == [2, 3, 4]
+
+
+def test_many_events_are_sent_only_if_all_are_right(enrolled: Stage) -> None:
+    """An unknown kind in the third: the first two are not sent either, so the whole can be sent again."""
+    wrong = replace(use(7))
+    object.__setattr__(wrong, "kind", "FLY")
+    with SyncProducer(enrolled.profile(story.PUBLISHER)) as producer, pytest.raises(ContractError, match="event 3"):
+        producer.send_many([use(5), use(6), wrong])
+    assert not {5, 6} & set(frequencies(enrolled, "checked"))
+
+
+def test_what_a_command_showed_counts_as_read(enrolled: Stage) -> None:
+    """`broker receive --max 1` goes on with the next one."""
+    arguments = ("receive", story.PORTAL, "usage", "--json", "--group", "one", "--max", "1", "--profiles")
+    first, second = (_broker(*arguments, str(enrolled.home / "profiles")) for _ in range(2))
+    assert json.loads(first)["event_id"] != json.loads(second)["event_id"]
 
 
 async def test_a_family_without_topic_is_a_clear_error(enrolled: Stage) -> None:

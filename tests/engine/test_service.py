@@ -548,6 +548,27 @@ async def test_a_record_that_the_client_cannot_parse_stops_nobody(
         assert numbers == sorted(numbers)
 
 
+async def test_a_second_such_record_in_another_partition_stops_nobody_either(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """While one partition is read apart, the same happens in another: both records get their decisions."""
+    create_topics(connection, {f"in.{group}": 2, f"out.{group}.copy": 2})
+    rescued: list[str] = []
+
+    class Watching(Seen):
+        def rescued(self, lane: str) -> None:
+            rescued.append(lane)
+
+    async with make_plane(connection, fast(group), tmp_path, observer=Watching()) as plane:
+        await _send_unparsable(connection, f"in.{group}", b"0:0", 0)
+        await until(lambda: at_end([plane], 1), "the first is decided", 40)
+        await _send_unparsable(connection, f"in.{group}", b"1:0", 1)
+        await until(lambda: at_end([plane], 2), "the second is decided", 40)
+        await produce(connection, f"in.{group}", [b"0:1", b"1:1"], 2)
+        await until(lambda: at_end([plane], 4), "the others go on", 40)
+    assert len(set(rescued)) == 2
+
+
 async def test_a_decision_that_takes_long_still_commits(
     connection: KafkaConnection, group: str, tmp_path: Path
 ) -> None:
