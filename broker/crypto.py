@@ -30,7 +30,6 @@ from joserfc.jwk import ECKey
 
 from broker.errors import ConfigError, ContractError
 
-PARTS: Final = ("subject", "body")
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 SECRET_BYTES: Final = 32

@@ -10,11 +10,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
+from broker.kafka.publish import BROKER_KEYS, SCHEMAS
 from broker.keys import RecipientKey
 from broker.schemas import Schema, parse
-
-BROKER_KEYS = "broker.keys"
-SCHEMAS = "schemas"
 
 
 async def read_compacted(connection: KafkaConnection, topic: str) -> dict[str, bytes]:

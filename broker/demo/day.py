@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 
 from broker.cli.audit import read_topic
 from broker.cli.connect import identity_events
+from broker.cli.send import send_all
 from broker.client import Consumer, Event, Producer, Profile, Received, Sent, Status, StatusConsumer
 from broker.connectors import edexml
 from broker.crypto import DataKeyMaker
@@ -116,8 +117,7 @@ async def _latecomer(stage: Stage, day: Day, watchers: dict[str, _Watcher], now:
 
 async def _send(stage: Stage, day: Day, party: str, events: list[Event]) -> list[Sent]:
     day.sent[party] += len(events)
-    async with Producer(stage.profile(party)) as producer:
-        return await producer.send_many(events)
+    return await send_all(stage.profile(party), events)
 
 
 async def _send_damaged(stage: Stage, example: Event) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from broker.kafka import access
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.embedded import EmbeddedKafka
+from broker.kafka.machine import free_ports
 from broker.kafka.topics import PartyTopics, desired_topics, load_specs
 from broker.keys import FileKeys
 from broker.registry import Registry, load_document, receivable_families, records_of, with_keys
@@ -59,7 +59,7 @@ class Stage:
         Raises:
             BrokerError: `demo.worker`, with the place of its log.
         """
-        port = free_port()
+        port = free_ports(1)
         log = self.home / f"worker-{number}.log"
         command = [
             sys.executable, "-m", "broker", "worker", "--connection", str(self.home / "connections" / "exchange.json"),
@@ -132,14 +132,6 @@ async def _set_up(home: Path, kafka: EmbeddedKafka) -> Stage:
     await apply(connections[access.OPERATOR], records, operator="demo", reason="the demo's registry")
     await publish_all(connections[access.OPERATOR], keys, registry)
     return Stage(home, kafka, registry, connections, keys)
-
-
-def free_port() -> int:
-    """A port that is free now, on the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _is_ready(port: int) -> bool:

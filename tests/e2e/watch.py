@@ -10,7 +10,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from broker.client import Consumer, Event, Producer, Received, Sent, Status, StatusConsumer
+from broker.cli.send import send_all
+from broker.client import Consumer, Event, Received, Sent, Status, StatusConsumer
 from broker.demo.stage import Stage
 from broker.kafka.connection import KafkaConnection
 
@@ -19,8 +20,7 @@ PATIENCE_SECONDS = 90.0
 
 async def send(scene: Stage, party: str, events: list[Event]) -> list[Sent]:
     """Send with the party's own profile."""
-    async with Producer(scene.profile(party)) as producer:
-        return list(await asyncio.gather(*[await producer.send_soon(event) for event in events]))
+    return await send_all(scene.profile(party), events)
 
 
 async def outcomes(scene: Stage, party: str, sent: list[Sent], *, times: int = 1) -> dict[str, list[Status]]:
