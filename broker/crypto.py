@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from struct import Struct
 from typing import Any, Final
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -198,6 +199,13 @@ class DataKeyOpener:
         if len(self._open) > self._remembered:
             self._open.popitem(last=False)
         return key
+
+
+def derived_uuid(context: str, *parts: str) -> str:
+    """A uuid that the same parts always give (RFC 9562 section 5.8: version 8)."""
+    made = bytearray(sha256(length_prefixed(context, *parts)).digest()[:16])
+    made[6], made[8] = made[6] & 0x0F | 0x80, made[8] & 0x3F | 0x80
+    return str(UUID(bytes=bytes(made)))
 
 
 def keyed_hash(secret: bytes, *parts: str | bytes) -> bytes:

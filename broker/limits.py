@@ -23,6 +23,7 @@ class Limits:
         parked_bytes_per_lane: of their values together; a lane keeps them in memory.
         parked_days: how long they wait; 30 days after enrolment at the latest (R28).
         window_slots, window_slot_ids: the duplicate window: the last slots * ids deliveries of a lane.
+        object_slots, object_slot_entries: the object memory: the last slots * entries changes of business objects.
         clock_skew_ms: how far ahead of us a sender's clock may be.
         event_age_days: how old an event may be.
     """
@@ -42,6 +43,8 @@ class Limits:
     parked_days: int = 30
     window_slots: int = 32
     window_slot_ids: int = 256
+    object_slots: int = 32
+    object_slot_entries: int = 256
     clock_skew_ms: int = 300_000
     event_age_days: int = 400
 

@@ -13,7 +13,19 @@ from broker.cli.output import version
 from broker.errors import BrokerError
 
 COMMANDS: Final = ("demo", "send", "receive", "worker")
-GROUPS: Final = ("kafka", "topics", "registry", "policy", "schemas", "keys", "party", "connect", "audit")
+GROUPS: Final = (
+    "kafka",
+    "topics",
+    "registry",
+    "policy",
+    "routes",
+    "schemas",
+    "keys",
+    "party",
+    "connect",
+    "audit",
+    "preseason",
+)
 
 
 def build(*names: str) -> typer.Typer:

@@ -34,7 +34,8 @@ from broker.engine.overlay import VaultOverlay
 from broker.engine.takeover import LaneHost, NotAssigned, take_over
 from broker.engine.transaction import lane_producer, write
 from broker.errors import BrokerError, TransientError
-from broker.exchange.model import VAULT, InputRecord, Step, Views
+from broker.exchange.duties import duties_of
+from broker.exchange.model import REGISTRY, VAULT, InputRecord, Step, Views
 from broker.exchange.state import LaneState
 from broker.registry import Registry
 
@@ -71,6 +72,7 @@ class Lane:
         self._most = host.config.batch_records
         self._overlay = VaultOverlay()
         self._waits: frozenset[bytes] = frozenset()  # vault keys that parked events wait for
+        self._duties = duties_of(self.id) is not None  # looks at each registry, and at each day
         self._nudged, self._ticked = False, time.monotonic()
         self._reported: BaseException | None = None  # a failure seen by the reader
         self._wake, self._settled = asyncio.Event(), asyncio.Event()
@@ -129,8 +131,8 @@ class Lane:
             self._nudge()
 
     def registry_changed(self) -> None:
-        """Parked events may go on, or end."""
-        if self._waits:
+        """Parked events may go on, or end; the party may have to be told of a duty."""
+        if self._waits or self._duties:
             self._nudge()
 
     async def settle(self) -> None:
@@ -186,7 +188,7 @@ class Lane:
                 self._state = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
                 self._overlay.clear()
                 self._waits = frozenset(self._state.waiting)
-                self._nudged = bool(self._waits)
+                self._nudged = bool(self._waits) or self._duties
         # From here to the end without waiting: position and expectation change together.
         self.host.source.read_from(self.partition, self._state.next_offset)
         self._expected = self._state.next_offset
@@ -194,12 +196,14 @@ class Lane:
 
     async def _rest(self) -> None:
         self._wake.clear()
-        timeout = None if not self.parked else max(0.0, self._ticked + self.host.config.tick_s - time.monotonic())
+        timeout = None
+        if self.parked or self._duties:
+            timeout = max(0.0, self._ticked + self.host.config.tick_s - time.monotonic())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout)
 
     def _due(self) -> bool:
-        if not self._waits and not self.parked:
+        if not self._waits and not self.parked and not self._duties:
             self._nudged = False
             return False
         return self._nudged or time.monotonic() >= self._ticked + self.host.config.tick_s
@@ -227,7 +231,10 @@ class Lane:
                 await self._decide_and_commit(records)
         finally:
             self._settled.set()
-        self.failure, self.failures, self.progressed_at = None, 0, time.monotonic()
+        self.progressed_at = time.monotonic()
+        if not records:
+            return  # says nothing about the batch that failed: without its pause the lane would spin
+        self.failure, self.failures = None, 0
         self._most = min(config.batch_records, self._most + max(1, config.batch_records // 50))
 
     async def _decide_and_commit(self, records: list[InputRecord]) -> None:
@@ -247,10 +254,12 @@ class Lane:
         else:
             raise TransientError("The registry changes faster than a batch.", code="registry.moving")
         decided = time.monotonic()
-        if step.outgoing:
-            await self._commit(step, registry)
-            state.adopt(step.delta)
+        written = await self._commit(step, registry) if step.outgoing else {}
+        state.adopt(step.delta)
         self._follow_waits(step)
+        self._nudged = self._nudged or step.more
+        # A link that this lane switched on is on for its very next event.
+        await views.registry.passed({p: offset for (topic, p), offset in written.items() if topic == REGISTRY})
         committed = time.monotonic()
         report = BatchReport(self.id, len(records), step.decisions, decided - began, committed - decided)
         self.host.observer.committed(report)
@@ -268,7 +277,7 @@ class Lane:
                 break
         return step
 
-    async def _commit(self, step: Step, registry: Registry) -> None:
+    async def _commit(self, step: Step, registry: Registry) -> dict[tuple[str, int], int]:
         producer = self._producer
         if producer is None:
             raise TransientError("The lane lost its producer.", code="lane.producer")
@@ -281,6 +290,7 @@ class Lane:
         for record in step.outgoing:
             if record.topic == VAULT and record.key is not None:
                 self._overlay.add(record.partition, offsets[VAULT, record.partition], record.key, record.value)
+        return offsets
 
     def _follow_waits(self, step: Step) -> None:
         waits = frozenset(step.waits_for)

@@ -18,7 +18,7 @@ from broker.engine.topicview import CompactedTail
 from broker.engine.transaction import settle, settle_partitions
 from broker.engine.views import CurrentViews
 from broker.errors import TransientError
-from broker.exchange.model import LANE_STATE, PARKED, VAULT, InputRecord, StateDelta, Step, Views
+from broker.exchange.model import LANE_STATE, PARKED, REGISTRY, VAULT, InputRecord, StateDelta, Step, Views
 from broker.exchange.state import LaneState
 
 log = structlog.get_logger()
@@ -95,7 +95,8 @@ async def take_over(
         flows = _load(lane, host, 0).flows
         partitions = settle_partitions(lane, party, host.outputs(partition.topic), flows, host.topics)
         offsets = await settle(producer, partitions)
-    for topic, tail in ((LANE_STATE, host.states), (PARKED, host.parked), (VAULT, host.views.vault)):
+    own = ((LANE_STATE, host.states), (PARKED, host.parked), (VAULT, host.views.vault), (REGISTRY, host.views.registry))
+    for topic, tail in own:
         await tail.passed({p.partition: offset for p, offset in offsets.items() if p.topic == topic})
     state = _fitting(lane, partition, host, await host.source.bounds(partition), failures)
     host.observer.took_over(lane, time.monotonic() - began)

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from broker.engine.config import EngineConfig
 from broker.engine.topics import TopicCounts
-from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED, VAULT, Outgoing
+from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED, REGISTRY, VAULT, Outgoing
 from broker.exchange.state import lane_partition
 
 OWN_TOPICS = (AUDIT_EVENTS, AUDIT_CONTROL, LANE_STATE, PARKED)
@@ -42,7 +42,7 @@ def settle_partitions(
         flows: `topic/partition`, as the lane's state counts them.
     """
     found = {TopicPartition(topic, lane_partition(lane, topics.partitions(topic))) for topic in OWN_TOPICS}
-    for topic in (VAULT, f"status.{party}", f"quarantine.{party}", *outputs):
+    for topic in (VAULT, REGISTRY, f"status.{party}", f"quarantine.{party}", f"out.{party}.control", *outputs):
         found.update(TopicPartition(topic, number) for number in range(topics.partitions(topic)))
     for flow in flows:
         topic, _, number = flow.rpartition("/")

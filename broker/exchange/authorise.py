@@ -5,13 +5,17 @@
 3. the school's connection is accepted on both sides, where the route requires one,
 4. the policy lets pass what the event is about.
 
+A party with several roles acts in one of them: the first whose gates are all open. What closes something still passes
+for a stated term after gate 2 or 3 was closed, with nothing but what it is about.
+
 The answer depends on the registry and on a few fields only, so it is remembered per registry: a changed registry is
 another object, and nothing of the old one is used again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -19,27 +23,33 @@ from typing import Final, NamedTuple
 from broker.exchange.model import Decision, Outcome
 from broker.exchange.open import Opened
 from broker.policy import Projection, Route
-from broker.registry import Agreement, Party, Registry, School
+from broker.registry import Agreement, Party, Registry, School, TemporaryException
 from broker.schemas import Family, Schema
 from broker.schemas.outputs import role_schema
 
 VAULT: Final = "vault"
+REGISTRY: Final = "registry"
 SUBJECT_ATTRIBUTES: Final = (
     "eckId", "lasKey", "leerlingnummer", "nlEduPersonProfileId", "nlEduPersonRealId", "employeeNumber",
 )  # fmt: skip
+# Conditions of the policy that a receiver meets or not, whatever the event; the others are the event's to meet.
+OF_RECEIVER: Final = frozenset({"covenant-attested", "own-school-sis"})
+_EPOCH: Final = date(1970, 1, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """A receiver that may have the event, and what of it.
 
     Attributes:
-        agreement: that the delivery rests on; None towards the vault.
+        agreement: that the delivery rests on; None towards the vault and the registry.
         schema: of the body that this receiver gets.
         kept, dropped: attribute names of the body; derived from policy and agreement alone, never from what was
             filled in (presence can reveal as much as a value).
         ids: attribute names of the subject that it may have.
-        only_without_eck_id: of all these, what passes only for a person who has no ECK iD.
+        open_conditions: of all these, what passes only if the event or its person meets conditions.
+        exceptions: temporary exceptions of the registry that let attributes pass here (R21).
+        ended: day since 1970 on which a gate was closed that this event, closing something, still passes.
     """
 
     receiver: str
@@ -51,7 +61,14 @@ class Target:
     kept: frozenset[str] = frozenset()
     dropped: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
-    only_without_eck_id: frozenset[str] = frozenset()
+    open_conditions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    exceptions: tuple[str, ...] = ()
+    ended: int | None = None
+
+    def closing_only(self, essential: Iterable[str]) -> Target:
+        """The same, with nothing but what the event is about."""
+        kept = self.kept.intersection(essential)
+        return replace(self, kept=kept, dropped=self.dropped | (self.kept - kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +84,15 @@ class Question(NamedTuple):
 
     sender: str
     school: str
+    location: str | None
     sector: str
     family: str
     version: int
     kind: str
     product: str | None
     receiver: str | None
+    addressees: tuple[str, ...]
+    about_somebody: bool
     day: int
 
 
@@ -90,8 +110,9 @@ def authorise(event: Opened, school: School, registry: Registry, day: int) -> Au
     envelope, family = event.envelope, event.family
     product = event.body[family.product_field] if family.product_field else None
     question = Question(
-        envelope["sender"], envelope["school"], envelope["sector"], family.name, family.version, envelope["kind"],
-        product, envelope["receiver"], day,
+        envelope["sender"], school.id, event.location, envelope["sector"], family.name, family.version,
+        envelope["kind"], product, envelope["receiver"], tuple(event.body[name] for name in family.addressees),
+        event.about_somebody, day,
     )  # fmt: skip
     answers = _memo(registry).answers
     answer = answers.get(question)
@@ -99,7 +120,7 @@ def authorise(event: Opened, school: School, registry: Registry, day: int) -> Au
         if len(answers) >= MEMO_SIZE:  # products and receivers come from events: bounded, whatever they hold
             answers.clear()
         answer = answers[question] = _authorise(question, family, school, registry)
-    return answer
+    return _in_time(event, answer)
 
 
 MEMO_SIZE: Final = 100_000
@@ -110,29 +131,43 @@ def _memo(_registry: Registry) -> _Memo:
     return _Memo()
 
 
+def _in_time(event: Opened, answer: Authorised) -> Authorised:
+    """Without targets whose gate was closed before the thing happened that the event tells."""
+    if all(target.ended is None for target in answer.targets):
+        return answer
+    late = [t for t in answer.targets if t.ended is not None and _dated_before_end(t) and event.happened > t.ended]
+    refusals = [Decision(Outcome.REFUSED, "gate.ended", target.receiver) for target in late]
+    return Authorised(tuple(t for t in answer.targets if t not in late), (*answer.refusals, *refusals))
+
+
+def _dated_before_end(target: Target) -> bool:
+    return target.route.closing is not None and target.route.closing.dated_before_end
+
+
 def _authorise(q: Question, family: Family, school: School, registry: Registry) -> Authorised:
     sender = registry.party(q.sender)
     routes = registry.routes.find(q.family, q.kind, sender.roles) if sender else ()
     if not routes:
         return _nobody("gate.route")
     if any(route.receiver_role == "VAULT" for route in routes):
-        # The vault believes only the SIS that the school's board has given its mandate, from its first day on.
-        if not _is_sis_of(school, q.sender, q.day):
+        # The vault believes only the SIS that the school's board has given its mandate, while it lasts.
+        if not school.mandated(q.sender, _date(q.day)):
             return _nobody("school.not_yours")
         return Authorised((Target(VAULT, routes[0]),), ())
+    own = tuple(Target(REGISTRY, route) for route in routes if route.receiver_role == "REGISTRY")[:1]
     if q.product is not None and not registry.known_product(q.product):
-        return _nobody("product.unknown", "product_id")
-    candidates = [q.receiver] if q.receiver is not None else sorted(registry.parties)
-    targets: list[Target] = []
-    refusals: list[Decision] = []
-    for candidate in candidates:
-        found = _gates(q, family, school, registry, routes, candidate)
+        return _nobody("product.unknown", family.product_field)
+    targets, refusals, about = list(own), [], None
+    for candidate in _candidates(q, family, school, registry):
+        found = _best(q, family, school, registry, routes, candidate)
         if isinstance(found, Target):
             targets.append(found)
         elif q.receiver is not None or found.code in ("gate.policy", "receiver.key"):
             refusals.append(found)
+        elif found.field == "subject":
+            about = found.code
     if not targets and not refusals:
-        return _nobody("gate.receivers")
+        return _nobody(about, "subject") if about is not None else _nobody("gate.receivers")
     return Authorised(tuple(targets), tuple(refusals))
 
 
@@ -140,10 +175,20 @@ def _nobody(code: str, field_name: str | None = None) -> Authorised:
     return Authorised((), (Decision(Outcome.REFUSED, code, field=field_name),))
 
 
-def _gates(
+def _candidates(q: Question, family: Family, school: School, registry: Registry) -> Iterable[str]:
+    """Who could be meant: the named receiver; those whom the body concerns; or everybody."""
+    if q.receiver is not None:
+        return (q.receiver,)
+    if family.addressees:
+        return sorted({*q.addressees, school.sis} & registry.parties.keys() - {q.sender})
+    return sorted(registry.parties)
+
+
+def _best(
     q: Question, family: Family, school: School, registry: Registry, routes: tuple[Route, ...], candidate: str
 ) -> Target | Decision:
-    """The four gates for one receiver, in order."""
+    """The first role in which a receiver passes all gates; else the first that only closes; else the refusal that came
+    furthest."""
     party = registry.party(candidate)
     # An unknown party and one that is not connected are one answer. A name that is no party's is the sender's own
     # text, perhaps a pupil's name: it is not repeated in audit and status.
@@ -151,57 +196,98 @@ def _gates(
         return Decision(Outcome.REFUSED, "gate.connection", field="receiver")
     if candidate == q.sender:
         return Decision(Outcome.REFUSED, "gate.connection", candidate)
-    # A party with several roles acts in one per route, never in their union: the first that fits.
-    route = next((r for r in routes if r.receiver_role in party.roles), None)
-    if route is None:
-        return Decision(Outcome.REFUSED, "gate.route", candidate)
-    if route.connection == "required" and not registry.connected(q.school, q.sender, candidate, q.family, q.product):
-        return Decision(Outcome.REFUSED, "gate.connection", candidate)
-    agreement = registry.agreement(q.school, candidate, q.product, route.process, _date(q.day))
+    closing, furthest = None, Decision(Outcome.REFUSED, "gate.route", candidate)
+    for route in routes:
+        if route.receiver_role in party.roles:
+            found = _gates(q, family, school, registry, route, party)
+            if isinstance(found, Target):
+                if found.ended is None:
+                    return found
+                closing = closing or found
+            elif _GATES.index(found.code) > _GATES.index(furthest.code):
+                furthest = found
+    return closing or furthest
+
+
+_GATES: Final = (
+    "gate.route", "subject.missing", "subject.not_allowed", "gate.connection", "gate.agreement", "gate.policy",
+    "receiver.key",
+)  # fmt: skip
+
+
+def _gates(
+    q: Question, family: Family, school: School, registry: Registry, route: Route, party: Party
+) -> Target | Decision:
+    """The four gates for one receiver in one role, in order."""
+    today, ended = _date(q.day), None
+    if route.subject != "optional" and (route.subject == "required") != q.about_somebody:
+        code = "subject.missing" if route.subject == "required" else "subject.not_allowed"
+        return Decision(Outcome.REFUSED, code, party.id, field="subject")
+    if route.connection == "required":
+        link = (q.school, q.sender, party.id, q.family, route.process, q.product, q.location)
+        if not registry.connected(*link):
+            ended = registry.revoked_on(*link) if route.closing is not None else None
+            if ended is None or route.closing is None or (today - ended).days > route.closing.days:
+                return Decision(Outcome.REFUSED, "gate.connection", party.id)
+    covered = (q.school, party.id, q.product, route.process, today)
+    agreement = registry.agreement(*covered, location=q.location)
+    if agreement is None and route.closing is not None:
+        agreement = registry.ended_agreement(*covered, route.closing.days, location=q.location)
+        if agreement is not None:
+            ended = min(agreement.valid_until, ended or agreement.valid_until)
     if agreement is None:
-        return Decision(Outcome.REFUSED, "gate.agreement", candidate)
+        return Decision(Outcome.REFUSED, "gate.agreement", party.id)
+    target = _projected(q, family, school, registry, Target(party.id, route, party, agreement))
+    essential = family.kinds[q.kind].essential
+    if not target.kept.issuperset(essential):
+        return Decision(Outcome.REFUSED, "gate.policy", party.id, rule=registry.policy.version)
+    if not party.keys:
+        return Decision(Outcome.REFUSED, "receiver.key", party.id)
+    if ended is None:
+        return target
+    return replace(target.closing_only(essential), ended=(ended - _EPOCH).days)
+
+
+def _projected(q: Question, family: Family, school: School, registry: Registry, target: Target) -> Target:
+    """What policy, agreement and exceptions let pass to this receiver."""
+    route, party, agreement = target.route, target.party, target.agreement
+    assert party is not None and agreement is not None  # noqa: S101, PT018 - for the type checker
+    today = _date(q.day)
+    exceptions = registry.exceptions(q.school, party.id, route.process, today)
     projection = registry.policy.projection(
         route.process, q.sector, route.receiver_role, agreement.product_type(q.product),
-        (*family.attributes, *SUBJECT_ATTRIBUTES), agreement.attributes,
+        (*family.attributes, *SUBJECT_ATTRIBUTES), _named(agreement, exceptions, today),
     )  # fmt: skip
     met = _conditions_met(party, school, q.day)
-    kept, only_without_eck_id = _settle_conditions(projection, met)
-    if not kept.issuperset(family.kinds[q.kind].essential):
-        return Decision(Outcome.REFUSED, "gate.policy", candidate, rule=registry.policy.version)
-    if not party.keys:
-        return Decision(Outcome.REFUSED, "receiver.key", candidate)
+    passing = {*projection.kept, *projection.transformed}
+    unmet = {name: tuple(c for c in projection.conditions.get(name, ()) if c not in met) for name in passing}
+    kept = {name for name in passing if OF_RECEIVER.isdisjoint(unmet[name])}
     attributes = kept & set(family.attributes)
-    return Target(
-        candidate, route, party, agreement, role_schema(family, registry.policy, route, q.sector), projection,
-        frozenset(attributes), frozenset(family.attributes) - attributes, frozenset(kept & set(SUBJECT_ATTRIBUTES)),
-        only_without_eck_id,
-    )  # fmt: skip
+    named = frozenset(agreement.named(today))
+    return replace(
+        target,
+        schema=role_schema(family, registry.policy, route, q.sector),
+        projection=projection,
+        kept=frozenset(attributes),
+        dropped=frozenset(family.attributes) - attributes,
+        ids=frozenset(kept & set(SUBJECT_ATTRIBUTES)),
+        open_conditions=tuple((name, unmet[name]) for name in sorted(kept) if unmet[name]),
+        exceptions=tuple(e.id for e in exceptions if not named.issuperset(e.attributes)),
+    )
 
 
-def _is_sis_of(school: School, party: str, day: int) -> bool:
-    return school.sis == party and school.mandated_from <= _date(day)
+def _named(agreement: Agreement, exceptions: Iterable[TemporaryException], today: date) -> set[str]:
+    return {*agreement.named(today), *(name for exception in exceptions for name in exception.attributes)}
 
 
 def _conditions_met(party: Party, school: School, day: int) -> set[str]:
-    """The policy's conditions that this receiver meets; `no-eck-id` is for the person to meet."""
-    met = {"no-eck-id"}
+    """The policy's conditions that this receiver meets."""
+    met = set()
     if party.may_hold_eck_id and party.eck_id_attested_on is not None and party.eck_id_attested_on <= _date(day):
         met.add("covenant-attested")
-    if _is_sis_of(school, party.id, day):
+    if school.mandated(party.id, _date(day)):
         met.add("own-school-sis")
     return met
-
-
-def _settle_conditions(projection: Projection, met: set[str]) -> tuple[set[str], frozenset[str]]:
-    """Hold the policy's conditions against those that are met.
-
-    Returns:
-        The attributes whose conditions this receiver meets, and those among them that wait for the person: they pass
-        only when he has no ECK iD.
-    """
-    passing = {*projection.kept, *projection.transformed}
-    kept = {name for name in passing if met.issuperset(projection.conditions.get(name, ()))}
-    return kept, frozenset(n for n in kept if "no-eck-id" in projection.conditions.get(n, ()))
 
 
 def _date(day: int) -> date:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, Final
 
 from broker.errors import AccessDenied, ContractError
 from broker.exchange.model import InputRecord
-from broker.exchange.open import Opened
+from broker.exchange.open import MS_PER_DAY, Opened
 from broker.identity.formats import is_eck_id, is_product_id, is_school_id, is_uuid
 from broker.identity.pgn import find_pgn, screen_bytes
 from broker.limits import Limits
 from broker.registry import Registry, School
-from broker.schemas import SCREENED, Field, JsonObject
+from broker.schemas import Field, JsonObject, Kind
 from broker.wire import DATA_KEY, TRACEPARENT
 
-MS_PER_DAY: Final = 86_400_000
 # Tab, line feed and carriage return are text; the other C0 and C1 controls are not.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,99}")
 _RANDOM: Final = {
     DATA_KEY: re.compile(rb"[A-Za-z0-9_-]{32,}(?:\.[A-Za-z0-9_-]{8,}){4}"),
     TRACEPARENT: re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
@@ -78,9 +78,9 @@ def check_envelope(
         raise ContractError("the sender is not the topic's party", code="sender.forged", field="sender")
     if registry.party(record.party) is None:
         raise AccessDenied("the sender is not registered", code="party.unknown")
-    # One answer for "unknown" and for "of another school" (promise P8).
+    # One answer for "unknown", "of another school" and "a location that this party does not serve" (promise P8).
     school = registry.school(envelope["school"]) if is_school_id(envelope["school"]) else None
-    if school is None or not registry.serves(record.party, envelope["school"]):
+    if school is None or not registry.serves(record.party, envelope["school"], _date(now_ms)):
         raise AccessDenied("not a school of this party", code="school.not_yours")
     if envelope["sector"] not in school.sectors:
         raise AccessDenied("the school has no such sector", code="school.sector")
@@ -116,24 +116,32 @@ def check_content(event: Opened, school: School, limits: Limits) -> None:
     for field in event.family.schema.fields:
         if event.body[field.name] is not None:
             _check_texts(field, event.body[field.name], limits)
-    kind_rules = event.family.kinds.get(event.envelope["kind"])
-    if kind_rules is None:
+    kind = event.family.kinds.get(event.envelope["kind"])
+    if kind is None:
         raise AccessDenied("no such kind", code="kind.unknown")
-    for name in kind_rules.requires:
-        if event.body[name] is None:
+    _check_fields(event, kind)
+    _check_subject(event, kind)
+
+
+def _check_fields(event: Opened, kind: Kind) -> None:
+    family, body = event.family, event.body
+    for name in kind.requires:
+        if body[name] is None:
             raise _refused("field.missing", name)
-    product = event.family.product_field
-    if product is not None and event.body[product] is None:  # about no product: an agreement on any would do
+    for name in kind.unused:
+        if body[name] is not None:
+            raise _refused("field.unused", name)
+    product = family.product_field
+    if product is not None and body[product] is None and kind.needs_product:  # an agreement on any would do
         raise _refused("field.missing", product)
-    if product is not None and not is_product_id(event.body[product]):
+    if product is not None and body[product] is not None and not is_product_id(body[product]):
         raise _refused("field.form", product)
-    for name in event.family.uuid_fields:
-        if event.body[name] is not None and not is_uuid(event.body[name]):
+    for name in family.uuid_fields:
+        if body[name] is not None and not is_uuid(body[name]):
             raise _refused("field.form", name)
-    for name, in_calendar in event.family.moments:
-        if not in_calendar(event.body[name]):
+    for name, in_calendar in family.moments:
+        if not in_calendar(body[name]):
             raise _refused("field.form", name)
-    _check_subject(event)
 
 
 def _check_texts(field: Field, value: Any, limits: Limits) -> None:
@@ -142,9 +150,13 @@ def _check_texts(field: Field, value: Any, limits: Limits) -> None:
             raise ContractError("a text is too long", code="text.too_long", field=field.name)
         if _CONTROL.search(text):
             raise ContractError("a text holds a control character", code="text.control_character", field=field.name)
-        screened = (field.cls in SCREENED or field.attribute is not None) and not is_uuid(text)
-        if screened and (kind := find_pgn(text)):
+        if is_uuid(text):
+            continue
+        if kind := find_pgn(text):
             raise ContractError("a field holds a PGN", code=f"pgn.{kind}", field=field.name)
+        # No policy decides over what says nothing of a person: such a text is a code, not a place for sentences.
+        if field.cls == "business" and field.attribute is None and not _CODE.fullmatch(text):
+            raise ContractError("a business code has no proper form", code="field.form", field=field.name)
 
 
 def _check_subject_texts(subject: JsonObject, form: re.Pattern[str] | None, limits: Limits) -> None:
@@ -166,13 +178,15 @@ def _check_subject_texts(subject: JsonObject, form: re.Pattern[str] | None, limi
         raise _refused("identifier.form", "eck_id")
 
 
-def _check_subject(event: Opened) -> None:
+def _check_subject(event: Opened, rules: Kind) -> None:
     subject = event.subject
     ids = [*subject["user_ids"], *subject["previous_user_ids"]]
     has_id = subject["eck_id"] is not None or bool(subject["user_ids"])
     nobody = subject["kind"] == "NONE"
-    if nobody == has_id or (nobody and event.family.subject == "required"):
+    if nobody == has_id or (nobody and rules.subject == "required"):
         raise _refused("subject.missing", "subject")
+    if not nobody and rules.subject == "none":
+        raise _refused("subject.not_allowed", "subject")
     for user_id in ids:
         # RECEIVER_PSEUDONYM is the broker's own to give.
         if not user_id["value"].strip() or len(user_id["value"]) > 256 or user_id["type"] == "RECEIVER_PSEUDONYM":
@@ -202,12 +216,22 @@ def _compiled(form: str | None) -> re.Pattern[str] | None:
     return None if form is None else re.compile(form)
 
 
+def _date(now_ms: int) -> date:
+    return datetime.fromtimestamp(now_ms // 1000, UTC).date()
+
+
 @cache
 def _school_years(day: int) -> frozenset[str]:
     """Previous, current and next school year on a day since 1970; a year begins on 1 August."""
+    first = int(school_year(day)[:4])
+    return frozenset(f"{y}-{y + 1}" for y in (first - 1, first, first + 1))
+
+
+def school_year(day: int) -> str:
+    """The school year of a day since 1970, such as 2026-2027; it begins on 1 August."""
     today = datetime.fromtimestamp(day * 86_400, UTC)
     first = today.year if today.month >= 8 else today.year - 1
-    return frozenset(f"{y}-{y + 1}" for y in (first - 1, first, first + 1))
+    return f"{first}-{first + 1}"
 
 
 def day_of(ms: int) -> int:

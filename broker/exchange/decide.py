@@ -6,12 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from hashlib import sha256
 from typing import Any, Final
-from uuid import UUID
 
 from broker.audit.leaf import Commitments, Ids, control_leaf, leaf
-from broker.crypto import SECRET_BYTES, part_key, seal, seal_secret
+from broker.crypto import SECRET_BYTES, derived_uuid, part_key, seal, seal_secret
 from broker.exchange.authorise import SUBJECT_ATTRIBUTES as _SUBJECT_NAMES
 from broker.exchange.authorise import Target
 from broker.exchange.keys import ExchangeKeys
@@ -29,7 +27,7 @@ from broker.schemas.framing import varint
 OWN_ACTIVITY: Final = "https://eck-broker.nl/verwerkingen/controle"
 _SUBJECT_ATTRIBUTES: Final = frozenset(_SUBJECT_NAMES)
 
-_NAMES: Final = {
+NAMES: Final = {
     Outcome.DELIVERED: "verstrekt",
     Outcome.REFUSED: "geweigerd",
     Outcome.QUARANTINED: "in quarantaine",
@@ -45,6 +43,7 @@ class Account:
 
     Attributes:
         envelope: once it was held against the registry.
+        school: BRIN of the school, also where the envelope names one of its locations.
         person: once found in the vault.
     """
 
@@ -52,6 +51,7 @@ class Account:
     start_ms: int
     traceparent: bytes | None = None
     envelope: JsonObject | None = None
+    school: str | None = None
     family: str | None = None
     kind: str | None = None
     person: VaultRecord | None = None
@@ -67,10 +67,7 @@ class Account:
         """The sender's, once it is known to be a uuid; till then one made from where the record stands."""
         if self._event_id is None:
             record = self.record
-            where = f"{record.topic}\x00{record.partition}\x00{record.offset}".encode()
-            made = bytearray(sha256(b"event/v1" + where).digest()[:16])
-            made[6], made[8] = made[6] & 0x0F | 0x80, made[8] & 0x3F | 0x80  # RFC 9562 section 5.8: version 8
-            self._event_id = str(UUID(bytes=bytes(made)))
+            self._event_id = derived_uuid("event/v1", record.topic, str(record.partition), str(record.offset))
         return self._event_id
 
     def claim_event_id(self, event_id: str) -> None:
@@ -122,7 +119,7 @@ def audit_leaf(
     }
     activity = OWN_ACTIVITY
     if envelope is not None:
-        evidence["school"] = envelope["school"]
+        evidence["school"] = account.school or envelope["school"]
     if account.family is not None:
         evidence["family"] = account.family
     if account.kind is not None:
@@ -132,10 +129,14 @@ def audit_leaf(
     processor = None
     if target is not None and envelope is not None:
         evidence["process"] = target.route.process
-        board = registry.board_of(envelope["school"])
+        board = registry.board_of(account.school or envelope["school"])
         activity = f"{board.processing_register.rstrip('/')}/{target.route.process}" if board else OWN_ACTIVITY
         if target.agreement is not None:
             evidence["agreement"] = f"{target.agreement.id}/{target.agreement.version}"
+        if target.exceptions and delivery is not None:
+            evidence["exceptions"] = target.exceptions
+        if target.ended is not None:
+            evidence["closing"] = target.ended
         if target.party is not None and delivery is not None:
             processor = str(target.party.processor_url)
     if delivery is not None:
@@ -143,7 +144,7 @@ def audit_leaf(
     what = account.family or "bericht"
     return leaf(
         ids=ids,
-        name=f"{what} {_NAMES[decision.outcome]}",
+        name=f"{what} {NAMES[decision.outcome]}",
         activity=activity,
         processor=processor,
         token=secrets.token() if account.person else None,
@@ -190,16 +191,16 @@ def _status_parts(topic: str, partition: int, decisions: tuple[Decision, ...]) -
 
 @lru_cache(maxsize=4096)
 def attribute_names(
-    kept: frozenset[str], dropped: frozenset[str], shown: frozenset[str], sent: frozenset[str], about_somebody: bool
+    kept: frozenset[str], dropped: frozenset[str], sent: frozenset[str], about_somebody: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names that a leaf gives: what the receiver got, and what it did not get, each in order.
 
     Args:
-        kept, dropped: of the target.
-        shown, sent: what may be in this body, and what is in this subject.
+        kept, dropped: of the body.
+        sent: what is in the subject.
     """
     unsent = _SUBJECT_ATTRIBUTES - sent if about_somebody else frozenset()
-    return tuple(sorted(shown | sent)), tuple(sorted((kept - shown) | dropped | unsent))
+    return tuple(sorted(kept | sent)), tuple(sorted(dropped | unsent))
 
 
 def quarantine_record(

@@ -52,13 +52,17 @@ class ExchangeKeys:
             maker = self._makers[which] = DataKeyMaker(jwk, kid)
         return maker
 
-    def record_key(self, receiver: str, school: str, subject: str) -> bytes:
-        """The key of an output record: equal for one pupil at one receiver, unlinkable between receivers."""
-        return self._receiver(receiver)("record", school, subject)
+    def record_key(self, receiver: str, *what: str) -> bytes:
+        """The key of an output record: equal for one pupil or object at one receiver, unlinkable between receivers."""
+        return self._receiver(receiver)("record", *what)
 
-    def pseudonym(self, receiver: str, school: str, subject: str) -> str:
-        """A receiver's own pseudonym for a person whose ECK iD it may not have; 43 characters of base64url."""
-        digest = self._receiver(receiver)("pseudonym", school, subject)
+    def pseudonym(self, receiver: str, subject: str) -> str:
+        """A receiver's own pseudonym for a person whose ECK iD it may not have; 43 characters of base64url.
+
+        Args:
+            subject: of the enrolment's own key: it is another one at another school, and stays when a BRIN changes.
+        """
+        digest = self._receiver(receiver)("pseudonym", subject)
         return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def _receiver(self, receiver: str) -> KeyedHash:

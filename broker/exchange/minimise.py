@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
-from broker.errors import ContractError
+from broker.errors import AccessDenied, ContractError
 from broker.exchange.authorise import Target
 from broker.exchange.keys import ExchangeKeys
 from broker.exchange.open import Opened
-from broker.identity.vault import VaultRecord
+from broker.exchange.swap import check_left
+from broker.identity.vault import Flags, VaultRecord
 from broker.policy import Projection
 from broker.schemas import JsonObject, Schema
 
@@ -28,13 +31,63 @@ TRANSFORMS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({
 })  # fmt: skip
 
 
-def minimise_body(
-    event: Opened, target: Target, schema: Schema, projection: Projection, person: VaultRecord | None
-) -> tuple[JsonObject, frozenset[str]]:
-    """The fields of the receiver's output schema; a conditional one is null unless its conditions hold.
+def passing(event: Opened, target: Target, person: VaultRecord | None) -> Target:
+    """The target with what passes in this event, of this person.
 
-    Returns:
-        The body, and the attribute names that may be in it (not: that are filled in).
+    Raises:
+        AccessDenied: `consent.missing`; `gate.policy`, if what the event is about does not pass.
+    """
+    essential = event.family.kinds[event.envelope["kind"]].essential
+    closing = target.route.closing
+    if not has_consent(event, target, person):
+        if closing is None or closing.dated_before_end:  # when it was withdrawn is not known
+            raise AccessDenied("consent is not there", code="consent.missing", field="subject")
+        target = target.closing_only(essential)
+    if person is not None and check_left(event, person, closing):
+        target = target.closing_only(essential)
+    if target.open_conditions:
+        target = _with_conditions(target, conditions_met(event, person))
+    if not target.kept.issuperset(essential):
+        raise AccessDenied("what it is about does not pass", code="gate.policy")
+    return target
+
+
+@lru_cache(maxsize=4096)
+def _with_conditions(target: Target, met: frozenset[str]) -> Target:
+    gone = {name for name, conditions in target.open_conditions if not met.issuperset(conditions)}
+    return replace(
+        target, kept=target.kept - gone, dropped=target.dropped | (target.kept & gone), ids=target.ids - gone
+    )
+
+
+def conditions_met(event: Opened, person: VaultRecord | None) -> frozenset[str]:
+    """The policy's conditions that this event and its person meet; what nobody said is not met."""
+    digital, body = event.family.digital, event.body
+    flags = person.flags if person is not None else Flags()
+    holds = {
+        "no-eck-id": person is not None and not person.eck_id,
+        "digital-line": body[digital] == "DIGITAL" if isinstance(digital, str) else digital,
+        "home-delivery": body.get("delivery") == "HOME",
+        "no-school-account": flags.school_account is False,
+        "parents-informed": flags.parents_informed is True,
+        "no-objection": flags.objection is False,
+    }
+    return frozenset(name for name, met in holds.items() if met)
+
+
+def has_consent(event: Opened, target: Target, person: VaultRecord | None) -> bool:
+    """R26: a free tool needs the parents' consent for a pupil under 16; one whose age nobody told counts as such."""
+    if target.agreement is None or person is None or person.kind != "PUPIL" or person.flags.under_16 is False:
+        return True
+    name = event.family.product_field
+    product = event.body[name] if name is not None else None
+    products = [p.id for p in target.agreement.products] if product is None else [product]
+    given = {product_id for product_id, _ in person.flags.consents}
+    return any(target.agreement.consent_for(p) != "under-16" or p in given for p in products)
+
+
+def minimise_body(event: Opened, target: Target, schema: Schema, projection: Projection) -> JsonObject:
+    """The fields of the receiver's output schema; what is not kept is null.
 
     Raises:
         ContractError: `policy.rejected`, if a field is filled that may never be sent.
@@ -43,22 +96,16 @@ def minimise_body(
         for field in event.family.schema.fields:
             if field.attribute in projection.rejected and event.body[field.name] is not None:
                 raise ContractError("may never be sent", code="policy.rejected", field=field.name)
-    allowed = _for_person(target.kept, target, person)
     body: JsonObject = {}
     for field in schema.fields:
         value = event.body[field.name]
         if field.attribute is not None:
-            if field.attribute not in allowed:
+            if field.attribute not in target.kept:
                 value = None
             elif (transform := projection.transformed.get(field.attribute)) is not None:
                 value = TRANSFORMS[transform](value)
         body[field.name] = value
-    return body, allowed
-
-
-def _for_person(attributes: frozenset[str], target: Target, person: VaultRecord | None) -> frozenset[str]:
-    """Without those that pass only for a person who has no ECK iD, if he has one."""
-    return attributes - target.only_without_eck_id if person is not None and person.eck_id else attributes
+    return body
 
 
 def minimise_subject(
@@ -74,7 +121,7 @@ def minimise_subject(
     """
     if person is None:
         return {"kind": "NONE", "eck_id": None, "user_ids": [], "previous_user_ids": []}, frozenset()
-    may = _for_person(target.ids, target, person)
+    may = target.ids
     sent: set[str] = set()
     eck_id = person.eck_id if "eckId" in may else None
     if eck_id is not None:
@@ -85,7 +132,7 @@ def minimise_subject(
         sent.add(ID_ATTRIBUTES[local[0]])
     if not sent:
         # Of Ks, not of an id, so that the pseudonym ends with the enrolment's erasure.
-        ids = [("RECEIVER_PSEUDONYM", keys.pseudonym(target.receiver, person.school, person.subject_key.hex()))]
+        ids = [("RECEIVER_PSEUDONYM", keys.pseudonym(target.receiver, person.subject_key.hex()))]
         sent.add("receiverPseudonym")
     subject = {
         "kind": person.kind,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from broker.registry import Registry
+
+if TYPE_CHECKING:
+    from broker.exchange.objects import Said
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -17,6 +20,7 @@ AUDIT_CONTROL: Final = "audit.control"
 VAULT: Final = "vault.identity"
 LANE_STATE: Final = "lane.state"
 PARKED: Final = "parked"
+REGISTRY: Final = "registry"
 
 
 class Outcome(StrEnum):
@@ -110,12 +114,14 @@ class Step:
         outgoing: in the order in which they must be written, lane state included.
         decisions: for metrics and tests, in the order of the input.
         waits_for: vault keys that parked events of this lane wait for after this step.
+        more: there is work left that needs no input: call again after the commit.
     """
 
     outgoing: list[Outgoing]
     decisions: list[Decision]
     delta: StateDelta
     waits_for: Mapping[bytes, object]
+    more: bool = False
 
 
 @dataclass(slots=True)
@@ -128,6 +134,9 @@ class StateDelta:
     parked: dict[int, Parked | None] = field(default_factory=dict)
     next_parked: int = 0
     incidents: dict[str, int] = field(default_factory=dict)
+    objects: dict[bytes, Said] = field(default_factory=dict)
+    duties: dict[str, str | None] = field(default_factory=dict)
+    duties_seen: object = None
 
 
 @dataclass(frozen=True, slots=True)

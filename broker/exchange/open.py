@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from broker.crypto import DataKeyOpener
 from broker.errors import ContractError
 from broker.exchange.model import InputRecord
 from broker.limits import Limits
+from broker.registry import School
 from broker.schemas import Family, JsonObject, catalogue
 from broker.wire import DATA_KEY, RECORD_KEY_BYTES, TRACEPARENT, decode_envelope, open_parts
+
+MS_PER_DAY: Final = 86_400_000
 
 
 @dataclass(slots=True)
@@ -18,15 +22,37 @@ class Opened:
 
     Attributes:
         envelope: without the two sealed parts.
+        school: that the envelope names, itself or one of its locations; known to be one that the sender serves.
         traceparent: the header, if there is one.
     """
 
     record: InputRecord
     envelope: JsonObject
     family: Family
+    school: School
     subject: JsonObject = field(repr=False)
     body: JsonObject = field(repr=False)
     traceparent: bytes | None = None
+
+    @property
+    def location(self) -> str | None:
+        """The location (BRIN6) that the envelope names, if it does not name the school as a whole."""
+        named: str = self.envelope["school"]
+        return None if named == self.school.id else named
+
+    @property
+    def about_somebody(self) -> bool:
+        """Whether it has a subject."""
+        return bool(self.subject["kind"] != "NONE")
+
+    @property
+    def happened(self) -> int:
+        """When it happened in the world, in days since 1970 (UTC): as its body says, else when it was made."""
+        name = self.family.dated_field
+        at = self.body[name] if name is not None else None
+        if at is None:
+            return int(self.envelope["created"]) // MS_PER_DAY
+        return int(at) // MS_PER_DAY if self.family.dated_in_ms else int(at)
 
 
 def open_envelope(record: InputRecord, limits: Limits) -> tuple[JsonObject, bytes]:
@@ -46,7 +72,12 @@ def open_envelope(record: InputRecord, limits: Limits) -> tuple[JsonObject, byte
 
 
 def open_event(
-    record: InputRecord, envelope: JsonObject, associated: bytes, opener: DataKeyOpener, limits: Limits
+    record: InputRecord,
+    envelope: JsonObject,
+    associated: bytes,
+    school: School,
+    opener: DataKeyOpener,
+    limits: Limits,
 ) -> Opened:
     """Open the sealed parts and decode them.
 
@@ -69,6 +100,7 @@ def open_event(
         record,
         envelope,
         family,
+        school,
         catalogue()["subject.v1"].decode(subject),
         family.schema.decode(body),
         headers.get(TRACEPARENT),

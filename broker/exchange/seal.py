@@ -7,6 +7,7 @@ from broker.exchange.authorise import Target
 from broker.exchange.keys import ExchangeKeys
 from broker.exchange.open import Opened
 from broker.identity.vault import VaultRecord
+from broker.registry import Party
 from broker.schemas import JsonObject, Schema, catalogue
 from broker.wire import encode_event
 
@@ -18,11 +19,11 @@ def output_topic(target: Target, family: str) -> str:
 
 def output_key(event: Opened, person: VaultRecord | None, target: Target, keys: ExchangeKeys) -> bytes:
     """The record's key: the person for this receiver, else the business object; unlinkable between receivers."""
-    envelope = event.envelope
     if person is not None:
-        return keys.record_key(target.receiver, envelope["school"], person.subject_key.hex())
-    object_id = event.body[event.family.uuid_fields[0]] if event.family.uuid_fields else None
-    return keys.record_key(target.receiver, envelope["school"], object_id or envelope["event_id"])
+        return keys.record_key(target.receiver, person.subject_key.hex())
+    name = event.family.object_field
+    object_id = event.body[name] if name is not None else None
+    return keys.record_key(target.receiver, event.school.id, object_id or event.envelope["event_id"])
 
 
 def seal_for(
@@ -36,15 +37,20 @@ def seal_for(
     Raises:
         AccessDenied: `receiver.key`.
     """
-    if target.party is None or not target.party.keys:
+    if target.party is None:
         raise AccessDenied("the receiver has no key", code="receiver.key")
-    recipient = target.party.keys[0]
+    envelope = {**event.envelope, "agreement": target.agreement.id if target.agreement else None}
+    return seal_to(target.party, envelope, schema, subject, body, keys)
+
+
+def seal_to(
+    party: Party, envelope: JsonObject, schema: Schema, subject: JsonObject, body: JsonObject, keys: ExchangeKeys
+) -> tuple[bytes, bytes, str]:
+    """As `seal_for`, with an envelope that lacks only schema and receiver."""
+    if not party.keys:
+        raise AccessDenied("the receiver has no key", code="receiver.key")
+    recipient = party.keys[0]
     data_key = keys.maker(recipient.kid, recipient.jwk).current()
-    envelope = {
-        **event.envelope,
-        "body_schema": schema.fingerprint,
-        "receiver": target.receiver,
-        "agreement": target.agreement.id if target.agreement else None,
-    }
+    envelope = {**envelope, "body_schema": schema.fingerprint, "receiver": party.id}
     value = encode_event(envelope, catalogue()["subject.v1"].encode(subject), schema.encode(body), data_key)
     return value, data_key.header, recipient.kid

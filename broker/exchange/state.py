@@ -5,6 +5,8 @@ from there when a worker takes the lane over. It changes only by `adopt`, after 
 
     lane.state   key <lane>          LaneHead: next offset, sequence numbers, counters
                  key <lane>#<slot>   16 bytes for each delivery: the duplicate window, a ring of slots
+                 key <lane>#@<slot>  24 bytes for each business object (`objects`): a ring as well
+                 key <lane>#!<duty>  what the broker told this party of its duties (`duties`)
     parked       key <lane>#<number> 32 bytes: what it waits for, then the InputRecord
 """
 
@@ -16,6 +18,8 @@ from hashlib import blake2b
 from zlib import crc32
 
 from broker.exchange.model import LANE_STATE, PARKED, InputRecord, Outgoing, Parked, StateDelta
+from broker.exchange.objects import ObjectMemory
+from broker.exchange.ring import Ring
 from broker.limits import DEFAULT, Limits
 from broker.schemas import catalogue
 
@@ -40,14 +44,20 @@ class LaneState:
     lane: str
     next_offset: int = 0
     flows: dict[str, int] = field(default_factory=dict)
-    slots: dict[int, list[bytes]] = field(default_factory=dict)
-    slot: int = 0
     delivered: set[bytes] = field(default_factory=set)
     parked: dict[int, Parked] = field(default_factory=dict)
     waiting: dict[bytes, list[int]] = field(default_factory=dict)
     next_parked: int = 0
     incidents: dict[str, int] = field(default_factory=dict)
+    duties: dict[str, str] = field(default_factory=dict)
+    duties_seen: object = field(default=None, compare=False)  # the moment they were worked out for; not on Kafka
     limits: Limits = DEFAULT
+    window: Ring = field(init=False)
+    objects: ObjectMemory = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.window = Ring(ID_BYTES, self.limits.window_slots, self.limits.window_slot_ids)
+        self.objects = ObjectMemory.sized(self.limits)
 
     @classmethod
     def load(
@@ -70,12 +80,13 @@ class LaneState:
         if (head := states.get(lane)) is not None:
             datum = catalogue()["lane.v1"].decode(head)
             state.next_offset, state.flows = datum["next_offset"], datum["flows"]
-            state.slot, state.next_parked = datum["slot"], datum["next_parked"]
+            state.window.slot, state.next_parked = datum["slot"], datum["next_parked"]
             state.incidents = datum["incidents"]
-        for slot in range(limits.window_slots):
-            if (ids := states.get(f"{lane}#{slot}")) is not None:
-                state.slots[slot] = [ids[i : i + ID_BYTES] for i in range(0, len(ids), ID_BYTES)]
-                state.delivered.update(state.slots[slot])
+            state.objects.load(_slots(states, f"{lane}#@", limits.object_slots), datum["object_slot"])
+        for slot, ids in _slots(states, f"{lane}#", limits.window_slots).items():
+            state.delivered.update(state.window.load(slot, ids))
+        duty = f"{lane}#!"
+        state.duties = {k.removeprefix(duty): v.decode() for k, v in states.items() if k.startswith(duty)}
         mine = sorted((int(k.rpartition("#")[2]), v) for k, v in parked.items() if k.rpartition("#")[0] == lane)
         for number, value in mine:
             state._park(_unpack(number, value))
@@ -86,13 +97,19 @@ class LaneState:
         self.next_offset, self.next_parked = delta.next_offset, delta.next_parked
         self.flows.update(delta.flows)
         self.incidents = delta.incidents
-        filled = self._filled(delta)
+        filled = self.window.filled(delta.delivered)
         for slot in filled:
-            self.delivered.difference_update(self.slots.get(slot, ()))
+            self.delivered.difference_update(self.window.content.get(slot, ()))
         for ids in filled.values():
             self.delivered.update(ids)
-        self.slots.update(filled)
-        self.slot = next(reversed(filled), self.slot)
+        self.window.adopt(filled)
+        self.objects.adopt(delta.objects)
+        self.duties_seen = delta.duties_seen or self.duties_seen
+        for name, marker in delta.duties.items():
+            if marker is None:
+                self.duties.pop(name, None)
+            else:
+                self.duties[name] = marker
         for number, event in delta.parked.items():
             if event is None:
                 self._release(number)
@@ -102,19 +119,21 @@ class LaneState:
     def records(self, delta: StateDelta, state_partitions: int, parked_partitions: int) -> list[Outgoing]:
         """The records that put this delta on Kafka, to be written in the same transaction."""
         home = lane_partition(self.lane, state_partitions)
+        delivered, objects = self.window.filled(delta.delivered), self.objects.filled(delta.objects)
         head = catalogue()["lane.v1"].encode(
             {
                 "next_offset": delta.next_offset,
                 "flows": self.flows | delta.flows,
-                "slot": self._next_slot(delta),
+                "slot": self.window.next_slot(delivered),
                 "next_parked": delta.next_parked,
                 "incidents": delta.incidents,
+                "object_slot": self.objects.ring.next_slot(objects),
             }
         )
-        out = [
-            Outgoing(LANE_STATE, home, f"{self.lane}#{slot}".encode(), b"".join(ids))
-            for slot, ids in self._filled(delta).items()
-        ]
+        own: dict[str, bytes | None] = {f"{self.lane}#{slot}": b"".join(ids) for slot, ids in delivered.items()}
+        own |= {f"{self.lane}#@{slot}": b"".join(entries) for slot, entries in objects.items()}
+        own |= {f"{self.lane}#!{name}": None if m is None else m.encode() for name, m in delta.duties.items()}
+        out = [Outgoing(LANE_STATE, home, key.encode(), value) for key, value in own.items()]
         home = lane_partition(self.lane, parked_partitions)
         out += [
             Outgoing(PARKED, home, f"{self.lane}#{number}".encode(), None if event is None else _pack(event))
@@ -122,27 +141,6 @@ class LaneState:
         ]
         out.append(Outgoing(LANE_STATE, lane_partition(self.lane, state_partitions), self.lane.encode(), head))
         return out
-
-    # ---- the duplicate window: a ring of slots, of which the current one is rewritten as it fills
-
-    def _filled(self, delta: StateDelta) -> dict[int, list[bytes]]:
-        """The slots as they are after the delta, those that change only."""
-        if not delta.delivered:
-            return {}
-        size, ring = self.limits.window_slot_ids, self.limits.window_slots
-        slot, ids = self.slot, [*self.slots.get(self.slot, ()), *delta.delivered]
-        filled: dict[int, list[bytes]] = {}
-        while True:
-            filled.pop(slot, None)  # one delta may go round the whole ring: the last slot stays the last
-            filled[slot] = ids[:size]
-            ids = ids[size:]
-            if not ids:
-                return filled
-            slot = (slot + 1) % ring
-
-    def _next_slot(self, delta: StateDelta) -> int:
-        filled = self._filled(delta)
-        return self.slot if not filled else next(reversed(filled))
 
     # ---- parked events
 
@@ -156,6 +154,11 @@ class LaneState:
         numbers.remove(number)
         if not numbers:
             del self.waiting[event.waits_for]
+
+
+def _slots(states: Mapping[str, bytes], prefix: str, count: int) -> dict[int, bytes]:
+    found = ((slot, states.get(f"{prefix}{slot}")) for slot in range(count))
+    return {slot: data for slot, data in found if data is not None}
 
 
 def _pack(event: Parked) -> bytes:

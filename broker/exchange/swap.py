@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from broker.errors import AccessDenied, ContractError
 from broker.exchange.check import day_of
 from broker.exchange.open import Opened
-from broker.identity.vault import ECK_ID, Reader, VaultCipher, VaultRecord, new_subject_key
+from broker.identity.vault import ECK_ID, Flags, Reader, VaultCipher, VaultRecord, new_subject_key
 from broker.limits import Limits
+from broker.policy import Closing
 from broker.schemas import JsonObject
 
 
@@ -38,32 +39,51 @@ def find_person(event: Opened, vault: VaultCipher, reader: Reader) -> VaultRecor
     Raises:
         AccessDenied: `subject.unknown`, `subject.conflict` or `subject.left`.
     """
-    subject, envelope = event.subject, event.envelope
-    if subject["kind"] == "NONE":
+    subject = event.subject
+    if not event.about_somebody:
         return None
-    sector, school = envelope["sector"], envelope["school"]
-    local = [vault.key(sector, school, i["type"], i["value"]) for i in subject["user_ids"]]
-    found = [record for key in local if (record := vault.find(reader, key)) is not None]
+    found = [r for i in subject["user_ids"] if (r := _find(event, vault, reader, i["type"], i["value"])) is not None]
     if subject["eck_id"] is not None:
-        by_eck_id = vault.find(reader, vault.key(sector, school, ECK_ID, subject["eck_id"]))
+        by_eck_id = _find(event, vault, reader, ECK_ID, subject["eck_id"])
         if by_eck_id is None:
             raise AccessDenied("not known at this school", code="subject.unknown", field="eck_id")
         found.insert(0, by_eck_id)
     if not found:
-        return Waiting(local[0])
+        first = subject["user_ids"][0]
+        return Waiting(vault.key(event.envelope["sector"], event.school.id, first["type"], first["value"]))
     person = found[0]
     if any(other.subject_key != person.subject_key for other in found) or person.kind != subject["kind"]:
         raise AccessDenied("ids of different people", code="subject.conflict", field="subject")
-    if person.left_on is not None and day_of(envelope["created"]) > person.left_on:
-        raise AccessDenied("left before the event", code="subject.left")
     return person
+
+
+def check_left(event: Opened, person: VaultRecord, closing: Closing | None) -> bool:
+    """Whether the event only closes the affairs of a person who left the school.
+
+    Raises:
+        AccessDenied: `subject.left`, if he left before the event and this does not (or not any more) close anything.
+    """
+    if person.left_on is None or day_of(event.envelope["created"]) <= person.left_on:
+        return False
+    over = day_of(event.envelope["created"]) - person.left_on
+    if closing is None or over > closing.days or (closing.dated_before_end and event.happened > person.left_on):
+        raise AccessDenied("left before the event", code="subject.left")
+    return True
+
+
+def _find(event: Opened, vault: VaultCipher, reader: Reader, id_type: str, value: str) -> VaultRecord | None:
+    """Look an id up at the event's school, and under the BRINs that it had before."""
+    for school in (event.school.id, *event.school.formerly):
+        record = vault.find(reader, vault.key(event.envelope["sector"], school, id_type, value))
+        if record is not None:
+            return record
+    return None
 
 
 def waiting_key(event: Opened, vault: VaultCipher, waits: Callable[[bytes], bool]) -> bytes | None:
     """The vault key that earlier events of this person wait for, if they do: this one must wait behind them."""
-    envelope = event.envelope
     for user_id in event.subject["user_ids"]:
-        key = vault.key(envelope["sector"], envelope["school"], user_id["type"], user_id["value"])
+        key = vault.key(event.envelope["sector"], event.school.id, user_id["type"], user_id["value"])
         if waits(key):
             return key
     return None
@@ -123,19 +143,34 @@ def _changed(event: Opened, person: VaultRecord, people: list[VaultRecord]) -> V
         raise AccessDenied("which ECK iD goes on is not said", code="subject.conflict", field="eck_id")
     # ENROL is the enrolment as it is now, and so may begin one again; CHANGE leaves alone what it does not name.
     left_on = body["left_on"] if kind == "ENROL" or body["left_on"] is not None else person.left_on
-    return replace(person, eck_id=eck_id, user_ids=tuple(ids), left_on=left_on)
+    flags = _flags(event, person.flags)
+    return replace(person, school=event.school.id, eck_id=eck_id, user_ids=tuple(ids), left_on=left_on, flags=flags)
+
+
+def _flags(event: Opened, before: Flags) -> Flags:
+    """What the school says about the person; what an event leaves out stays as it was."""
+    body = event.body
+    contact, under_16, consents = body["contact_flags"], body["under_16"], body["consents"]
+    if contact is not None:
+        told = {name: value for name, value in contact.items() if value is not None}
+        before = replace(before, **told)
+    if under_16 is not None:
+        before = replace(before, under_16=under_16)
+    if consents is not None:  # the whole list: a consent that is not in it any more was withdrawn
+        before = replace(before, consents=tuple((c["product_id"], c["reference"]) for c in consents))
+    return before
 
 
 def _newcomer(event: Opened) -> VaultRecord:
-    envelope = event.envelope
-    return VaultRecord(envelope["school"], envelope["sector"], event.subject["kind"], None, (), None, new_subject_key())
+    return VaultRecord(
+        event.school.id, event.envelope["sector"], event.subject["kind"], None, (), None, new_subject_key()
+    )
 
 
 def _lookup(event: Opened, vault: VaultCipher, reader: Reader, ids: str, eck_id: str | None) -> Iterator[VaultRecord]:
-    sector, school = event.envelope["sector"], event.envelope["school"]
     pairs = list(_pairs(event.subject, ids)) + ([(ECK_ID, eck_id)] if eck_id else [])
     for id_type, value in pairs:
-        record = vault.find(reader, vault.key(sector, school, id_type, value))
+        record = _find(event, vault, reader, id_type, value)
         if record is not None:
             yield record
 

@@ -28,6 +28,25 @@ UserIds = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Flags:
+    """What the school says about a person, as far as a condition of the policy asks it; None: not said.
+
+    Args:
+        school_account: has an account of the school (R25).
+        parents_informed: the parents (from 16: the pupil) were told that addresses go to publishers (R24).
+        objection: they objected.
+        under_16: so parental consent is needed for free tools (R26).
+        consents: (product, reference) of each consent that is in force.
+    """
+
+    school_account: bool | None = None
+    parents_informed: bool | None = None
+    objection: bool | None = None
+    under_16: bool | None = None
+    consents: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class VaultRecord:
     """One enrolment. Its repr shows no identifiers.
 
@@ -45,6 +64,7 @@ class VaultRecord:
     user_ids: UserIds = field(repr=False)
     left_on: int | None
     subject_key: bytes = field(repr=False)
+    flags: Flags = Flags()
 
     def local_id(self, kinds: Iterable[str]) -> tuple[str, str] | None:
         """The first of its local ids that is of one of these types."""
@@ -109,6 +129,11 @@ class VaultCipher:
             "user_ids": [{"type": t, "value": v} for t, v in record.user_ids],
             "left_on": record.left_on,
             "subject_key": seal(self._school(record.school), record.subject_key, record.school.encode()),
+            "school_account": record.flags.school_account,
+            "parents_informed": record.flags.parents_informed,
+            "objection": record.flags.objection,
+            "under_16": record.flags.under_16,
+            "consents": [{"product_id": p, "reference": r} for p, r in record.flags.consents],
         }
         return seal(self._cipher, catalogue()["vault.v1"].encode(datum), key)
 
@@ -127,7 +152,13 @@ class VaultCipher:
                 "a vault record does not open: the keys given are not those it was written with", code="vault.key"
             ) from None
         ids = tuple((i["type"], i["value"]) for i in datum["user_ids"])
-        return VaultRecord(school, datum["sector"], datum["kind"], datum["eck_id"], ids, datum["left_on"], subject_key)
+        flags = Flags(
+            datum["school_account"], datum["parents_informed"], datum["objection"], datum["under_16"],
+            tuple((c["product_id"], c["reference"]) for c in datum["consents"]),
+        )  # fmt: skip
+        return VaultRecord(
+            school, datum["sector"], datum["kind"], datum["eck_id"], ids, datum["left_on"], subject_key, flags
+        )
 
     def _school(self, school: str) -> AESGCM:
         cipher = self._schools.get(school)

@@ -81,7 +81,8 @@ def worker_acls(user: str = WORKER) -> frozenset[AclSpec]:
         worker.topics("READ", "in.", prefixed=True)
         | worker.topics("WRITE", "out.", "status.", "quarantine.", prefixed=True)
         | worker.topics("READ", "registry", "schemas", "broker.keys", "audit.control")
-        | worker.topics("WRITE", "audit.events", "audit.control", "audit.index")
+        # The registry: connections that parties switch on and off by events (`broker.exchange.switch`).
+        | worker.topics("WRITE", "registry", "audit.events", "audit.control", "audit.index")
         | worker.topics("READ", "lane.state", "vault.identity", "parked")
         | worker.topics("WRITE", "lane.state", "vault.identity", "parked")
         | worker.allow("READ", "GROUP", WORKER, prefixed=True)

@@ -6,14 +6,15 @@ the same whether it was filled in or not.
 
 from broker.policy.explain import explain, table
 from broker.policy.projection import CHECKED_BY_EXCHANGE, CONDITIONS, DEFAULT_DENY, NOT_IN_AGREEMENT, Projection
-from broker.policy.routes import Route, Routes
+from broker.policy.routes import Closing, Route, Routes
 from broker.policy.rules import Cell, Policy, Row, Rule
-from broker.policy.words import PROCESSES, PRODUCT_TYPES, RECEIVER_ROLES, ROLES, SECTORS
+from broker.policy.words import DESTINATIONS, PROCESSES, PRODUCT_TYPES, RECEIVER_ROLES, ROLES, SECTORS
 
 __all__ = [
     "CHECKED_BY_EXCHANGE",
     "CONDITIONS",
     "DEFAULT_DENY",
+    "DESTINATIONS",
     "NOT_IN_AGREEMENT",
     "PROCESSES",
     "PRODUCT_TYPES",
@@ -21,6 +22,7 @@ __all__ = [
     "ROLES",
     "SECTORS",
     "Cell",
+    "Closing",
     "Policy",
     "Projection",
     "Route",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from broker.policy.projection import CHECKED_BY_EXCHANGE, CONDITIONS, DEFAULT_DENY
+from broker.policy.projection import CONDITIONS, DEFAULT_DENY
 from broker.policy.rules import Cell, Policy
 from broker.policy.words import BASIS_MEANINGS, PRODUCT_TYPES, RECEIVER_ROLES, ROLE_MEANINGS, ReceiverRole
 
@@ -57,8 +57,7 @@ def _conditions(cell: Cell) -> Iterator[str]:
     if cell.effect in ("D", "R"):
         return
     for name in cell.rule.conditions:
-        later = "" if name in CHECKED_BY_EXCHANGE else " The exchange can not check this yet, so nothing passes."
-        yield f"Condition {name}: {CONDITIONS[name]}.{later}"
+        yield f"Condition {name}: {CONDITIONS[name]}."
 
 
 def table(policy: Policy) -> Iterator[tuple[str, str, str, str, str]]:

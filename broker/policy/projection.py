@@ -25,8 +25,8 @@ CONDITIONS: Final[Mapping[str, str]] = MappingProxyType({
     "no-objection": "the parents (from 16: the pupil) did not object",
 })  # fmt: skip
 
-# What the exchange checks for every event. A condition outside this set is never met, so its attribute is dropped.
-CHECKED_BY_EXCHANGE: Final = frozenset({"covenant-attested", "own-school-sis", "no-eck-id"})
+# What the exchange checks for every event: all of them. A condition that a caller does not check is never met.
+CHECKED_BY_EXCHANGE: Final = frozenset(CONDITIONS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from broker.data import data_path
 from broker.policy.document import Written, canonical, problems_of, read_json, read_yaml, refuse
-from broker.policy.words import Process, ReceiverRole, Role
+from broker.policy.words import Destination, Process, Role
 
 Text = Annotated[str, Field(min_length=1, max_length=2_000)]
+FamilyName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,31}$")]
+Kinds = Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{1,31}$")], ...], Field(min_length=1)]
+ConnectionNeed = Literal["required", "agreement-only", "none"]
+SubjectRule = Literal["required", "optional", "none"]
+
+
+class Closing(Written):
+    """The term in which what closes something still passes after a withdrawal or a departure.
+
+    Args:
+        days: after the end of the agreement or connection, or after the person left.
+        dated_before_end: only what happened in the world on or before that end (a test that was taken in time).
+    """
+
+    days: Annotated[int, Field(ge=1, le=400, strict=True)]
+    dated_before_end: bool = False
 
 
 class Route(Written):
@@ -22,43 +39,89 @@ class Route(Written):
         kinds: of the family that go this way.
         connection: `required`: the school has switched this link on, at both sides; `agreement-only`: the receiver's
             agreement is enough (domain, section 1); `none`: towards the broker itself.
-        closing: still passes for a stated term after a withdrawal or departure.
+        subject: whether an event that goes this way must, may or must not be about somebody.
+        closing: its term, if these kinds close something; None: they stop with what is withdrawn.
         evidence: where it is written that this route exists.
     """
 
-    family: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,31}$")]
-    kinds: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{1,31}$")], ...], Field(min_length=1)]
+    family: FamilyName
+    kinds: Kinds
     sender_role: Role
-    receiver_role: ReceiverRole
+    receiver_role: Destination
     process: Process
-    connection: Literal["required", "agreement-only", "none"]
-    closing: bool = False
+    connection: ConnectionNeed
+    subject: SubjectRule = "optional"
+    closing: Closing | None = None
     evidence: Text
 
     @model_validator(mode="after")
     def _only_the_broker_needs_no_agreement(self) -> Self:
-        if (self.connection == "none") != (self.receiver_role == "VAULT"):
-            raise ValueError("connection `none` is for the receiver VAULT, and for no other")
+        _check_connection(self.connection, (self.receiver_role,))
         return self
 
 
+def _check_connection(connection: str, receivers: Iterable[str]) -> None:
+    if any((connection == "none") != (receiver in ("VAULT", "REGISTRY")) for receiver in receivers):
+        raise ValueError("connection `none` is for the receivers VAULT and REGISTRY, and for no other")
+
+
+def _one_or_more(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+class _Row(Written):
+    """Routes as people write them: one row for several senders, receivers or processes that are alike.
+
+    Of several processes the first stands first in the table, and so is tried first.
+    """
+
+    family: FamilyName
+    kinds: Kinds
+    sender_role: Annotated[tuple[Role, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+    receiver_role: Annotated[tuple[Destination, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+    process: Annotated[tuple[Process, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+    connection: ConnectionNeed
+    subject: SubjectRule = "optional"
+    closing: Closing | None = None
+    evidence: Text
+
+    @model_validator(mode="after")
+    def _only_the_broker_needs_no_agreement(self) -> Self:
+        _check_connection(self.connection, self.receiver_role)
+        return self
+
+    def routes(self) -> Iterator[Route]:
+        """One route for each sender, receiver and process."""
+        for process, sender, receiver in product(self.process, self.sender_role, self.receiver_role):
+            yield Route(
+                family=self.family, kinds=self.kinds, sender_role=sender, receiver_role=receiver, process=process,
+                connection=self.connection, subject=self.subject, closing=self.closing, evidence=self.evidence,
+            )  # fmt: skip
+
+
 class _Document(Written):
-    routes: tuple[Route, ...]
+    routes: tuple[_Row, ...]
 
 
 class Routes:
-    """All routes, with fast answers. Immutable; two objects are never equal."""
+    """All routes, with fast answers. Immutable; two objects are never equal.
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    Several routes may take one kind to one role, each in another process; they are tried in the table's order.
+    """
+
+    def __init__(self, routes: Iterable[Route], written: Any = None) -> None:
+        """Args: `written`: the document that they were read from, to be recorded as it was; else one row for each."""
         self._routes = tuple(routes)
+        self._written = written or [_dump(route) for route in self._routes]
         self._found: dict[tuple[str, str, tuple[str, ...]], tuple[Route, ...]] = {}
         seen: set[tuple[str, ...]] = set()
         twice = []
         for route in self._routes:
             for kind in route.kinds:
-                key = (route.family, kind, route.sender_role, route.receiver_role)
+                key = (route.family, kind, route.sender_role, route.receiver_role, route.process)
                 if key in seen:
-                    twice.append(f"{route.family} {kind}: {route.sender_role} to {route.receiver_role} is there twice")
+                    way = f"{route.sender_role} to {route.receiver_role} in {route.process}"
+                    twice.append(f"{route.family} {kind}: {way} is there twice")
                 seen.add(key)
         if twice:
             raise refuse("routes", twice, "routes.invalid")
@@ -85,13 +148,14 @@ class Routes:
     @classmethod
     def _parse(cls, document: Any, where: str) -> Self:
         try:
-            return cls(_Document.model_validate(document).routes)
+            rows = _Document.model_validate(document).routes
+            return cls((route for row in rows for route in row.routes()), [_dump(row) for row in rows])
         except ValidationError as error:
             raise refuse(where, problems_of(error), "routes.invalid") from None
 
     def record(self) -> bytes:
         """The canonical JSON that stands in the registry."""
-        return canonical({"routes": [route.model_dump(mode="json") for route in self._routes]})
+        return canonical({"routes": self._written})
 
     def find(self, family: str, kind: str, sender_roles: Iterable[str]) -> tuple[Route, ...]:
         """The routes for an event of a sender with these roles, in the order of the table."""
@@ -110,3 +174,7 @@ class Routes:
 
     def __len__(self) -> int:
         return len(self._routes)
+
+
+def _dump(row: Written) -> dict[str, Any]:
+    return row.model_dump(mode="json", exclude_defaults=True)

@@ -1,7 +1,7 @@
 """Who is who, who agreed to what, and what is switched on: models, YAML files, and the view that the gates ask."""
 
 from broker.registry.diff import Change, diff
-from broker.registry.files import check, load, load_document, records_of, with_keys
+from broker.registry.files import check, load, load_document, load_succession, records_of, with_keys
 from broker.registry.models import (
     Agreement,
     Board,
@@ -12,6 +12,8 @@ from broker.registry.models import (
     PublicKey,
     RegistryDocument,
     School,
+    Succession,
+    TemporaryException,
 )
 from broker.registry.registry import POLICY_KEY, ROUTES_KEY, Registry, receivable_families
 
@@ -29,10 +31,13 @@ __all__ = [
     "Registry",
     "RegistryDocument",
     "School",
+    "Succession",
+    "TemporaryException",
     "check",
     "diff",
     "load",
     "load_document",
+    "load_succession",
     "receivable_families",
     "records_of",
     "with_keys",

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from broker.errors import ConfigError
+from broker.policy import Routes
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -59,8 +62,12 @@ def _parts(key: str, value: bytes) -> dict[str, Any]:
             for rule in row["rules"]
         }
     if key == "routes/current":
+        try:
+            routes = Routes.from_record(value)  # a row may stand for several routes
+        except ConfigError:
+            return {}
         return {
-            f"{route['family']} {route['sender_role']}->{route['receiver_role']} {'+'.join(route['kinds'])}": route
-            for route in document.get("routes", [])
+            f"{r.family} {r.sender_role}->{r.receiver_role} {r.process} {'+'.join(r.kinds)}": r.model_dump(mode="json")
+            for r in routes
         }
     return document

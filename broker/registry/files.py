@@ -4,35 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import AwareDatetime, Field, ValidationError
 
 from broker.errors import ConfigError
 from broker.policy import Policy, Routes
 from broker.policy.document import Written, problems_of, read_yaml, refuse
+from broker.policy.words import Process
+from broker.registry.checks import problems_between
+from broker.registry.connections import Products, Service, Side, State
 from broker.registry.models import (
     Agreement,
     Board,
     ConnectionSide,
     Entry,
     EntryId,
+    LocationId,
     Party,
     PartyId,
-    ProductId,
     PublicKey,
     RegistryDocument,
     School,
     SchoolId,
+    Succession,
+    TemporaryException,
     key_of,
 )
 from broker.registry.registry import POLICY_KEY, ROUTES_KEY, Registry, parse_record, record_of
 
-Where = Mapping[str, str]
-
 
 class _Side(Written):
-    state: Literal["offered", "accepted", "declined", "revoked"]
+    state: State
     accepted_by: PartyId | None = None
     mandate: PartyId | None = None
     at: AwareDatetime
@@ -43,11 +46,13 @@ class _Connection(Written):
 
     id: EntryId
     school: SchoolId
+    location: LocationId | None = None
     sender: PartyId
     receiver: PartyId
-    service: str
-    products: tuple[ProductId, ...] | Literal["all"] = "all"
-    sides: Annotated[Mapping[Literal["sender", "receiver"], _Side], Field(min_length=1)]
+    service: Service
+    process: Process
+    products: Products = "all"
+    sides: Annotated[Mapping[Side, _Side], Field(min_length=1)]
 
     def records(self) -> Iterator[ConnectionSide]:
         shared = self.model_dump(exclude={"sides"})
@@ -56,8 +61,14 @@ class _Connection(Written):
 
 
 _SECTIONS: Final[Mapping[str, type[Entry | _Connection]]] = {
-    "parties": Party, "boards": Board, "schools": School, "agreements": Agreement, "connections": _Connection,
-}  # fmt: skip
+    "parties": Party,
+    "boards": Board,
+    "schools": School,
+    "agreements": Agreement,
+    "exceptions": TemporaryException,
+    "connections": _Connection,
+    "successions": Succession,
+}
 
 
 def load_document(folder: Path, policy: Policy | None = None, routes: Routes | None = None) -> RegistryDocument:
@@ -82,10 +93,25 @@ def load_document(folder: Path, policy: Policy | None = None, routes: Routes | N
                 problems.append(f"{place}: {key_of(entry)} is also in {where[key_of(entry)]}")
             where.setdefault(key_of(entry), place)
     if not problems:
-        problems += _check(entries, policy or Policy.load(), routes or Routes.load(), where)
+        problems += problems_between(entries, policy or Policy.load(), routes or Routes.load(), where)
     if problems:
         raise refuse(f"registry in {folder}", problems, "registry.invalid")
     return _document(entries)
+
+
+def load_succession(path: Path) -> Succession:
+    """Read the one succession of a YAML file, written as in the registry's folder: a list under `successions`.
+
+    Raises:
+        ConfigError: `registry.invalid`, or `config.file`.
+    """
+    problems: list[str] = []
+    entries = [entry for entry, _ in _read(path, problems)]
+    if problems:
+        raise refuse(str(path), problems, "registry.invalid")
+    if len(entries) != 1 or not isinstance(entries[0], Succession):
+        raise refuse(str(path), ["must have one entry under successions, and nothing else"], "registry.invalid")
+    return entries[0]
 
 
 def load(folder: Path, policy: Policy | None = None, routes: Routes | None = None) -> Registry:
@@ -106,14 +132,7 @@ def records_of(
     Args:
         policy, routes: by default the ones that come with the package.
     """
-    entries: tuple[Entry, ...] = (
-        *document.parties,
-        *document.boards,
-        *document.schools,
-        *document.agreements,
-        *document.connections,
-    )
-    records = {key_of(entry): record_of(entry) for entry in entries}
+    records = {key_of(entry): record_of(entry) for entry in document.entries()}
     records[POLICY_KEY] = (policy or Policy.load()).record()
     records[ROUTES_KEY] = (routes or Routes.load()).record()
     return records
@@ -147,7 +166,8 @@ def check(records: Mapping[str, bytes]) -> None:
     policy, routes = contents.get(POLICY_KEY), contents.get(ROUTES_KEY)
     problems = [f"{key}: is missing" for key in (POLICY_KEY, ROUTES_KEY) if key not in contents]
     if isinstance(policy, Policy) and isinstance(routes, Routes):
-        problems += _check([c for c in contents.values() if not isinstance(c, (Policy, Routes))], policy, routes, {})
+        entries = [content for content in contents.values() if not isinstance(content, (Policy, Routes))]
+        problems += problems_between(entries, policy, routes)
     if problems:
         raise refuse("registry", problems, "registry.invalid")
 
@@ -183,78 +203,7 @@ def _document(entries: Sequence[Entry]) -> RegistryDocument:
         boards=tuple(e for e in entries if isinstance(e, Board)),
         schools=tuple(e for e in entries if isinstance(e, School)),
         agreements=tuple(e for e in entries if isinstance(e, Agreement)),
+        exceptions=tuple(e for e in entries if isinstance(e, TemporaryException)),
         connections=tuple(e for e in entries if isinstance(e, ConnectionSide)),
+        successions=tuple(e for e in entries if isinstance(e, Succession)),
     )
-
-
-def _check(entries: Sequence[Entry], policy: Policy, routes: Routes, where: Where) -> list[str]:
-    document = _document(entries)
-    checks = _Checks(document, policy, routes)
-    found: list[tuple[Entry, str]] = [
-        *((s, p) for s in document.schools for p in checks.school(s)),
-        *((a, p) for a in document.agreements for p in checks.agreement(a)),
-        *((c, p) for c in document.connections for p in checks.connection(c)),
-    ]
-    return [f"{where.get(key_of(entry), key_of(entry))} {problem}" for entry, problem in found]
-
-
-class _Checks:
-    """What entries must say of each other; each check yields `field: what is wrong`."""
-
-    def __init__(self, document: RegistryDocument, policy: Policy, routes: Routes) -> None:
-        self.parties = {p.id: p for p in document.parties}
-        self.boards = {b.id for b in document.boards}
-        self.schools = {s.id: s for s in document.schools}
-        self.sides = {(c.id, c.side): c for c in document.connections}
-        self.policy, self.routes = policy, routes
-
-    def school(self, school: School) -> Iterator[str]:
-        if school.board not in self.boards:
-            yield f"board: there is no board {school.board}"
-        sis = self.parties.get(school.sis)
-        if sis is None:
-            yield f"sis: there is no party {school.sis}"
-        elif "SIS" not in sis.roles:
-            yield f"sis: {school.sis} does not have the role SIS"
-
-    def agreement(self, agreement: Agreement) -> Iterator[str]:
-        if agreement.board not in self.boards:
-            yield f"board: there is no board {agreement.board}"
-        if agreement.party not in self.parties:
-            yield f"party: there is no party {agreement.party}"
-        for school in agreement.schools if isinstance(agreement.schools, tuple) else ():
-            if school not in self.schools:
-                yield f"schools: there is no school {school}"
-            elif self.schools[school].board != agreement.board:
-                yield f"schools: {school} is not a school of board {agreement.board}"
-        for attribute in agreement.attributes:
-            if attribute not in self.policy.attributes:
-                yield f"attributes: the policy knows no attribute {attribute}"
-            elif not self.policy.can_pass(attribute):
-                yield f"attributes: {attribute} never passes, so no agreement may promise it"
-
-    def connection(self, side: ConnectionSide) -> Iterator[str]:
-        if side.school not in self.schools:
-            yield f"school: there is no school {side.school}"
-        for name, party in (("sender", side.sender), ("receiver", side.receiver)):
-            if party not in self.parties:
-                yield f"{name}: there is no party {party}"
-        other = self.sides.get((side.id, "receiver" if side.side == "sender" else "sender"))
-        if other is not None and other.about() != side.about():
-            yield f"{side.side}: its two sides are about different links"
-        sender, receiver = self.parties.get(side.sender), self.parties.get(side.receiver)
-        if (
-            sender
-            and receiver
-            and not any(
-                r.family == side.service and r.sender_role in sender.roles and r.receiver_role in receiver.roles
-                for r in self.routes
-            )
-        ):
-            yield f"service: no route takes {side.service} from {side.sender} to {side.receiver}"
-        school = self.schools.get(side.school)
-        if school and side.state == "accepted" and not side.counts(school):
-            yield (
-                f"{side.side}: this acceptance does not count: accepted_by must be {side.party} or {school.sis},"
-                f" mandate {school.sis}, and at not before {school.mandated_from}"
-            )

@@ -1,14 +1,25 @@
-"""The connections of one school, worked out: which links are on, and which once were (gate 3)."""
+"""The connections of schools, worked out: which links are on, and which were and are revoked (gate 3)."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date
+from types import MappingProxyType
+from typing import Final
 
-from broker.registry.models import ConnectionSide, School
+from broker.registry.connections import ConnectionSide
+from broker.registry.parties import School
 
 Pair = tuple[ConnectionSide, ConnectionSide]
+Way = tuple[str, str, str, str]  # sender, receiver, service, process
+
+# A party still has to do with a school for so long after its agreement ended or its link was revoked: what closes its
+# affairs there (credits, destroy confirmations) still comes.
+CLOSING_DAYS: Final = 400
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -16,23 +27,43 @@ class Links:
     """What connections say of one school.
 
     Attributes:
-        on: (sender, receiver, service) -> both sides of each connection that is on.
-        once_on: links that are on, or were and are revoked.
-        receivers: (sender, service) -> receivers whose link is on.
-        parties: those that have a link that is on.
+        on: both sides of each connection that is on.
+        revoked: of each that was on and is revoked, with the day of it.
+        markers: sender -> connection id -> marker, of those that are on; see `LinkIndex.of_sender`.
+        parties: those that have or had a link: where (None: all of the school), and the day it was revoked.
     """
 
-    on: dict[tuple[str, str, str], tuple[Pair, ...]] = field(default_factory=dict)
-    once_on: set[tuple[str, str, str]] = field(default_factory=set)
-    receivers: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
-    parties: set[str] = field(default_factory=set)
+    on: dict[Way, tuple[Pair, ...]] = field(default_factory=dict)
+    revoked: dict[Way, tuple[tuple[Pair, date], ...]] = field(default_factory=dict)
+    markers: dict[str, dict[str, str]] = field(default_factory=dict)
+    parties: dict[str, set[tuple[str | None, date | None]]] = field(default_factory=dict)
 
-    def connected(self, link: tuple[str, str, str], product: str | None) -> bool:
-        """Whether the link is on for this product; None asks for any."""
-        return any(sender.covers(product) and receiver.covers(product) for sender, receiver in self.on.get(link, ()))
+    def connected(self, way: Way, product: str | None, location: str | None) -> bool:
+        """Whether a link is on for this product at this location."""
+        return any(_cover(pair, product, location) for pair in self.on.get(way, ()))
+
+    def revoked_on(self, way: Way, product: str | None, location: str | None) -> date | None:
+        """The day from which no link is on any more that was; None if one is, or none was."""
+        if self.connected(way, product, location):
+            return None
+        days = (day for pair, day in self.revoked.get(way, ()) if _cover(pair, product, location))
+        return max(days, default=None)
+
+    def concern(self, party: str, location: str | None, on: date | None) -> bool:
+        """Whether a party has a link that is on, or had one less than `CLOSING_DAYS` before this day.
+
+        Args:
+            location: None: anywhere in the school.
+            on: None: only what is on counts.
+        """
+        return any(
+            (where is None or location is None or where == location)
+            and (day is None or (on is not None and (on - day).days < CLOSING_DAYS))
+            for where, day in self.parties.get(party, ())
+        )
 
 
-NO_LINKS = Links()
+NO_LINKS: Final = Links()
 
 
 def links_of(school: School | None, sides: Iterable[ConnectionSide]) -> Links:
@@ -45,26 +76,99 @@ def links_of(school: School | None, sides: Iterable[ConnectionSide]) -> Links:
     found = Links()
     for pair in pairs.values():
         if len(pair) == 2:
-            _add(found, school, pair["sender"], pair["receiver"])
+            _add(found, school, (pair["sender"], pair["receiver"]))
     return found
 
 
-def _add(found: Links, school: School, sender: ConnectionSide, receiver: ConnectionSide) -> None:
-    both = (sender, receiver)
-    if sender.about() != receiver.about() or not all(s.counts(school) for s in both):
+def _add(found: Links, school: School, pair: Pair) -> None:
+    about = pair[0].about()
+    if about != pair[1].about() or not _share_a_product(*pair):
         return
-    if not all(side.state in ("accepted", "revoked") for side in both):
+    if not all(side.state in ("accepted", "revoked") and side.counts(school) for side in pair):
         return
-    link = (sender.sender, sender.receiver, sender.service)
-    found.once_on.add(link)
-    if all(side.state == "accepted" for side in both) and _share_a_product(*both):
-        found.on[link] = (*found.on.get(link, ()), both)
-        way = (sender.sender, sender.service)
-        found.receivers[way] = tuple(sorted({*found.receivers.get(way, ()), sender.receiver}))
-        found.parties |= {sender.sender, sender.receiver}
+    way = (about.sender, about.receiver, about.service, about.process)
+    day = min((side.day for side in pair if side.state == "revoked"), default=None)
+    if day is None:
+        found.on[way] = (*found.on.get(way, ()), pair)
+        marker = max(side.at for side in pair).astimezone(UTC).isoformat()
+        found.markers.setdefault(about.sender, {})[pair[0].id] = marker
+    else:
+        found.revoked[way] = (*found.revoked.get(way, ()), (pair, day))
+    for party in (about.sender, about.receiver):
+        found.parties.setdefault(party, set()).add((about.location, day))
 
 
 def _share_a_product(a: ConnectionSide, b: ConnectionSide) -> bool:
     if isinstance(a.products, str) or isinstance(b.products, str):
         return True
     return not set(a.products).isdisjoint(b.products)
+
+
+def _cover(pair: Pair, product: str | None, location: str | None) -> bool:
+    return all(side.covers(product, location) for side in pair)
+
+
+class LinkIndex:
+    """The links of all schools. Never changed: a change makes another one, at the cost of the schools concerned."""
+
+    def __init__(
+        self,
+        sides: Mapping[str, Mapping[str, ConnectionSide]] = MappingProxyType({}),
+        links: Mapping[str, Links] = MappingProxyType({}),
+        senders: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> None:
+        self._sides, self._links, self._senders = sides, links, senders
+
+    def of(self, school: str) -> Links:
+        """The links of one school."""
+        return self._links.get(school, NO_LINKS)
+
+    def of_sender(self, party: str) -> Mapping[str, str]:
+        """Connection id -> marker of all links that are on with this sender.
+
+        The marker is the time of the later side, so it changes when a link is switched on anew. It is the same object
+        until something of it changes.
+        """
+        return self._senders.get(party, NOTHING)
+
+    def with_changes(
+        self,
+        gone: Iterable[ConnectionSide],
+        come: Iterable[ConnectionSide],
+        changed: Iterable[str],
+        schools: Mapping[str, School],
+    ) -> LinkIndex:
+        """The index after sides and schools changed.
+
+        Args:
+            changed: ids of schools that changed. schools: all, as they are now.
+        """
+        gone, come = list(gone), list(come)
+        concerned = {side.school for side in (*gone, *come)} | set(changed)
+        if not concerned:
+            return self
+        sides = {school: dict(self._sides.get(school, {})) for school in concerned}
+        for side in gone:
+            sides[side.school].pop(f"{side.id}/{side.side}", None)
+        for side in come:
+            sides[side.school][f"{side.id}/{side.side}"] = side
+        links = {school: links_of(schools.get(school), sides[school].values()) for school in concerned}
+        return LinkIndex({**self._sides, **sides}, {**self._links, **links}, self._new_senders(links))
+
+    def _new_senders(self, links: Mapping[str, Links]) -> Mapping[str, Mapping[str, str]]:
+        off: defaultdict[str, set[str]] = defaultdict(set)
+        on: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for school, after in links.items():
+            before = self.of(school).markers
+            for sender in before.keys() | after.markers.keys():
+                was, now = before.get(sender, {}), after.markers.get(sender, {})
+                if was != now:
+                    off[sender] |= was.keys() - now.keys()
+                    on[sender].update(now)
+        if not on:
+            return self._senders
+        senders = dict(self._senders)
+        for sender, switched_on in on.items():
+            kept = {name: marker for name, marker in self.of_sender(sender).items() if name not in off[sender]}
+            senders[sender] = MappingProxyType({**kept, **switched_on})
+        return senders

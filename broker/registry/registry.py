@@ -8,7 +8,7 @@ strict one, and stands before every change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from types import MappingProxyType
 from typing import Final, Self, TypeVar
@@ -18,27 +18,30 @@ from pydantic import ValidationError
 from broker.errors import ConfigError
 from broker.policy import Policy, Routes
 from broker.policy.document import canonical, problems_of, refuse
-from broker.registry.links import NO_LINKS, Links, links_of
+from broker.registry.connections import ConnectionSide
+from broker.registry.coverage import AgreementIndex, ExceptionIndex
+from broker.registry.links import CLOSING_DAYS, LinkIndex, Pair
 from broker.registry.models import (
     ALL_OF_BOARD,
     KINDS,
     Agreement,
     Board,
-    ConnectionSide,
     Entry,
     Party,
     School,
+    TemporaryException,
     key_of,
 )
+from broker.registry.shards import Shards
 from broker.registry.version import VersionTree
 
 POLICY_KEY: Final = "policy/current"
 ROUTES_KEY: Final = "routes/current"
-AGREEMENT_CACHE: Final = 100_000
+REMEMBERED: Final = 100_000
 
 Content = Entry | Policy | Routes
-Parsed = Mapping[str, Content | None]
 _N = TypeVar("_N", Party, Board, School)
+_E = TypeVar("_E", Party, Board, School, Agreement, TemporaryException, ConnectionSide)
 
 
 def parse_record(key: str, value: bytes) -> Content:
@@ -74,6 +77,9 @@ class Registry:
     Compared by identity: a changed registry is another object, so caches may hang on it. It shares with the one
     before all that did not change, so that a withdrawal counts within milliseconds, also in a country.
 
+    Where a question has `school` and `location`, `school` is the id of the registered school and `location` a BRIN6
+    in it, if the event names one. Where it has `school` alone, either will do.
+
     Attributes:
         version: of all records together; any change changes it, equal records have equal versions.
         policy, routes: the current ones; before there are any, nothing passes.
@@ -86,13 +92,12 @@ class Registry:
         self.parties: Mapping[str, Party] = {}
         self.boards: Mapping[str, Board] = {}
         self.schools: Mapping[str, School] = {}
-        self._contents: dict[str, Content] = {}
+        self._contents: Shards[Content] = Shards()
         self._tree = VersionTree()
-        self._agreements: dict[tuple[str, str], tuple[Agreement, ...]] = {}
-        self._products: frozenset[str] = frozenset()
-        self._sides: dict[str, dict[str, ConnectionSide]] = {}
-        self._links: dict[str, Links] = {}
-        self._agreements_found: dict[tuple[str, str, str | None, str, date], Agreement | None] = {}
+        self._agreements, self._exceptions, self._links = AgreementIndex(), ExceptionIndex(), LinkIndex()
+        # Questions come from events: what is remembered of them is bounded.
+        self._agreements_found: dict[tuple[str, str, str | None, str, date, str | None], Agreement | None] = {}
+        self._served: dict[tuple[str, str, date | None], bool] = {}
 
     @property
     def version(self) -> str:
@@ -114,20 +119,29 @@ class Registry:
         Raises:
             ConfigError: as `from_records`.
         """
-        parsed = {key: None if value is None else parse_record(key, value) for key, value in changes.items()}
-        before = {key: self._contents.get(key) for key in parsed}
         new = type(self)()
-        new._contents = {key: c for key, c in {**self._contents, **parsed}.items() if c is not None}
+        after = {key: None if value is None else parse_record(key, value) for key, value in changes.items()}
+        before = {key: self._contents.get(key) for key in after}
+        differing = [key for key in after if after[key] != before[key]]
+        new._contents = self._contents.with_changes({key: after[key] for key in differing})
         new._tree = self._tree.with_changes(changes)
         policy, routes = new._contents.get(POLICY_KEY), new._contents.get(ROUTES_KEY)
         new.policy = policy if isinstance(policy, Policy) else new.policy
         new.routes = routes if isinstance(routes, Routes) else new.routes
-        new.parties = _changed(self.parties, Party, before, parsed)
-        new.boards = _changed(self.boards, Board, before, parsed)
-        new.schools = _changed(self.schools, School, before, parsed)
-        touched = [c for c in (*before.values(), *parsed.values()) if c is not None]
-        new._index_agreements(self, touched, parsed)
-        new._index_connections(self, touched, parsed)
+        gone, come = [before[key] for key in differing], [after[key] for key in differing]
+        new.parties = _changed(self.parties, _only(Party, gone), _only(Party, come))
+        new.boards = _changed(self.boards, _only(Board, gone), _only(Board, come))
+        new.schools = _changed(self.schools, _only(School, gone), _only(School, come))
+        new._agreements = self._agreements.with_changes(_only(Agreement, gone), _only(Agreement, come))
+        new._exceptions = self._exceptions.with_changes(
+            _only(TemporaryException, gone), _only(TemporaryException, come)
+        )
+        new._links = self._links.with_changes(
+            _only(ConnectionSide, gone),
+            _only(ConnectionSide, come),
+            {school.id for school in (*_only(School, gone), *_only(School, come))},
+            new.schools,
+        )
         return new
 
     # ---- who is who
@@ -137,121 +151,166 @@ class Registry:
         return self.parties.get(party)
 
     def school(self, school: str) -> School | None:
-        """Find a school by BRIN or BRIN6, exactly as registered."""
-        return self.schools.get(school)
+        """Find a school by its BRIN or BRIN6 exactly as registered, or by one of its locations (BRIN6)."""
+        found = self.schools.get(school)
+        if found is None:
+            whole = self.schools.get(school[:4])
+            found = whole if whole is not None and school in whole.locations else None
+        return found
 
     def board_of(self, school: str) -> Board | None:
         """The board of a school."""
-        found = self.schools.get(school)
+        found = self.school(school)
         return None if found is None else self.boards.get(found.board)
 
     def serves(self, party: str, school: str, on: date | None = None) -> bool:
-        """Whether a party has to do with a school: its mandated SIS, an agreement for it, or a link that is on.
+        """Whether a party has to do with a school, or with a location of it.
+
+        It has to do with it as its mandated SIS, by an agreement that is or was valid, or by a link that is or was on;
+        what ended does so for another `CLOSING_DAYS`, because what closes its affairs still comes.
 
         Args:
-            on: for the mandate's first day; without it the mandate counts whatever its date.
+            on: the day; without it mandate and agreements count whatever their dates, and links that are on.
         """
-        found = self.schools.get(school)
+        question = (party, school, on)
+        answer = self._served.get(question)
+        if answer is None:
+            if len(self._served) >= REMEMBERED:
+                self._served.clear()
+            answer = self._served[question] = self._serves(party, school, on)
+        return answer
+
+    def _serves(self, party: str, school: str, on: date | None) -> bool:
+        found = self.school(school)
         if found is None:
             return False
-        if found.sis == party:
-            return on is None or found.mandated_from <= on
-        return party in self._links.get(school, NO_LINKS).parties or any(
-            school in _schools(agreement) or agreement.schools == ALL_OF_BOARD
-            for agreement in self._agreements.get((found.board, party), ())
+        if party == found.sis and (on is None or found.mandated(party, on)):
+            return True
+        location = None if school == found.id else school
+        names = {found.id, *found.locations} if location is None else {found.id, location}
+        return self._links.of(found.id).concern(party, location, on) or any(
+            (agreement.schools == ALL_OF_BOARD or not names.isdisjoint(agreement.schools))
+            and (on is None or (agreement.valid_from <= on and (on - agreement.valid_until).days <= CLOSING_DAYS))
+            for agreement in self._agreements.between(found.board, party)
         )
 
     # ---- gate 2: agreements
 
-    def agreement(self, school: str, receiver: str, product: str | None, process: str, on: date) -> Agreement | None:
+    def agreement(
+        self, school: str, receiver: str, product: str | None, process: str, on: date, location: str | None = None
+    ) -> Agreement | None:
         """The agreement that a delivery may rest on: the newest of those that cover all this on this day."""
-        question = (school, receiver, product, process, on)
+        question = (school, receiver, product, process, on, location)
         try:
             return self._agreements_found[question]
         except KeyError:
             pass
-        found = self.schools.get(school)
-        candidates = () if found is None else self._agreements.get((found.board, receiver), ())
-        answer = next((a for a in candidates if a.covers(school, product, process, on)), None)
-        if len(self._agreements_found) >= AGREEMENT_CACHE:  # product ids come from events: bounded
+        candidates = self._candidates(school, receiver)
+        answer = next((a for a in candidates if a.covers(school, product, process, on, location)), None)
+        if len(self._agreements_found) >= REMEMBERED:
             self._agreements_found.clear()
         self._agreements_found[question] = answer
         return answer
 
-    def products(self, school: str, receiver: str, process: str) -> frozenset[str]:
-        """Products of a receiver that agreements cover for a school and process, whatever their dates."""
-        found = self.schools.get(school)
-        if found is None:
-            return frozenset()
-        return frozenset(
-            product.id
-            for agreement in self._agreements.get((found.board, receiver), ())
-            if agreement.covers(school, None, process, agreement.valid_from)
-            for product in agreement.products
-        )
+    def ended_agreement(
+        self,
+        school: str,
+        receiver: str,
+        product: str | None,
+        process: str,
+        on: date,
+        days: int,
+        location: str | None = None,
+    ) -> Agreement | None:
+        """The newest agreement that is about all this and ended before this day, but not more than `days` before."""
+        for agreement in self._candidates(school, receiver):
+            since = (on - agreement.valid_until).days
+            if 0 < since <= days and agreement.is_for(school, product, process, location):
+                return agreement
+        return None
+
+    def agreements_of(self, party: str) -> tuple[Agreement, ...]:
+        """All agreements with a party, by id, whatever their dates; the same object until one of them changes."""
+        return self._agreements.of(party)
+
+    def exceptions(self, school: str, receiver: str, process: str, on: date) -> tuple[TemporaryException, ...]:
+        """The exceptions that last on this day, for the school or for all of its board."""
+        found = self.school(school)
+        return () if found is None else self._exceptions.find(found.id, found.board, receiver, process, on)
 
     def known_product(self, product: str) -> bool:
         """Whether any agreement names the product."""
-        return product in self._products
+        return self._agreements.names_product(product)
+
+    def _candidates(self, school: str, receiver: str) -> tuple[Agreement, ...]:
+        found = self.schools.get(school)
+        return () if found is None else self._agreements.between(found.board, receiver)
 
     # ---- gate 3: connections
 
-    def connected(self, school: str, sender: str, receiver: str, service: str, product: str | None) -> bool:
+    def connected(
+        self,
+        school: str,
+        sender: str,
+        receiver: str,
+        service: str,
+        process: str,
+        product: str | None,
+        location: str | None = None,
+    ) -> bool:
         """Whether the school's link is on: accepted on both sides, each by who may, for this product.
 
         Args:
             product: None asks whether it is on for any product.
+            location: of the event; a link for one location is on for events that name exactly that.
         """
-        return self._links.get(school, NO_LINKS).connected((sender, receiver, service), product)
+        return self._links.of(school).connected((sender, receiver, service, process), product, location)
 
-    def connection_exists(self, school: str, sender: str, receiver: str, service: str) -> bool:
-        """Whether the link is on or was: closing kinds still pass for a while after it was revoked."""
-        return (sender, receiver, service) in self._links.get(school, NO_LINKS).once_on
+    def revoked_on(
+        self,
+        school: str,
+        sender: str,
+        receiver: str,
+        service: str,
+        process: str,
+        product: str | None,
+        location: str | None = None,
+    ) -> date | None:
+        """The day on which the school's link, once on, was revoked; None if one is on, or none ever was.
 
-    def connected_receivers(self, school: str, sender: str, service: str) -> tuple[str, ...]:
-        """Receivers whose link with this sender is on, for some product."""
-        return self._links.get(school, NO_LINKS).receivers.get((sender, service), ())
+        Of two sides that were revoked the earlier counts, of several such links the one that was on longest.
+        """
+        return self._links.of(school).revoked_on((sender, receiver, service, process), product, location)
 
-    # ---- building
+    def links_from(self, party: str) -> Mapping[str, str]:
+        """Connection id -> marker, of all links that are on with this party as sender.
 
-    def _index_agreements(self, old: Registry, touched: Iterable[Content], parsed: Parsed) -> None:
-        concerned = {(a.board, a.party) for a in touched if isinstance(a, Agreement)}
-        if not concerned:
-            self._agreements, self._products = old._agreements, old._products
-            return
-        replaced = {key.partition("/")[2] for key in parsed if key.startswith("agreement/")}
-        found = {where: [a for a in old._agreements.get(where, ()) if a.id not in replaced] for where in concerned}
-        for entry in parsed.values():
-            if isinstance(entry, Agreement):
-                found[entry.board, entry.party].append(entry)
-        sorted_ones = {where: tuple(sorted(ones, key=_newest, reverse=True)) for where, ones in found.items()}
-        self._agreements = {where: ones for where, ones in {**old._agreements, **sorted_ones}.items() if ones}
-        self._products = frozenset(p.id for ones in self._agreements.values() for a in ones for p in a.products)
+        The marker changes when the link is switched on anew. It is the same object until something of it changes.
+        """
+        return self._links.of_sender(party)
 
-    def _index_connections(self, old: Registry, touched: Iterable[Content], parsed: Parsed) -> None:
-        concerned = {c.school for c in touched if isinstance(c, ConnectionSide)}
-        concerned |= {c.id for c in touched if isinstance(c, School)}
-        self._sides = {**old._sides, **{school: dict(old._sides.get(school, {})) for school in concerned}}
-        for key in parsed:
-            before = old._contents.get(key)
-            if isinstance(before, ConnectionSide):
-                self._sides[before.school].pop(key, None)
-        for key, entry in parsed.items():
-            if isinstance(entry, ConnectionSide):
-                self._sides[entry.school][key] = entry
-        anew = {school: links_of(self.schools.get(school), self._sides[school].values()) for school in concerned}
-        self._links = {**old._links, **anew}
+    def link(self, connection: str) -> Pair | None:
+        """Sender's and receiver's side of a connection, whatever they say; None if one of them is missing."""
+        sender, receiver = self.connection_side(connection, "sender"), self.connection_side(connection, "receiver")
+        return None if sender is None or receiver is None else (sender, receiver)
+
+    def connection_side(self, connection: str, side: str) -> ConnectionSide | None:
+        """One side of a connection, `sender` or `receiver`."""
+        found = self._contents.get(f"connection/{connection}/{side}")
+        return found if isinstance(found, ConnectionSide) else None
 
 
-def _changed(
-    old: Mapping[str, _N], model: type[_N], before: Mapping[str, object], parsed: Mapping[str, object]
-) -> Mapping[str, _N]:
+def _only(model: type[_E], contents: list[Content | None]) -> list[_E]:
+    return [entry for entry in contents if isinstance(entry, model)]
+
+
+def _changed(old: Mapping[str, _N], gone: list[_N], come: list[_N]) -> Mapping[str, _N]:
     """Entries of one kind by id, after a change; the same object where nothing of the kind changed."""
-    gone = {entry.id for entry in before.values() if isinstance(entry, model)}
-    come = {entry.id: entry for entry in parsed.values() if isinstance(entry, model)}
     if not gone and not come:
         return old
-    return MappingProxyType({**{name: entry for name, entry in old.items() if name not in gone}, **come})
+    ended = {entry.id for entry in gone}
+    kept = {name: entry for name, entry in old.items() if name not in ended}
+    return MappingProxyType({**kept, **{entry.id: entry for entry in come}})
 
 
 def receivable_families(registry: Registry, party: str) -> set[str]:
@@ -259,11 +318,3 @@ def receivable_families(registry: Registry, party: str) -> set[str]:
     found = registry.party(party)
     roles = () if found is None else found.roles
     return {route.family for route in registry.routes if route.receiver_role in roles}
-
-
-def _schools(agreement: Agreement) -> Iterable[str]:
-    return agreement.schools if isinstance(agreement.schools, tuple) else ()
-
-
-def _newest(agreement: Agreement) -> tuple[date, tuple[int, ...], str]:
-    return agreement.valid_from, tuple(int(part) for part in agreement.version.split(".")), agreement.id

@@ -24,8 +24,9 @@ from broker.kafka.diagnosis import check as check_connection
 from broker.policy.document import canonical
 from broker.registry.diff import Change, diff
 from broker.registry.files import check
-from broker.registry.models import Party
-from broker.registry.registry import parse_record, record_of
+from broker.registry.keep import Unnamed, keep
+from broker.registry.models import Succession
+from broker.registry.succession import changes as changes_of
 
 REGISTRY: Final = "registry"
 AUDIT_CONTROL: Final = "audit.control"
@@ -62,14 +63,17 @@ async def apply(
     operator: str,
     reason: str,
     *,
+    unnamed_connections: Unnamed = "keep",
     clock: Clock = _now_ms,
 ) -> list[Change]:
     """Make the registry equal to `desired`, in one transaction. What is not desired is removed.
 
-    A party that is desired without public keys keeps those it has (`keep_keys`).
+    But a party that is desired without public keys keeps those it has, and what events said about connections stays
+    (`broker.registry.keep`).
 
     Args:
         operator: who does it. reason: why; both stand in the audit for ever, so no names of pupils.
+        unnamed_connections: `remove`: also sides of connections that are not desired are removed.
 
     Returns:
         What was changed; nothing is written where nothing differs.
@@ -78,7 +82,11 @@ async def apply(
         ConfigError: `registry.invalid` and others; nothing was written.
         TransientError: `registry.busy`; nothing was written.
     """
-    return await _change(connection, lambda current: keep_keys(desired, current), operator, reason, clock)
+
+    def kept(current: Mapping[str, bytes]) -> dict[str, bytes]:
+        return keep(desired, current, unnamed_connections)
+
+    return await _change(connection, kept, operator, reason, clock)
 
 
 async def change(
@@ -91,24 +99,25 @@ async def change(
 ) -> list[Change]:
     """Change some records and leave the others; None removes one. Else as `apply`."""
 
-    def desired(current: Mapping[str, bytes]) -> dict[str, bytes]:
-        return {key: value for key, value in {**current, **changes}.items() if value is not None}
-
-    return await _change(connection, desired, operator, reason, clock)
+    return await _change(connection, lambda current: changed(current, changes), operator, reason, clock)
 
 
-def keep_keys(desired: Mapping[str, bytes], current: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Give parties that are desired without public keys the ones that they have now.
+async def succeed(
+    connection: KafkaConnection, succession: Succession, operator: str, reason: str, *, clock: Clock = _now_ms
+) -> list[Change]:
+    """Make a succession of what stands in the registry now; else as `apply`.
 
-    Files say who a party is; its keys come and go with `broker party`, and a file without them must not take them away.
+    Raises:
+        ConfigError: `registry.succession`, and as `apply`; nothing was written.
     """
-    kept = dict(desired)
-    for key in desired.keys() & current.keys():
-        if key.startswith("party/"):
-            party, now = parse_record(key, desired[key]), parse_record(key, current[key])
-            if isinstance(party, Party) and isinstance(now, Party) and not party.keys and now.keys:
-                kept[key] = record_of(party.model_copy(update={"keys": now.keys}))
-    return kept
+    return await _change(
+        connection, lambda current: changed(current, changes_of(current, succession)), operator, reason, clock
+    )
+
+
+def changed(current: Mapping[str, bytes], changes: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    """All records after some changed; None removes one."""
+    return {key: value for key, value in {**current, **changes}.items() if value is not None}
 
 
 def control_leaf(

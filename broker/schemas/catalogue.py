@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from broker.data import data_path
 from broker.errors import ConfigError
@@ -25,29 +25,63 @@ class Kind:
         requires: fields that must be filled in by the sender.
         essential: attributes without which delivering it makes no sense; a receiver whose policy drops
             one of them does not get the event at all (gate 4).
+        unused: nullable fields that have no meaning with this kind, and so must be null.
+        subject: `required`, `optional` or `none`.
+        needs_product: an event about no product is refused: an agreement on any product would do for it.
+        first: it may be the first that a sender says of an object.
+        after: kinds of the same sender after which it may come. Neither first nor after: order is not checked.
     """
 
     name: str
     requires: tuple[str, ...]
     essential: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    subject: str = "required"
+    needs_product: bool = False
+    first: bool = False
+    after: frozenset[str] = frozenset()
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the state of its object is checked."""
+        return self.first or bool(self.after)
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family of events in one version: its schema and what the schema's own properties say."""
+    """A family of events in one version: its schema and what the schema's own properties say.
+
+    Attributes:
+        product_field: field that names the product.
+        object_field: field that identifies the business object an event is about.
+        revision_field: field that counts the versions of that object.
+        dated_field: field that says when it happened in the world; None: when the event was made.
+        digital: whether it is about digital learning material: yes or no for all events, or the field that says so.
+        addressees: fields that hold the parties that an event concerns, when its sender names no receiver.
+    """
 
     name: str
     version: int
     schema: Schema
     kinds: Mapping[str, Kind]
-    subject: str
-    product_field: str | None
+    product_field: str | None = None
+    object_field: str | None = None
+    revision_field: str | None = None
+    dated_field: str | None = None
+    digital: bool | str = False
+    addressees: tuple[str, ...] = ()
     _outputs: dict[frozenset[str], Schema] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def uuid_fields(self) -> tuple[str, ...]:
         """Fields whose logical type is uuid; the broker checks their form itself."""
         return tuple(f["name"] for f in self.schema.document["fields"] if _logical_type(f["type"]) == "uuid")
+
+    @cached_property
+    def dated_in_ms(self) -> bool:
+        """Whether `dated_field` is a time in milliseconds; else it is a day."""
+        types = {f["name"]: f["type"] for f in self.schema.document["fields"]}
+        return self.dated_field is not None and _logical_type(types[self.dated_field]) == "timestamp-millis"
 
     @cached_property
     def moments(self) -> tuple[tuple[str, Fits], ...]:
@@ -132,25 +166,68 @@ def _family(schema: Schema, where: str) -> Family:
     document = schema.document
     try:
         name, version = Path(where).stem.rsplit(".v", 1)
-        kinds = {
-            kind: Kind(kind, tuple(rules["requires"]), tuple(rules["essential"]))
-            for kind, rules in document["kinds"].items()
-        }
-        family = Family(name, int(version), schema, kinds, document["subject"], document.get("product"))
+        family = Family(
+            name,
+            int(version),
+            schema,
+            {kind: _kind(kind, rules, schema) for kind, rules in document["kinds"].items()},
+            product_field=document.get("product"),
+            object_field=document.get("object"),
+            revision_field=document.get("revision"),
+            dated_field=document.get("dated"),
+            digital=document.get("digital", False),
+            addressees=tuple(document.get("addressees", ())),
+        )
     except (KeyError, ValueError, TypeError, AttributeError) as exc:
         raise ConfigError(f"{where}: a family needs name.vN, family, subject and kinds ({exc})") from exc
     fields = {f.name: f for f in schema.fields}
-    for kind in kinds.values():
+    for kind in family.kinds.values():
         unknown = [*set(kind.requires) - fields.keys(), *set(kind.essential) - set(family.attributes)]
+        unknown += kind.after - family.kinds.keys()
         if unknown:
-            raise ConfigError(f"{where}: kind {kind.name} names unknown fields {sorted(unknown)}")
+            raise ConfigError(f"{where}: kind {kind.name} names unknown fields or kinds {sorted(unknown)}")
+        if kind.ordered and family.object_field is None:
+            raise ConfigError(f"{where}: kind {kind.name} has an order, but the family names no object")
     for declared in fields.values():
         # A dropped field must be absent or null for the receiver: it can not be required.
         if declared.attribute and not declared.nullable:
             raise ConfigError(f"{where}: field {declared.name} has an attribute, so it must be nullable")
-    if document.get("family") != name or (family.product_field and family.product_field not in fields):
-        raise ConfigError(f"{where}: family or product does not agree with the file")
+    named = (family.product_field, family.object_field, family.revision_field, family.dated_field, *family.addressees)
+    named += (family.digital,) if isinstance(family.digital, str) else ()
+    if document.get("family") != name or any(f not in fields for f in named if f is not None):
+        raise ConfigError(f"{where}: family, or a field that its properties name, does not agree with the file")
     return family
+
+
+_SUBJECTS: Final = ("required", "optional", "none")
+
+
+def _kind(name: str, rules: Mapping[str, Any], schema: Schema) -> Kind:
+    """Read the rules of one kind.
+
+    Raises:
+        KeyError, ValueError: a property is missing, or is not one that is known.
+    """
+    document, known = schema.document, {"requires", "essential", "allows", "subject", "product", "first", "after"}
+    if unknown := rules.keys() - known:
+        raise ValueError(f"kind {name} has unknown properties {sorted(unknown)}")
+    subject = rules.get("subject", document["subject"])
+    product = rules.get("product", "required")
+    if subject not in _SUBJECTS or product not in ("required", "optional"):
+        raise ValueError(f"kind {name}: subject or product has no known value")
+    filled = None if "allows" not in rules else {*rules["requires"], *rules["allows"]}
+    if filled is not None and (strange := filled - {f.name for f in schema.fields}):
+        raise ValueError(f"kind {name} allows unknown fields {sorted(strange)}")
+    return Kind(
+        name,
+        tuple(rules["requires"]),
+        tuple(rules["essential"]),
+        unused=() if filled is None else tuple(f.name for f in schema.fields if f.nullable and f.name not in filled),
+        subject=subject,
+        needs_product=document.get("product") is not None and product == "required",
+        first=rules.get("first", False),
+        after=frozenset(rules.get("after", ())),
+    )
 
 
 def _logical_type(declared: object) -> str | None:

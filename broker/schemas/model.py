@@ -35,6 +35,10 @@ CLASSES: Final = {
 }
 # Classes that are about a person: such a field needs an attribute, so that a policy decides over it.
 PERSONAL: Final = frozenset({"pseudonym", "identifying", "quasi", "linked", "sensitive", "secret", "free-text"})
+# What a family's schema says besides (`broker.schemas.catalogue.Family`).
+FAMILY_PROPERTIES: Final = (
+    "kinds", "family", "subject", "product", "object", "revision", "dated", "digital", "addressees",
+)  # fmt: skip
 SCREENED: Final = frozenset({"identifying", "free-text", "quasi", "secret"})
 
 
@@ -191,6 +195,12 @@ def _check_fields(record: JsonObject, path: str, inherited: str | None, known: _
                 f"field {where} is about a person ({cls}) but names no attribute, so no policy decides over it",
                 code="schema.unclassified",
             )
+        if inherited is not None and attribute != inherited:
+            # A record passes or is dropped whole: what is inside must not hide under another's name.
+            raise ConfigError(
+                f"field {where} names the attribute {attribute}, but lies inside {inherited}; give it a field apart",
+                code="schema.unclassified",
+            )
         branches = declared["type"] if isinstance(declared["type"], list) else [declared["type"]]
         for branch in branches:
             _check_type(branch, where, attribute, known)
@@ -221,7 +231,7 @@ def _check_type(branch: Any, where: str, attribute: str | None, known: _Records)
 def _plain(node: Any) -> Any:
     """Without logical types and our own properties: plain values are faster and need no conversion."""
     if isinstance(node, dict):
-        dropped = ("logicalType", "class", "attribute", "doc", "kinds", "family", "subject", "product")
+        dropped = ("logicalType", "class", "attribute", "doc", *FAMILY_PROPERTIES)
         return {key: _plain(value) for key, value in node.items() if key not in dropped}
     if isinstance(node, list):
         return [_plain(item) for item in node]

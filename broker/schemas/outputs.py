@@ -31,7 +31,7 @@ def output_schemas(catalogue: Catalogue, policy: Policy, routes: Routes) -> Iter
         seen: set[tuple[str, str]] = set()
         for route in routes:
             where = (route.process, route.receiver_role)
-            if route.family != family.name or route.receiver_role == "VAULT" or where in seen:
+            if route.family != family.name or route.receiver_role in ("VAULT", "REGISTRY") or where in seen:
                 continue
             seen.add(where)
             for sector in SECTORS:
@@ -47,9 +47,17 @@ def published(catalogue: Catalogue, registry: Registry) -> dict[str, bytes]:
 
 
 def write_files(folder: Path, catalogue: Catalogue, policy: Policy, routes: Routes) -> None:
-    """Write the output schemas as files; what is there and not in the set is removed."""
+    """Write the output schemas as files; what is there and not in the set is removed.
+
+    A family that says nothing about people looks the same to everybody: its own schema is enough.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {f"{name}.avsc": render(schema) for name, schema in output_schemas(catalogue, policy, routes)}
+    whole = {family.schema.fingerprint for family in catalogue.families.values()}
+    texts = {
+        f"{name}.avsc": render(schema)
+        for name, schema in output_schemas(catalogue, policy, routes)
+        if schema.fingerprint not in whole
+    }
     for path in folder.glob("*.avsc"):
         if path.name not in texts:
             path.unlink()

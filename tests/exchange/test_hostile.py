@@ -138,7 +138,7 @@ def test_a_large_record_that_fits_is_quarantined_whole_and_opens_for_operator_an
     out = school.topic(f"quarantine.{DELTA}")[0]
     assert len(out.value or b"") < MAX_MESSAGE_BYTES - 1024
     datum = catalogue()["quarantine.v1"].decode(unframe(out.value)[1])
-    where = f"in.{DELTA}/0/{record.offset}".encode()
+    where = f"in.{DELTA}/{record.partition}/{record.offset}".encode()
     holders = (school.keys, school.party_keys[DELTA])
     for token, keys in zip(datum["recipients"], holders, strict=True):
         private = keys.private_key(jwe_kid(token.encode()))

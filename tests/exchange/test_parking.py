@@ -9,6 +9,7 @@ from broker.client import Progress, Subject
 from broker.exchange import LaneState, Outcome
 from broker.exchange.model import LANE_STATE, PARKED
 from broker.limits import Limits
+from broker.policy import Routes
 from broker.policy.document import canonical
 from broker.registry import Registry
 from tests.exchange.world import DELTA, PORTAL, SHOP, SIS, World, enrolment, event, make_world, usage
@@ -20,11 +21,13 @@ DAY_MS = 86_400_000
 
 def route_progress_to_the_shop(world: World) -> None:
     """A route that the policy does not follow: progress may not go to a shop (gate 4)."""
-    routes = json.loads(world.records["routes/current"])
-    for route in routes["routes"]:
-        if route["receiver_role"] == "SHOP":
-            route["kinds"].append("PROGRESS")
-    world.registry = world.registry.with_changes({"routes/current": canonical(routes)})
+    routes = [
+        route.model_copy(update={"kinds": (*route.kinds, "PROGRESS")})
+        if (route.family, route.receiver_role) == ("usage", "SHOP") and "USE" in route.kinds
+        else route
+        for route in world.registry.routes
+    ]
+    world.registry = world.registry.with_changes({"routes/current": Routes(routes).record()})
 
 
 def test_events_of_an_unknown_pupil_wait_and_come_in_order_after_the_enrolment(school: World) -> None:

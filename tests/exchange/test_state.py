@@ -83,7 +83,7 @@ def test_what_the_records_say_is_the_state_that_was_adopted(
         loaded = LaneState.load(LANE, states, parked, limits=RING)
         assert loaded == state
         assert list(loaded.parked) == sorted(loaded.parked)
-        assert state.delivered == {i for ids in state.slots.values() for i in ids}
+        assert state.delivered == {i for ids in state.window.content.values() for i in ids}
         # The window holds the newest deliveries, without a hole.
         newest = [n.to_bytes(16) for n in range(max(1, names[0] - 5), names[0] + 1)]
         assert state.delivered.issuperset(newest)

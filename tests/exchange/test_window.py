@@ -40,7 +40,7 @@ def test_the_window_holds_at_least_its_slots_but_one_in_every_position_of_the_ri
         assert codes(world, *new) == ["ok"]
         sent += new
         assert codes(world, *sent[-8:]) == ["event.duplicate"] * len(sent[-8:])
-        assert len(world.state(DELTA).delivered) == sum(map(len, world.state(DELTA).slots.values())) <= 12
+        assert len(world.state(DELTA).delivered) == sum(map(len, world.state(DELTA).window.content.values())) <= 12
 
 
 def test_a_batch_larger_than_the_whole_ring_leaves_its_end_in_the_window() -> None:

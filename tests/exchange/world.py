@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 from broker.audit.leaf import canonical
 from broker.client import Event, Identity, Producer, Profile, Subject, Usage
@@ -16,7 +17,7 @@ from broker.crypto import DataKeyMaker, DataKeyOpener
 from broker.data import data_path
 from broker.exchange import Decision, ExchangeKeys, InputRecord, LaneState, Outgoing, Step, Views, exchange
 from broker.exchange.keys import BROKER, OPERATOR, SECRETS
-from broker.exchange.model import AUDIT_EVENTS, VAULT
+from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED, REGISTRY, VAULT
 from broker.kafka.connection import KafkaConnection
 from broker.keys import MemoryKeys
 from broker.limits import DEFAULT, Limits
@@ -86,12 +87,15 @@ class World:
     outgoing: list[Outgoing] = field(default_factory=list)
     partitions: Callable[[str], int] = lambda _topic: 2
     now_ms: int = NOW_MS
+    partition: int = 1  # of the lanes; the lane of partition 0 also tells its party its duties
+    base: Registry | None = field(default=None, repr=False)  # of these records, if it was built before
+    compacted: dict[str, dict[str, bytes]] = field(default_factory=dict)  # what the lanes keep on Kafka
 
     def __post_init__(self) -> None:
         self.exchange_keys = ExchangeKeys(self.keys)
         # A registry object of its own for each world: what is remembered hangs on it.
-        known = self.records == _example()[0]
-        self.registry = _registry().with_changes({}) if known else Registry.from_records(self.records)
+        base = self.base or (_registry() if self.records == _example()[0] else Registry.from_records(self.records))
+        self.registry = base.with_changes({})
         self._makers: dict[str, DataKeyMaker] = {}
 
     # ---- in
@@ -115,19 +119,51 @@ class World:
         value = encode_event({**envelope, **changes}, subject, body, data_key)
         return self.raw(party, value=value, headers=((DATA_KEY, data_key.header),))
 
+    def made(
+        self,
+        party: str,
+        family: str,
+        kind: str,
+        body: Mapping[str, Any],
+        subject: Subject | None = None,
+        **changes: Any,
+    ) -> InputRecord:
+        """An event of any family from plain values, its envelope right but for what is changed."""
+        found = catalogue().family(family)
+        envelope: dict[str, Any] = {
+            "event_id": str(uuid4()), "family": family, "kind": kind, "body_schema": found.schema.fingerprint,
+            "school": "99PA", "sector": "PO", "school_year": "2026-2027", "sender": party, "receiver": None,
+            "created": self.now_ms, "correlation": None, "agreement": None,
+        }  # fmt: skip
+        encoded = catalogue()["subject.v1"].encode((subject or Subject()).datum())
+        broker = self.keys.recipient_keys(BROKER)[0]
+        data_key = self._makers.setdefault(broker.kid, DataKeyMaker(broker.jwk, broker.kid)).current()
+        value = encode_event(envelope | changes, encoded, found.schema.encode(body), data_key)
+        return self.raw(party, value=value, headers=((DATA_KEY, data_key.header),))
+
     def edit(self, key: str, **fields: Any) -> None:
         """Change fields of one registry entry; without any, take the entry away."""
         document = json.loads(self.records[key]) | fields
         self.registry = self.registry.with_changes({key: canonical(document) if fields else None})
 
+    def cut_off(self, party: str, school: str) -> None:
+        """Take away every agreement and connection that a party has with a school."""
+        board = json.loads(self.records[f"school/{school}"])["board"]
+        for key, value in self.records.items():
+            entry = json.loads(value)
+            is_agreement = key.startswith("agreement/") and (entry["party"], entry["board"]) == (party, board)
+            is_link = key.startswith("connection/") and party in (entry["sender"], entry["receiver"])
+            if is_agreement or (is_link and entry["school"] == school):
+                self.edit(key)
+
     def raw(self, party: str, *, value: bytes | None, key: bytes | None = b"k" * 32, headers: Any = ()) -> InputRecord:
         """A record of any bytes at the party's next offset."""
         state = self.state(party)
-        return InputRecord(f"in.{party}", 0, state.next_offset, self.now_ms, key, value, headers)
+        return InputRecord(f"in.{party}", self.partition, state.next_offset, self.now_ms, key, value, headers)
 
     def state(self, party: str) -> LaneState:
         """The party's lane."""
-        lane = f"exchange.in.{party}.0"
+        lane = f"exchange.in.{party}.{self.partition}"
         return self.states.setdefault(lane, LaneState(lane, limits=self.limits))
 
     # ---- through
@@ -148,8 +184,24 @@ class World:
                     self.vault.pop(out.key, None)
                 else:
                     self.vault[out.key] = out.value
+        written = {(o.key or b"").decode(): o.value for o in step.outgoing if o.topic == REGISTRY}
+        if written:  # the lane goes on once its view of the registry has read what it wrote
+            self.registry = self.registry.with_changes(written)
+        for out in step.outgoing:
+            if out.topic in (LANE_STATE, PARKED):
+                kept, key = self.compacted.setdefault(out.topic, {}), (out.key or b"").decode()
+                kept.pop(key, None)
+                kept |= {} if out.value is None else {key: out.value}
         self.outgoing += step.outgoing
         return step
+
+    def take_over(self, party: str) -> None:
+        """Another worker takes the party's lane over: it goes on from what stands on Kafka."""
+        left = self.state(party)
+        states, parked = (self.compacted.get(topic, {}) for topic in (LANE_STATE, PARKED))
+        loaded = LaneState.load(left.lane, states, parked, limits=self.limits)
+        assert loaded == left
+        self.states[left.lane] = loaded
 
     def step(self, party: str, inputs: Sequence[InputRecord]) -> Step:
         """One call of the exchange, nothing adopted."""
@@ -195,6 +247,19 @@ class World:
         """The audit leaves."""
         return [o.value or b"" for o in self.topic(AUDIT_EVENTS)]
 
+    def evidence(self) -> list[dict[str, Any]]:
+        """What the audit leaves say of our own."""
+        return evidence_in(self.outgoing)
+
+    def controls(self) -> list[dict[str, Any]]:
+        """The leaves of the control log."""
+        return [json.loads(o.value or b"") for o in self.topic(AUDIT_CONTROL)]
+
+
+def evidence_in(outgoing: Sequence[Outgoing]) -> list[dict[str, Any]]:
+    """What the audit leaves among some records say of our own."""
+    return [json.loads(o.value or b"")["x"] for o in outgoing if o.topic == AUDIT_EVENTS]
+
 
 _NO_CONNECTION = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
 
@@ -202,7 +267,7 @@ _NO_CONNECTION = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
 def make_world(limits: Limits = DEFAULT) -> World:
     """The example registry with keys for everybody; nobody is enrolled. Keys and registry are the same for all."""
     records, keys, party_keys = _example()
-    return World(dict(records), limits, keys, dict(party_keys))
+    return World(dict(records), limits, keys, dict(party_keys), base=_registry())
 
 
 @cache

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from broker.policy import Policy, explain, table
+from broker.policy import CONDITIONS, Policy, explain, table
 
 POLICY = Policy.load()
 
@@ -46,10 +46,11 @@ def test_each_effect_has_its_sentence(role: str, attribute: str, words: list[str
         assert word in text
 
 
-def test_a_condition_that_is_not_checked_yet_is_told() -> None:
-    """Nobody is promised what the exchange can not do."""
+def test_every_condition_is_told_in_words() -> None:
+    """R24: whoever asks reads what must hold before a parent's address passes."""
     text = " ".join(explain(POLICY, "Toegang", "PO", "PORTAL", "parentEmail", "ordinary", ["parentEmail"]))
-    assert "The exchange can not check this yet, so nothing passes." in text
+    for name in ("no-school-account", "parents-informed", "no-objection"):
+        assert f"Condition {name}: {CONDITIONS[name]}." in text
 
 
 def test_a_transformed_attribute_is_explained_as_such() -> None:

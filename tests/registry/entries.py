@@ -8,7 +8,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.jwk import ECKey
 
-from broker.registry import Agreement, Board, ConnectionSide, Party, School
+from broker.registry import Agreement, Board, ConnectionSide, Party, School, Succession, TemporaryException
 
 BOOK: Final = "8717927130834"
 OTHER_BOOK: Final = "9789493113862"
@@ -53,8 +53,25 @@ def side(which: str = "sender", **changes: Any) -> dict[str, Any]:
     """One accepted side of a link from a publisher to that portal."""
     return {
         "id": "c1", "side": which, "school": "99PA", "sender": "uitgeverij-delta", "receiver": "portaal-plein",
-        "service": "usage", "state": "accepted", "mandate": "sis-noord", "at": "2026-07-01T10:00:00Z",
+        "service": "usage", "process": "Gebruik", "state": "accepted", "mandate": "sis-noord", "at": "2026-07-01T10:00:00Z",
         "accepted_by": "uitgeverij-delta" if which == "sender" else "portaal-plein",
+    } | changes  # fmt: skip
+
+
+def exception(**changes: Any) -> dict[str, Any]:
+    """For two weeks that portal gets one attribute more."""
+    return {
+        "id": "x1", "school": "99PA", "receiver": "portaal-plein", "process": "Gebruik", "attributes": ["groupId"],
+        "reason": "school dicht", "approved_by": "directeur", "parents_informed_on": "2026-11-10",
+        "start": "2026-11-16", "end": "2026-11-27",
+    } | changes  # fmt: skip
+
+
+def succession(**changes: Any) -> dict[str, Any]:
+    """That board goes up in another one, and all goes along."""
+    return {
+        "id": "s1", "what": "board", "predecessor": "horizon", "successor": "einder", "first_day": "2026-08-01",
+        "agreements": "carry", "connections": "carry", "identities": "carry", "reason": "fusie",
     } | changes  # fmt: skip
 
 
@@ -68,7 +85,10 @@ def jwk(*, private: bool = False) -> dict[str, str]:
     }
 
 
-def entries(**changes: Any) -> list[Party | Board | School | Agreement | ConnectionSide]:
+Some = Party | Board | School | Agreement | ConnectionSide | TemporaryException | Succession
+
+
+def entries(**changes: Any) -> list[Some]:
     """A small world in which usage flows from a publisher to a portal and a SIS."""
     return [
         Party.model_validate(party()),

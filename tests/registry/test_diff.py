@@ -45,13 +45,17 @@ def test_a_changed_policy_names_attribute_and_rule() -> None:
 
 
 def test_changed_routes_are_named() -> None:
-    """By family, roles and kinds."""
+    """By family, roles, process and kinds; all of these together are a route's name."""
     before = Routes.load().record()
     document: dict[str, Any] = json.loads(before)
-    document["routes"][3]["connection"] = "agreement-only"
+    for route in document["routes"]:
+        if route["kinds"] == ["BLOCK", "REINSTATE"]:
+            route["connection"] = "agreement-only"
     after = json.dumps(document).encode()
     found = diff({"routes/current": before}, {"routes/current": after})
-    assert found == [Change("routes/current", "change", ("usage PUBLISHER->PORTAL PROGRESS",))]
+    assert found == [Change("routes/current", "change", ("licence SHOP->PORTAL Toegang BLOCK+REINSTATE",))]
+    whole = diff({"routes/current": b"{}"}, {"routes/current": before})
+    assert len(whole[0].fields) == len(Routes.load())
 
 
 def test_a_damaged_record_differs_in_all_its_fields() -> None:

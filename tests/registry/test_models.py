@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import date, timedelta
+from itertools import product
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from broker.kafka import access
 from broker.policy.document import problems_of
-from broker.registry import Agreement, Board, ConnectionSide, Party, PublicKey, School
-from broker.registry.models import RESERVED
-from tests.registry.entries import BOOK, TODAY, agreement, board, jwk, party, school, side
+from broker.policy.words import PROCESSES, PRODUCT_TYPES
+from broker.registry import (
+    Agreement,
+    Board,
+    ConnectionSide,
+    Party,
+    PublicKey,
+    RegistryDocument,
+    School,
+    Succession,
+    TemporaryException,
+)
+from broker.registry.models import KINDS, LOCAL_IDS, RESERVED, Entry, key_of
+from tests.registry.entries import (
+    BOOK,
+    OTHER_BOOK,
+    TODAY,
+    agreement,
+    board,
+    exception,
+    jwk,
+    party,
+    school,
+    side,
+    succession,
+)
 
 # R16, and what the domain adds to it: each of these must be there.
 REQUIRED = (
@@ -19,6 +46,9 @@ REQUIRED = (
     "storage_country", "retention", "privacy_contact", "incident_contact", "security_measures",
     "incident_arrangements", "subprocessors", "valid_from", "valid_until",
 )  # fmt: skip
+
+
+OF_A_PROCESSOR = ("model", "incident_arrangements", "subprocessors")
 
 
 def problems(model: type[Any], document: dict[str, Any]) -> list[str]:
@@ -43,7 +73,96 @@ def test_an_empty_field_is_not_a_filled_one(field: str) -> None:
 def test_all_required_fields_are_covered_by_the_test_above() -> None:
     """A field that is added to the model must be added to the list."""
     required = {name for name, field in Agreement.model_fields.items() if field.is_required()}
-    assert required == set(REQUIRED)
+    assert required == set(REQUIRED) - set(OF_A_PROCESSOR)
+
+
+def controller(**changes: Any) -> dict[str, Any]:
+    """A shop in its own right: a notice, and nothing that only a processor has."""
+    given = {"position": "controller", "notice": "https://winkel.example/privacy"}
+    return agreement(**given | dict.fromkeys(OF_A_PROCESSOR, ...) | changes)
+
+
+def test_a_controller_has_a_notice_instead_of_a_processor_agreement() -> None:
+    """Domain, section 10.13: where parents or adult students buy; whoever says nothing is a processor."""
+    assert Agreement.model_validate(agreement()).position == "processor"
+    found = Agreement.model_validate(controller())
+    assert (found.position, found.model, found.subprocessors) == ("controller", None, None)
+    assert problems(Agreement, controller(notice=...)) == ["notice: is missing"]
+    assert problems(Agreement, controller(notice="http://winkel.example")) == ["notice: must be an https:// address"]
+    assert problems(Agreement, controller(position="joint"))[0].startswith("position: ")
+
+
+@pytest.mark.parametrize("field", [name for name in REQUIRED if name not in OF_A_PROCESSOR])
+def test_a_controller_tells_all_the_rest(field: str) -> None:
+    """R16 asks what, who, where and how long of everybody."""
+    assert problems(Agreement, controller(**{field: ...})) == [f"{field}: is missing"]
+
+
+@pytest.mark.parametrize("name", sorted(LOCAL_IDS))
+def test_a_local_id_needs_its_last_day(name: str) -> None:
+    """R13: the hybrid period ends, for each agreement on a day that it tells; not later than the agreement itself."""
+    with_id = agreement(attributes=["yearGroup", name])
+    assert problems(Agreement, with_id) == [f"document: local_ids_until: is missing, and attributes names {name} (R13)"]
+    assert problems(Agreement, with_id | {"local_ids_until": "2027-08-01"}) == [
+        "document: local_ids_until: lies after valid_until"
+    ]
+    assert Agreement.model_validate(with_id | {"local_ids_until": "2027-07-31"})
+
+
+@given(
+    st.permutations([*sorted(LOCAL_IDS), "yearGroup", "groupId"]),
+    st.integers(0, 5),
+    st.dates(date(2026, 1, 1), date(2027, 7, 31)),
+    st.dates(date(2025, 1, 1), date(2028, 12, 31)),
+)
+def test_local_ids_are_named_until_their_last_day(names: list[str], many: int, until: date, on: date) -> None:
+    """On it they still are, a day later only the others; these are always named, in their order."""
+    chosen = tuple(names[:many])
+    found = Agreement.model_validate(agreement(attributes=chosen, local_ids_until=until))
+    others = tuple(name for name in chosen if name not in LOCAL_IDS)
+    assert found.named(on) == (chosen if on <= until else others)
+
+
+def test_an_agreement_without_local_ids_names_the_same_every_day() -> None:
+    """Nothing of it ends before the agreement does."""
+    found = Agreement.model_validate(agreement())
+    assert found.named(found.valid_from) == found.named(found.valid_until) == ("yearGroup",)
+
+
+def test_the_agreement_says_for_which_products_a_parent_is_asked() -> None:
+    """R26: free tools; bought material needs no consent. What it does not know gets the stricter word."""
+    free = {"id": OTHER_BOOK, "type": "ordinary", "does": "woordspel", "consent": "under-16"}
+    bought = {"id": BOOK, "type": "ordinary", "does": "rekenen"}
+    both = Agreement.model_validate(agreement(products=[bought, free]))
+    assert both.consent_for(BOOK) == "not-needed"
+    assert both.consent_for(OTHER_BOOK) == "under-16"
+    assert both.consent_for("9780306406157") == "under-16"
+    assert both.consent_for(None) == "not-needed"
+    assert Agreement.model_validate(agreement(products=[free])).consent_for(None) == "under-16"
+    assert problems(Agreement, agreement(products=[free | {"consent": "always"}]))[0].startswith("products[0].consent")
+
+
+def test_an_agreement_may_be_for_one_location() -> None:
+    """BRIN6: events of exactly that location; an agreement for the school is for all of its locations."""
+    one = Agreement.model_validate(agreement(schools=["99PA01"]))
+    assert one.covers("99PA", BOOK, "Gebruik", TODAY, "99PA01")
+    assert not one.covers("99PA", BOOK, "Gebruik", TODAY, "99PA00")
+    assert not one.covers("99PA", BOOK, "Gebruik", TODAY)
+    for schools in (["99PA"], "all of board"):
+        assert Agreement.model_validate(agreement(schools=schools)).covers("99PA", BOOK, "Gebruik", TODAY, "99PA01")
+
+
+@pytest.mark.parametrize(("product_type", "process"), list(product(PRODUCT_TYPES, PROCESSES)))
+def test_every_product_type_and_process_can_be_agreed(product_type: str, process: str) -> None:
+    """The words of the policy are the words of agreements."""
+    found = Agreement.model_validate(
+        agreement(
+            products=[{"id": BOOK, "type": product_type, "does": "x"}],
+            processes=[{"process": process, "purpose": "x", "basis": "publieke_taak"}],
+        )
+    )
+    assert found.product_type(BOOK) == product_type
+    assert [p for p in PROCESSES if found.covers("99PA", BOOK, p, TODAY)] == [process]
 
 
 def test_storage_outside_the_eea_needs_a_basis() -> None:
@@ -188,6 +307,35 @@ def test_a_school_with_a_mistake_is_refused(changes: dict[str, Any]) -> None:
     assert School.model_validate(school(id="99PA01"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mandated_until": "2024-07-31"}, "mandated_until: lies before mandated_from"),
+        ({"locations": ["99PB00"]}, "locations: 99PB00 is no location of 99PA"),
+        ({"locations": ["99PA"]}, "locations[0]: must be a BRIN6"),
+        ({"locations": ["99PA00", "99PA00"]}, "locations: names something twice"),
+        ({"id": "99PA01", "locations": ["99PA01"]}, "locations: 99PA01 is no location of 99PA01"),
+        ({"id": "99PA01", "locations": ["99PA02"]}, "locations: 99PA02 is no location of 99PA01"),
+        ({"formerly": ["99PA"]}, "formerly: 99PA is what it is called now"),
+        ({"formerly": ["99PB", "99PB"]}, "formerly: names something twice"),
+        ({"formerly": ["school"]}, "formerly[0]: must be a BRIN"),
+        ({"sectors": ["PO", "PO"]}, "sectors: names something twice"),
+    ],
+)
+def test_a_school_with_wrong_locations_names_or_days_is_refused(changes: dict[str, Any], message: str) -> None:
+    """A location begins with the school's BRIN; a location that is registered itself has none."""
+    assert message in "\n".join(problems(School, school(**changes)))
+
+
+def test_a_mandate_holds_from_its_first_day_through_its_last() -> None:
+    """For the school's SIS, and for nobody else; without a last day it goes on."""
+    found = School.model_validate(school(mandated_until="2027-07-31", locations=["99PA00", "99PA01"]))
+    days = {date(2024, 7, 31): False, date(2024, 8, 1): True, date(2027, 7, 31): True, date(2027, 8, 1): False}
+    assert {day: found.mandated("sis-noord", day) for day in days} == days
+    assert not any(found.mandated("sis-zuid", day) for day in days)
+    assert School.model_validate(school()).mandated("sis-noord", date(2099, 1, 1))
+
+
 def test_a_board_has_a_register_on_the_web() -> None:
     """The audit points to it."""
     assert problems(Board, board(processing_register="register.docx")) == [
@@ -208,6 +356,9 @@ def test_a_board_has_a_register_on_the_web() -> None:
         ({"products": []}, "products"),
         ({"products": "some"}, "products"),
         ({"service": "Usage"}, "service"),
+        ({"process": "Bestellen"}, "process"),
+        ({"location": "99PB00"}, "location: 99PB00 is no location of 99PA"),
+        ({"location": "99PA"}, "location: must be a BRIN6"),
     ],
 )
 def test_a_connection_side_with_a_mistake_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -218,6 +369,113 @@ def test_a_connection_side_with_a_mistake_is_refused(changes: dict[str, Any], me
 def test_an_offer_needs_nobody_who_accepted_it() -> None:
     """Not before it is accepted."""
     assert ConnectionSide.model_validate(side(state="offered", accepted_by=None, mandate=None))
+
+
+def test_a_connection_says_for_which_process_it_is() -> None:
+    """Domain, section 10.12: a connection names service, products, process and, where wanted, the location."""
+    document = side()
+    del document["process"]
+    assert problems(ConnectionSide, document) == ["process: is missing"]
+    about = ConnectionSide.model_validate(side(location="99PA01")).about()
+    assert about == ("99PA", "uitgeverij-delta", "portaal-plein", "usage", "Gebruik", "99PA01")
+
+
+@pytest.mark.parametrize(
+    ("at", "day"),
+    [("2026-07-01T01:30:00+02:00", date(2026, 6, 30)), ("2026-06-30T23:30:00Z", date(2026, 6, 30))],
+)
+def test_a_day_is_one_of_utc(at: str, day: date) -> None:
+    """One moment is one day, in whatever zone somebody wrote it."""
+    assert ConnectionSide.model_validate(side(at=at)).day == day
+
+
+# ---- exceptions and successions
+
+
+def test_an_exception_says_all_that_r21_asks() -> None:
+    """What, for whom, why, by whose word, when parents knew, from when until when."""
+    for field in exception():
+        document = exception()
+        del document[field]
+        assert f"{field}: is missing" in problems(TemporaryException, document)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"school": "all of board"}, "board: belongs to `school: all of board`"),
+        ({"board": "horizon"}, "board: belongs to `school: all of board`"),
+        ({"end": "2026-11-15"}, "end: lies before start"),
+        ({"end": "2027-11-17"}, "end: makes it longer than 366 days"),
+        ({"parents_informed_on": "2026-11-17"}, "parents_informed_on: lies after start"),
+        ({"attributes": []}, "attributes"),
+        ({"attributes": ["groupId", "groupId"]}, "attributes: names something twice"),
+        ({"process": "Inloggen"}, "process"),
+        ({"reason": "   "}, "reason"),
+        ({"reason": "voor leerling 182071649"}, "reason: goes into the audit for ever"),
+        ({"approved_by": "182071649"}, "approved_by: goes into the audit for ever"),
+    ],
+)
+def test_an_exception_with_a_mistake_is_refused(changes: dict[str, Any], message: str) -> None:
+    """R21: temporary, with the parents informed before it begins."""
+    found = "\n".join(problems(TemporaryException, exception(**changes)))
+    assert message in found
+    assert "182071649" not in found
+
+
+@given(st.dates(date(2020, 1, 1), date(2030, 1, 1)), st.integers(0, 365), st.integers(-400, 800))
+def test_an_exception_lasts_from_its_first_day_through_its_last(start: date, days: int, later: int) -> None:
+    """And ends by itself."""
+    end = start + timedelta(days=days)
+    found = TemporaryException.model_validate(exception(start=start, end=end, parents_informed_on=start))
+    assert found.lasts(start + timedelta(days=later)) is (0 <= later <= days)
+
+
+def test_an_exception_may_be_for_all_schools_of_a_board() -> None:
+    """Which must be said."""
+    found = TemporaryException.model_validate(exception(school="all of board", board="horizon"))
+    assert (found.school, found.board) == ("all of board", "horizon")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"successor": "horizon"}, "successor: is the predecessor itself"),
+        ({"what": "party"}, "what"),
+        ({"what": "school"}, "predecessor: must be a BRIN"),
+        ({"what": "school", "predecessor": "99PA"}, "successor: must be a BRIN"),
+        ({"identities": "end"}, "identities: are the schools' own"),
+        ({"agreements": "keep"}, "agreements"),
+        ({"reason": "182071649"}, "reason: goes into the audit"),
+    ],
+)
+def test_a_succession_with_a_mistake_is_refused(changes: dict[str, Any], message: str) -> None:
+    """What goes over and what ends is said for each, explicitly."""
+    assert message in "\n".join(problems(Succession, succession(**changes)))
+
+
+@pytest.mark.parametrize("field", sorted(succession()))
+def test_a_succession_says_everything(field: str) -> None:
+    """Nothing goes over by silence."""
+    document = succession()
+    del document[field]
+    assert problems(Succession, document) == [f"{field}: is missing"]
+
+
+def test_every_kind_of_entry_has_a_key_of_its_own() -> None:
+    """And a section in the document of a folder."""
+    made = [
+        Party.model_validate(party()), Board.model_validate(board()), School.model_validate(school()),
+        Agreement.model_validate(agreement()), TemporaryException.model_validate(exception()),
+        ConnectionSide.model_validate(side()), Succession.model_validate(succession()),
+    ]  # fmt: skip
+    assert [type(entry) for entry in made] == list(KINDS.values()) == list(get_args(Entry))
+    assert [key_of(entry).split("/")[0] for entry in made] == list(KINDS)
+    document = RegistryDocument(
+        parties=(made[0],), boards=(made[1],), schools=(made[2],), agreements=(made[3],), exceptions=(made[4],),
+        connections=(made[5],), successions=(made[6],),
+    )  # fmt: skip
+    assert list(document.entries()) == made
 
 
 def test_entries_can_not_be_changed() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,18 @@ from broker.errors import ConfigError, TransientError
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.embedded import EmbeddedKafka
 from broker.kafka.publish import SCHEMAS
-from broker.registry import Change, PublicKey, Registry, load_document, records_of, store, with_keys
-from tests.registry.entries import jwk
+from broker.registry import (
+    Change,
+    PublicKey,
+    Registry,
+    Succession,
+    load_document,
+    records_of,
+    store,
+    with_keys,
+)
+from broker.registry.succession import changes as changes_of
+from tests.registry.entries import jwk, succession
 
 EXAMPLE = data_path("examples") / "registry"
 AT = 1_795_305_600_000
@@ -41,9 +52,9 @@ def revoked(records: dict[str, bytes]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-async def apply(connection: KafkaConnection, desired: dict[str, bytes], reason: str = "test") -> list[Change]:
+async def apply(connection: KafkaConnection, desired: dict[str, bytes], **how: Any) -> list[Change]:
     """Apply as one operator, at one time."""
-    return await store.apply(connection, desired, "annelies", reason, clock=lambda: AT)
+    return await store.apply(connection, desired, "annelies", "test", clock=lambda: AT, **how)
 
 
 class Log:
@@ -140,8 +151,8 @@ async def test_each_change_has_its_leaf_with_before_and_after(connection: KafkaC
     }  # fmt: skip
     assert found == leaf.control_leaf("registry", expected)
     registry = Registry.from_records(await store.read_records(connection))
-    assert not registry.connected("99PA", "uitgeverij-delta", "portaal-plein", "usage", None)
-    assert registry.connected("99VA", "uitgeverij-delta", "portaal-plein", "usage", None)
+    assert not registry.connected("99PA", "uitgeverij-delta", "portaal-plein", "usage", "Gebruik", None)
+    assert registry.connected("99VA", "uitgeverij-delta", "portaal-plein", "usage", "Gebruik", None)
 
 
 @pytest.mark.kafka
@@ -157,6 +168,56 @@ async def test_what_is_not_desired_is_removed(connection: KafkaConnection, log: 
     (found,) = (json.loads(value)["control"] for value in await log.leaves())
     assert found["before"] == json.loads(desired[gone])
     assert found["after"] is None
+
+
+@pytest.mark.kafka
+async def test_connections_made_by_events_stay_when_a_folder_is_applied(connection: KafkaConnection, log: Log) -> None:
+    """A folder knows nothing of what schools switched on or off since; only who says so removes what it does not name."""
+    folder = example()
+    await apply(connection, folder)
+    made = {
+        f"connection/made-by-event/{which}": json.dumps(
+            json.loads(folder[f"connection/po-usage-delta-portaal/{which}"]) | {"id": "made-by-event"}
+        ).encode()
+        for which in ("sender", "receiver")
+    }
+    switched_off = {LINK: revoked(folder)}
+    await store.change(connection, {**made, **switched_off}, "exchange", "events", clock=lambda: AT)
+    await log.leaves()
+    assert await apply(connection, folder) == []
+    assert await log.leaves() == []
+    fewer = {key: value for key, value in folder.items() if not key.startswith("connection/vo-usage-delta-sis/")}
+    assert await apply(connection, fewer) == []
+    assert await store.read_records(connection) == {**folder, **made, **switched_off}
+    removed = await apply(connection, fewer, unnamed_connections="remove")
+    assert {change.key for change in removed} == {*made, *(folder.keys() - fewer.keys())}
+    assert {change.action for change in removed} == {"remove"}
+    assert await store.read_records(connection) == {**fewer, **switched_off}
+    newer = json.loads(folder[LINK]) | {"at": "2026-11-24T12:00:01Z"}
+    assert await apply(connection, {**fewer, LINK: json.dumps(newer).encode()}) == [
+        Change(LINK, "change", ("at", "state"))
+    ]
+
+
+@pytest.mark.kafka
+async def test_a_succession_is_one_transaction_on_what_stands_there(connection: KafkaConnection, log: Log) -> None:
+    """All changes and its own record, each with its leaf; afterwards the old folder is refused."""
+    await apply(connection, example())
+    await log.leaves()
+    made = Succession.model_validate(
+        succession(predecessor="bestuur-horizon", successor="bestuur-kompas", first_day="2026-11-01")
+    )
+    changes = await store.succeed(connection, made, "annelies", "fusie", clock=lambda: AT)
+    expected = changes_of(example(), made)
+    assert {change.key for change in changes} == expected.keys()
+    assert await store.read_records(connection) == store.changed(example(), expected)
+    leaves = [json.loads(value)["control"] for value in await log.leaves()]
+    assert {leaf["key"] for leaf in leaves} == expected.keys()
+    with pytest.raises(ConfigError, match="the board bestuur-horizon is there, though bestuur-kompas took its place"):
+        await apply(connection, example())
+    with pytest.raises(ConfigError, match="was made already"):
+        await store.succeed(connection, made, "annelies", "nog eens")
+    assert await log.leaves() == []
 
 
 @pytest.mark.kafka
@@ -194,7 +255,7 @@ async def test_a_change_that_fails_half_way_writes_nothing(
     monkeypatch.setattr(AIOKafkaProducer, "send", failing)
     fewer = {key: value for key, value in before.items() if not key.startswith("connection/")}
     with pytest.raises(TransientError) as caught:
-        await apply(connection, fewer)
+        await apply(connection, fewer, unnamed_connections="remove")
     assert caught.value.code == "registry.busy"
     monkeypatch.undo()
     assert await store.read_records(connection) == before
@@ -264,13 +325,93 @@ async def test_plan_apply_get_and_list(connection: KafkaConnection, tmp_path: Pa
     assert await broker("plan", str(EXAMPLE)) == (0, "no difference\n")
     code, shown = await broker("get", "party/sis-noord")
     assert json.loads(shown)["roles"] == ["SIS"]
-    code, shown = await broker("get", "party/sis-zuid")
+    code, shown = await broker("get", "party/sis-oost")
     assert code == 1
     code, shown = await broker("list", "--kind", "school")
     assert "school/99PA\tDe Regenboog" in shown
     assert "party/" not in shown
     code, shown = await broker("list", "--json")
     assert len(shown.splitlines()) == len(example())
+    for kind, line in (
+        ("exception", "exception/afstandsonderwijs-2027\t2027-01-18 to 2027-01-29"),
+        ("succession", "succession/werkplaats-naar-vakwijs\tbestuur-werkplaats -> bestuur-vakwijs"),
+        ("agreement", "agreement/hulp-vo\t1.0"),
+        ("connection", "connection/po-usage-delta-sis/sender\taccepted"),
+    ):
+        assert line in (await broker("list", "--kind", kind))[1]
+    code, shown = await broker("get", "exception/afstandsonderwijs-2027")
+    assert json.loads(shown)["attributes"] == ["schoolEmail"]
+
+
+@pytest.mark.kafka
+async def test_plan_and_apply_say_which_connections_they_keep(connection: KafkaConnection, tmp_path: Path) -> None:
+    """And `--prune-connections` removes those that the folder does not name."""
+    from broker.cli.registry import app
+
+    file = tmp_path / "operator.json"
+    connection.to_file(file)
+    folder = example()
+    await apply(connection, folder)
+    side = json.loads(folder[LINK]) | {"id": "made-by-event"}
+    made = {"connection/made-by-event/receiver": json.dumps(side).encode(), LINK: revoked(folder)}
+    await store.change(connection, made, "exchange", "events")
+
+    async def broker(*words: str) -> tuple[int, str, str]:
+        command = [*words, str(EXAMPLE), "--connection", str(file)]
+        result = await asyncio.to_thread(CliRunner().invoke, app, command)
+        return result.exit_code, result.stdout, " ".join(result.stderr.split())
+
+    kept = "kept: 1 connection sides that the folder does not name (--prune-connections removes them)"
+    newer = "kept: 1 connection sides that are newer than in the folder"
+    for command in (["plan"], ["apply", "--reason", "opnieuw"]):
+        code, shown, told = await broker(*command)
+        assert (code, shown) == (0, "no difference\n")
+        assert kept in told
+        assert newer in told
+    code, shown, told = await broker("plan", "--prune-connections")
+    assert code == 2
+    assert "remove\tconnection/made-by-event/receiver" in shown
+    code, shown, told = await broker("apply", "--prune-connections", "--reason", "opruimen")
+    assert code == 0
+    assert "remove\tconnection/made-by-event/receiver" in shown
+    assert kept not in told
+    assert newer in told
+
+
+@pytest.mark.kafka
+async def test_the_command_of_a_succession_shows_it_first(
+    connection: KafkaConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--dry-run` writes nothing, before its first day it is refused, and then it is made."""
+    from broker.cli import registry as command
+
+    file, wanted = tmp_path / "operator.json", tmp_path / "succession.yaml"
+    connection.to_file(file)
+    await apply(connection, example())
+    made = succession(what="school", predecessor="99VA", successor="99VB", first_day="2027-08-01")
+    wanted.write_text(json.dumps({"successions": [made]}), "utf-8")
+
+    async def broker(*words: str) -> tuple[int, str, str]:
+        line = ["succeed", str(wanted), "--connection", str(file), "--reason", "verhuizing", *words]
+        result = await asyncio.to_thread(CliRunner().invoke, command.app, line)
+        return result.exit_code, result.stdout, str(result.exception)
+
+    before = await store.read_records(connection)
+    for words, expected in ((["--dry-run"], 0), ([], 1)):
+        monkeypatch.setattr(command, "_today", lambda: date(2027, 7, 31))
+        code, shown, told = await broker(*words)
+        assert code == expected
+        assert "remove\tschool/99VA" in shown
+        assert "add\tsuccession/s1" in shown
+        assert await store.read_records(connection) == before
+    assert "begins on 2027-08-01, and it is 2027-07-31" in told
+    monkeypatch.setattr(command, "_today", lambda: date(2027, 8, 1))
+    code, shown, told = await broker("--json", "--operator", "annelies")
+    assert code == 0
+    assert {"key": "school/99VB", "action": "add", "fields": []} in map(json.loads, shown.splitlines())
+    after = await store.read_records(connection)
+    assert json.loads(after["school/99VB"])["formerly"] == ["99VA"]
+    assert "school/99VA" not in after
 
 
 def test_a_leaf_that_would_be_too_long_names_what_was_by_its_hash() -> None:

@@ -48,8 +48,8 @@ def test_families_are_found_by_name_version_and_fingerprint() -> None:
     assert known.family("usage", usage.version) is usage
     assert known.family_of(usage.schema.fingerprint) is usage
     assert known.family_of(known["status.v1"].fingerprint) is None
-    with pytest.raises(ConfigError, match="identity, usage"):
-        known.family("order")
+    with pytest.raises(ConfigError, match="connection, control, identity, licence, order, result, roster, usage"):
+        known.family("weather")
     with pytest.raises(ConfigError):
         known.family("usage", 99)
 
@@ -75,7 +75,18 @@ def test_two_files_with_one_fingerprint_do_not_load(folder: Path) -> None:
         ({"kinds": ["X"]}, "kinds"),
         ({"kinds": None}, "kinds"),
         ({"family": "order"}, "family"),
-        ({"product": "no_such_field"}, "product"),
+        ({"product": "no_such_field"}, "does not agree"),
+        ({"object": "no_such_field"}, "does not agree"),
+        ({"revision": "no_such_field"}, "does not agree"),
+        ({"dated": "no_such_field"}, "does not agree"),
+        ({"digital": "no_such_field"}, "does not agree"),
+        ({"addressees": ["no_such_field"]}, "does not agree"),
+        ({"subject": "perhaps"}, "subject"),
+        ({"kinds": {"X": {"requires": [], "essential": [], "allows": ["nothing"]}}}, "nothing"),
+        ({"kinds": {"X": {"requires": [], "essential": [], "after": ["Y"]}}}, "Y"),
+        ({"kinds": {"X": {"requires": [], "essential": [], "product": "perhaps"}}}, "product"),
+        ({"kinds": {"X": {"requires": [], "essential": [], "before": ["X"]}}}, "before"),
+        ({"object": None, "kinds": {"X": {"requires": [], "essential": [], "first": True}}}, "no object"),
     ],
 )
 def test_a_family_that_contradicts_itself_does_not_load(folder: Path, values: dict[str, Any], said: str) -> None:

@@ -1,0 +1,164 @@
+"""What the broker itself tells a party to do, once: seed a new receiver, destroy what an ended agreement covered.
+
+A duty follows from the registry alone. The lane of partition 0 of `in.<party>` owns the duties of that party: it
+compares what the registry says with what it told before (lane state), so that each is told exactly once, in the same
+kind of transaction as everything else, also when both sides of a link were accepted in two lanes at one moment.
+
+    seed/<connection>              marker: since when the link is on; a link that is switched on anew is seeded anew
+    agreement/<id>/<version>/<school>   `active`, then `asked` once it ended
+
+What was asked and what the party confirmed stand on `audit.control`, side by side.
+
+The broker keeps no bodies (R28), so it can not seed by itself: the sender sends its current objects to the named
+receiver, and SEED_DONE at the end (docs/adr/0007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, Final, NamedTuple
+
+from broker.crypto import derived_uuid
+from broker.exchange.state import LaneState
+from broker.registry import Agreement, Registry
+
+FAMILY: Final = "control"
+ACTIVE, ASKED = "active", "asked"
+DESTROY_DAYS: Final = 30
+MOST_AT_ONCE: Final = 500
+
+
+class Duty(NamedTuple):
+    """Something to tell a party.
+
+    Args:
+        name, marker: what the lane remembers.
+        kind: of the control event. school, sector: of its envelope.
+        body: fields of the control event that are filled in.
+        agreement: that it rests on, if it is about one.
+    """
+
+    name: str
+    marker: str
+    kind: str
+    school: str
+    sector: str
+    body: dict[str, Any]
+    agreement: Agreement | None = None
+
+    @property
+    def event_id(self) -> str:
+        """Of the control event; the same duty has the same id."""
+        return derived_uuid("duty/v1", self.name, self.marker)
+
+
+@dataclass(slots=True)
+class Duties:
+    """What changes: duties to tell, and memory that needs no telling (None: forget).
+
+    Attributes:
+        complete: there is no more than this; a first look at a large registry is spread over many transactions.
+    """
+
+    tell: list[Duty] = field(default_factory=list)
+    remember: dict[str, str | None] = field(default_factory=dict)
+    complete: bool = True
+
+    def cut(self) -> Duties:
+        """At most what one transaction should take; first what needs no telling, for that is sure to become less."""
+        if len(self.tell) + len(self.remember) > MOST_AT_ONCE:
+            self.complete = False
+            self.remember = dict(list(self.remember.items())[:MOST_AT_ONCE])
+            self.tell = self.tell[: MOST_AT_ONCE - len(self.remember)]
+        return self
+
+
+def duties_of(lane: str) -> str | None:
+    """The party whose duties a lane owns: `<group>.in.<party>.0`; None for another lane."""
+    before, _, partition = lane.rpartition(".")
+    _, is_input, party = before.partition(".in.")
+    return party if is_input and partition == "0" else None
+
+
+def moment(registry: Registry, party: str, day: int) -> object:
+    """Equal as long as the duties of a party can not have changed; compared by its parts' identity."""
+    return registry.links_from(party), registry.agreements_of(party), registry.schools, day
+
+
+def same_moment(one: object, other: object) -> bool:
+    """Whether two moments are the same: cheap, and asked for every batch."""
+    if not isinstance(one, tuple) or not isinstance(other, tuple):
+        return False
+    return all(a is b or (isinstance(a, int) and a == b) for a, b in zip(one, other, strict=True))
+
+
+def due(state: LaneState, registry: Registry, party: str, day: int) -> Duties:
+    """Compare what the registry says with what was told."""
+    found = Duties()
+    _seeds(found, state, registry, party)
+    _destructions(found, state, registry, party, datetime.fromtimestamp(day * 86_400, UTC).date())
+    return found.cut()
+
+
+def _seeds(found: Duties, state: LaneState, registry: Registry, party: str) -> None:
+    links = registry.links_from(party)
+    for connection, marker in links.items():
+        name = f"seed/{connection}"
+        sides = registry.link(connection)
+        if state.duties.get(name) == marker or sides is None:
+            continue
+        sender = sides[0]
+        school = registry.school(sender.school)
+        if school is None:
+            continue
+        body = {
+            "reason_code": "CONNECTION_ACCEPTED",
+            "connection_id": connection,
+            "service": sender.service,
+            "other_party": sender.receiver,
+        }
+        found.tell.append(Duty(name, marker, "SEED_REQUEST", school.id, school.sectors[0], body))
+    for name in state.duties:
+        if name.startswith("seed/") and name.removeprefix("seed/") not in links:
+            found.remember[name] = None
+
+
+def _destructions(found: Duties, state: LaneState, registry: Registry, party: str, today: date) -> None:
+    # A controller of its own decides itself how long it keeps what it got (domain, section 10.13).
+    agreements = [a for a in registry.agreements_of(party) if a.position == "processor"]
+    active = {name: a for a in agreements if a.valid_from <= today <= a.valid_until for name in _names(a, registry)}
+    for name in active:
+        if state.duties.get(name) != ACTIVE:
+            found.remember[name] = ACTIVE
+    held = {name.rpartition("/")[2] for name in active}
+    known = {name: a for a in agreements for name in _names(a, registry)}
+    for name, marker in state.duties.items():
+        if not name.startswith("agreement/") or name in active:
+            continue
+        if marker == ASKED:
+            if name not in known:
+                found.remember[name] = None
+        else:
+            place = name.rpartition("/")[2]
+            school = registry.school(place)
+            if school is None or not held.isdisjoint((place, school.id)):  # renewed: another agreement holds there
+                found.remember[name] = None
+                continue
+            body = {
+                "reason_code": "AGREEMENT_ENDED",
+                "agreement_id": name.split("/")[1],
+                "deadline": (today - date(1970, 1, 1)).days + DESTROY_DAYS,
+            }
+            found.tell.append(Duty(name, ASKED, "DESTROY_REQUEST", school.id, school.sectors[0], body, known.get(name)))
+
+
+def _names(agreement: Agreement, registry: Registry) -> Iterator[str]:
+    schools = (
+        agreement.schools
+        if isinstance(agreement.schools, tuple)
+        else tuple(s.id for s in registry.schools.values() if s.board == agreement.board)
+    )
+    for school in schools:
+        yield f"agreement/{agreement.id}/{agreement.version}/{school}"

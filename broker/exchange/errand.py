@@ -1,0 +1,115 @@
+"""Telling a party its duty: a control event that the broker itself makes, sealed and audited like any other."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from broker.audit.leaf import Commitments, Ids, commitment, control_leaf, leaf
+from broker.crypto import partition_of
+from broker.exchange.check import school_year
+from broker.exchange.decide import NAMES, OWN_ACTIVITY
+from broker.exchange.duties import FAMILY, Duty
+from broker.exchange.journal import Journal
+from broker.exchange.keys import BROKER
+from broker.exchange.model import Decision, Outcome, Outgoing
+from broker.exchange.open import MS_PER_DAY, Opened
+from broker.exchange.seal import seal_to
+from broker.identity.vault import SUBJECT_KEY_BYTES
+from broker.registry import Party
+from broker.schemas import JsonObject, catalogue
+from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, KEY_ID, POLICY, TRACEPARENT
+
+CODE: Final = "ok.duty"
+DESTROYED: Final = "DESTROY_CONFIRM"
+_NOBODY: Final[JsonObject] = {"kind": "NONE", "eck_id": None, "user_ids": [], "previous_user_ids": []}
+_LEAVES: Final = {"SEED_REQUEST": "seed-requested", "DESTROY_REQUEST": "destroy-requested"}
+
+
+def run_errand(duty: Duty, party: str, journal: Journal) -> bool:
+    """Write the control event, its leaf, and what is asked on the control log.
+
+    Returns:
+        False if the party can not be told yet: it is not registered, or has no key or no topic.
+    """
+    topic, found = f"out.{party}.{FAMILY}", journal.registry.party(party)
+    partitions = journal.views.partitions(topic)
+    if found is None or not found.keys or partitions < 1:
+        return False
+    family = catalogue().family(FAMILY)
+    schema = family.output_schema(())
+    body = {f.name: duty.body.get(f.name) for f in schema.fields} | {"control_id": duty.event_id}
+    envelope = {
+        "event_id": duty.event_id,
+        "family": FAMILY,
+        "kind": duty.kind,
+        "school": duty.school,
+        "sector": duty.sector,
+        "school_year": school_year(journal.now_ms // MS_PER_DAY),
+        "sender": BROKER,
+        "created": journal.now_ms,
+        "correlation": None,
+        "agreement": duty.agreement.id if duty.agreement is not None else None,
+    }
+    value, data_key, kid = seal_to(found, envelope, schema, _NOBODY, body, journal.keys)
+    key = journal.keys.record_key(party, duty.school, duty.event_id)
+    partition = partition_of(key, partitions)
+    flow, seq = journal.next_seq(topic, partition)
+    ids = Ids.of(f"duty/{duty.event_id}", 0, 0, party, None)
+    salt = Commitments(os.urandom(SUBJECT_KEY_BYTES), ids).salt("out")
+    headers = (
+        (DATA_KEY, data_key),
+        (KEY_ID, kid.encode()),
+        (POLICY, journal.registry.policy.version.encode()),
+        (FLOW, journal.state.lane.encode()),
+        (FLOW_SEQ, str(seq).encode()),
+        (AUDIT_SALT, salt),
+        (TRACEPARENT, f"00-{ids.trace.hex()}-{ids.span.hex()}-01".encode()),
+    )
+    journal.outgoing.append(Outgoing(topic, partition, key, value, headers))
+    journal.audit(
+        _leaf(duty, found, journal, ids, {"flow": flow, "seq": seq, "value": commitment(salt, value)}),
+        Decision(Outcome.DELIVERED, CODE, party),
+    )
+    asked = {name: value for name, value in duty.body.items() if value is not None}
+    said = {**asked, "at": journal.now_ms, "event": duty.event_id, "party": party, "school": duty.school}
+    journal.control(control_leaf(_LEAVES[duty.kind], said))
+    return True
+
+
+def confirmation_leaf(event: Opened, event_id: str, now_ms: int) -> bytes:
+    """What a party confirmed to have destroyed, for the control log, beside what was asked."""
+    said = {name: event.body[name] for name in ("agreement_id", "connection_id", "count")}
+    known = {name: value for name, value in said.items() if value is not None}
+    about = {"at": now_ms, "event": event_id, "party": event.record.party, "school": event.school.id}
+    return control_leaf("destroy-confirmed", {**known, **about})
+
+
+def _leaf(duty: Duty, party: Party, journal: Journal, ids: Ids, delivery: dict[str, Any]) -> bytes:
+    evidence: dict[str, Any] = {
+        "code": CODE,
+        "decision": Outcome.DELIVERED.value.lower(),
+        "dropped": (),
+        "event": duty.event_id,
+        "family": FAMILY,
+        "kept": (),
+        "kind": duty.kind,
+        "policy": journal.registry.policy.version,
+        "receiver": party.id,
+        "registry": journal.registry.version,
+        "school": duty.school,
+        "sender": BROKER,
+        **delivery,
+    }
+    if duty.agreement is not None:
+        evidence["agreement"] = f"{duty.agreement.id}/{duty.agreement.version}"
+    return leaf(
+        ids=ids,
+        name=f"{FAMILY} {NAMES[Outcome.DELIVERED]}",
+        activity=OWN_ACTIVITY,
+        processor=str(party.processor_url),
+        token=None,
+        start_ms=journal.now_ms,
+        end_ms=journal.now_ms,
+        evidence=evidence,
+    )

@@ -1,0 +1,97 @@
+"""What a batch writes down: outputs, audit leaves, status, quarantine, incidents; in the order it happened."""
+
+from __future__ import annotations
+
+from broker.audit.leaf import Commitments, Ids
+from broker.crypto import partition_of
+from broker.errors import FieldError
+from broker.exchange.authorise import Target
+from broker.exchange.check import day_of
+from broker.exchange.decide import (
+    Account,
+    audit_leaf,
+    commitments,
+    decision_ids,
+    incident_leaf,
+    quarantine_record,
+    status_record,
+)
+from broker.exchange.keys import ExchangeKeys
+from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, Decision, Outcome, Outgoing, StateDelta, Views
+from broker.exchange.outcomes import meaning
+from broker.exchange.state import LaneState, lane_partition
+from broker.limits import Limits
+from broker.registry import Registry
+
+
+class Journal:
+    """The records of one transaction as they come, and the decisions behind them."""
+
+    def __init__(
+        self, state: LaneState, delta: StateDelta, views: Views, keys: ExchangeKeys, now_ms: int, limits: Limits
+    ) -> None:
+        self.state, self.delta, self.views, self.keys = state, delta, views, keys
+        self.now_ms, self.limits = now_ms, limits
+        self.registry: Registry = views.registry
+        self.outgoing: list[Outgoing] = []
+        self.decisions: list[Decision] = []
+        self._events_home = lane_partition(state.lane, views.partitions(AUDIT_EVENTS))
+
+    def refuse(self, account: Account, error: FieldError, target: Target | None = None) -> Decision:
+        """Decide by an error's code: refused or quarantined, with an incident where the code asks one."""
+        what = meaning(error.code)
+        decision = Decision(what.outcome, error.code, target.receiver if target else None, error.field, error.rule)
+        self.log(account, decision, target)
+        if what.outcome is Outcome.QUARANTINED:
+            value = quarantine_record(account, decision, self.registry, self.keys, self.now_ms, self.limits)
+            self._by_event(f"quarantine.{account.record.party}", account, value)
+        if what.incident:
+            self._incident(account, decision)
+        return decision
+
+    def log(self, account: Account, decision: Decision, target: Target | None = None) -> Decision:
+        """Write the leaf of a decision that delivers no record to a party."""
+        ids = decision_ids(account, decision.receiver)
+        secrets = commitments(account, ids)
+        self.audit(audit_leaf(account, decision, self.registry, ids, secrets, self.now_ms, target), decision)
+        return decision
+
+    def secrets(self, account: Account, receiver: str) -> tuple[Ids, Commitments]:
+        """Trace and salts of a delivery."""
+        ids = decision_ids(account, receiver)
+        return ids, commitments(account, ids)
+
+    def audit(self, leaf: bytes, decision: Decision) -> None:
+        """Write a leaf."""
+        self.outgoing.append(Outgoing(AUDIT_EVENTS, self._events_home, None, leaf))
+        self.decisions.append(decision)
+
+    def control(self, leaf: bytes) -> None:
+        """Write a leaf of the control log."""
+        home = lane_partition(self.state.lane, self.views.partitions(AUDIT_CONTROL))
+        self.outgoing.append(Outgoing(AUDIT_CONTROL, home, None, leaf))
+
+    def tell(self, account: Account, decisions: list[Decision]) -> None:
+        """Tell the sender."""
+        value = status_record(account, decisions, self.now_ms)
+        self._by_event(f"status.{account.record.party}", account, value)
+
+    def next_seq(self, topic: str, partition: int) -> tuple[str, int]:
+        """Flow and sequence number of the next output to a partition."""
+        flow = f"{topic}/{partition}"
+        seq = self.delta.flows.get(flow, self.state.flows.get(flow, 0)) + 1
+        self.delta.flows[flow] = seq
+        return flow, seq
+
+    def _incident(self, account: Account, decision: Decision) -> None:
+        """At most one per code, field and day; each record is quarantined all the same."""
+        name, today = f"{decision.code}/{decision.field or ''}", day_of(self.now_ms)
+        if self.delta.incidents.get(name) == today:
+            return
+        self.delta.incidents[name] = today
+        self.control(incident_leaf(account, decision, self.now_ms))
+
+    def _by_event(self, topic: str, account: Account, value: bytes) -> None:
+        key = account.event_id.encode()
+        partition = partition_of(bytes.fromhex(account.event_id[:8]), self.views.partitions(topic))
+        self.outgoing.append(Outgoing(topic, partition, key, value))
