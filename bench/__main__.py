@@ -1,4 +1,4 @@
-"""`python -m bench [exchange|worker|vault ...] [--seconds N] [--count N]`: figures, never a pass or a fail.
+"""`python -m bench [NAME ...] [--seconds N] [--count N]`: figures, never a pass or a fail.
 
 Prints a short table and writes everything that was measured to `build/bench/<name>.json`. No test depends on a time.
 """
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import exchange, vault, worker
+from bench import connections, exchange, families, fanout, parked, vault, worker
 
 FOLDER = Path("build/bench")
 
@@ -24,9 +24,14 @@ Rows = list[tuple[str, str]]
 def main() -> None:
     """Run what was asked for; everything by default."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="exchange|worker|vault")
-    parser.add_argument("--seconds", type=float, help="exchange: 20; worker: 600, of the steady part")
-    parser.add_argument("--count", type=int, help="worker: 30,000 events of backlog; vault: 1,000,000 pupils")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; by default all")
+    parser.add_argument(
+        "--seconds", type=float, help="exchange, fanout: 20; families: 30; worker: 600, the steady part"
+    )
+    parser.add_argument(
+        "--count", type=int,
+        help="worker: 30,000 events of backlog; vault: 1,000,000 pupils; connections: 1,000,000; parked: 10,000 events",
+    )  # fmt: skip
     given = parser.parse_args()
     for name in given.names or list(BENCHES):
         if name not in BENCHES:
@@ -94,6 +99,10 @@ def _vault(r: dict[str, Any]) -> Rows:
 
 BENCHES: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]], Rows], tuple[str, ...]]] = {
     "exchange": (exchange.run, _exchange, ("seconds",)),
+    "families": (families.run, families.rows, ("seconds",)),
+    "fanout": (fanout.run, fanout.rows, ("seconds",)),
+    "parked": (parked.run, parked.rows, ("count",)),
+    "connections": (connections.run, connections.rows, ("count",)),
     "worker": (worker.run, _worker, ("seconds", "count")),
     "vault": (vault.run, _vault, ("count",)),
 }

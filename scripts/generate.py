@@ -12,15 +12,15 @@ from pathlib import Path
 from broker.exchange.outcomes import reference
 from broker.policy import Policy, Routes
 from broker.schemas import Catalogue
-from broker.schemas.outputs import output_schemas, render
+from broker.schemas.outputs import file_texts
 
 ROOT = Path(__file__).parent.parent
 
 
 def generated() -> dict[Path, str]:
     """Every generated file with its text."""
-    schemas = output_schemas(Catalogue(ROOT / "schemas" / "avro"), Policy.load(), Routes.load())
-    files = {ROOT / "schemas" / "avro" / "outputs" / f"{name}.avsc": render(schema) for name, schema in schemas}
+    schemas = file_texts(Catalogue(ROOT / "schemas" / "avro"), Policy.load(), Routes.load())
+    files = {ROOT / "schemas" / "avro" / "outputs" / name: text for name, text in schemas.items()}
     files[ROOT / "docs" / "reference" / "outcomes.md"] = reference()
     return files
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "broker"
-PURE = ("exchange", "policy", "audit", "identity", "schemas")
+PURE = ("exchange", "policy", "audit", "identity", "schemas", "season")
 FORBIDDEN = (
     "aiokafka",
     "faust",

@@ -65,9 +65,17 @@ def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -
         for leaf in leaves:
             json_line(leaf)
         return
-    rows = [(_time(c["at"]), c["kind"], c.get("key") or c.get("sender", ""), c.get("action") or c.get("code", ""))
-            for c in (leaf["control"] for leaf in leaves)]  # fmt: skip
+    rows = [
+        (_time(c["at"]), c["kind"], _first(c, "key", "sender", "party"),
+         _first(c, "action", "code", "connection_id", "agreement_id"))
+        for c in (leaf["control"] for leaf in leaves)
+    ]  # fmt: skip
     table("", ["time", "kind", "about", "what"], rows)
+
+
+def _first(entry: dict[str, Any], *names: str) -> str:
+    """The first of these that an entry has: each kind of entry has names of its own."""
+    return next((str(entry[name]) for name in names if entry.get(name)), "")
 
 
 async def read_topic(connection: Path, topic: str, idle_seconds: float) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`broker demo`: a school day on a real Kafka."""
+"""`broker demo`: a school year on a real Kafka."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop what --keep left running.")] = False,
 ) -> None:
-    """A school day from class list to audit, on a real and secured Apache Kafka.
+    """A school year from class list to audit, on a real and secured Apache Kafka.
 
     Ends with exit code 0 when each event has its outcome. The facts are in report.json in the home folder.
     """
@@ -47,20 +47,20 @@ def run(
 
 
 def _play(home: Path, keep: bool) -> None:
-    from broker.demo import report
-    from broker.demo.day import live
+    from broker.demo import report, show
     from broker.demo.stage import stage
+    from broker.demo.year import live
 
     with stage(home, keep=keep) as scene:
-        day = asyncio.run(live(scene, lambda line: err.print(f"… {line}")))
-        facts = report.build(day, scene.registry)
+        lived = asyncio.run(live(scene, lambda line: err.print(f"… {line}")))
+        facts = report.build(lived, scene.registry)
         file = home / "report.json"
         report.write(facts, file)
-        report.show(facts, file)
+        show.show(facts, file)
         if keep:
             pids = [worker.pid for worker in scene.workers]
             (home / PIDS).write_text(json.dumps({"workers": pids}), "utf-8")
-            report.next_steps(home)
+            show.next_steps(home)
 
 
 def _stop_kept(home: Path) -> None:

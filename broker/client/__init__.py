@@ -27,6 +27,7 @@ from broker.client.records import (
     pupil,
     school_year_of,
 )
+from broker.client.seed import answer_seed
 from broker.client.sync import SyncConsumer, SyncProducer
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "SyncConsumer",
     "SyncProducer",
     "Usage",
+    "answer_seed",
     "employee",
     "pupil",
     "school_year_of",

@@ -7,36 +7,81 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
-from uuid import uuid4
+from typing import Any, Final
 
 from broker.client.producer import Producer
-from broker.client.records import (
-    Control,  # fmt: skip
-    Event,
-)
+from broker.client.records import Control, Event
+from broker.crypto import derived_uuid
 from broker.errors import ContractError
 from broker.schemas import catalogue
 
+BRIN_CHARS: Final = 4
+
 
 def compacted(events: Iterable[Event]) -> list[Event]:
-    """The newest of each business object, in the order in which these newest ones came.
+    """The newest of each business object of a school, in the order in which these newest ones came.
 
     Newest is the highest revision where the family counts them, else the last. Events of a family without objects
-    (facts, such as an enrolment) all stay.
+    (facts, such as a membership) all stay.
     """
-    kept: dict[tuple[str, Any], Event] = {}
+    kept: dict[tuple[str, str, Any], Event] = {}
     for event in events:
         family = catalogue().family(event.family)
         name, counter = family.object_field, family.revision_field
-        key = (event.family, event.event_id if name is None else getattr(event.body, name))
+        what = event.event_id if name is None else str(getattr(event.body, name)).lower()
+        key = (event.family, event.school[:BRIN_CHARS], what)
         before = kept.get(key)
-        if before is not None and counter is not None:
-            if getattr(event.body, counter) < getattr(before.body, counter):
-                continue
+        if before is not None and counter and getattr(event.body, counter) < getattr(before.body, counter):
+            continue
         kept.pop(key, None)
         kept[key] = event
     return list(kept.values())
+
+
+def seed_of(request: Event, objects: Iterable[Event]) -> list[Event]:
+    """What answers a SEED_REQUEST: the objects for the new receiver, and SEED_DONE with their count at the end.
+
+    The same answer has the same event ids: who crashed and answers again sends nothing twice, since the broker then
+    tells `event.duplicate`.
+
+    Args:
+        request, objects: see `answer_seed`.
+
+    Raises:
+        ContractError: `kind.unknown`, if the event is no SEED_REQUEST.
+    """
+    body = request.body
+    if not isinstance(body, Control) or request.kind != "SEED_REQUEST" or body.other_party is None:
+        raise ContractError("this event is no SEED_REQUEST", code="kind.unknown", field="kind")
+    school, receiver, correlation = request.school[:BRIN_CHARS], body.other_party, request.event_id
+    mine = (e for e in objects if e.family == body.service and e.school[:BRIN_CHARS] == school)
+    seed = [
+        replace(
+            event,
+            event_id=derived_uuid("seed/v1", request.event_id, event.event_id),
+            receiver=receiver,
+            sender=None,
+            correlation=correlation,
+        )
+        for event in compacted(mine)
+    ]
+    done = Control(
+        control_id=body.control_id,
+        reason_code=body.reason_code,
+        connection_id=body.connection_id,
+        service=body.service,
+        count=len(seed),
+    )
+    last = Event(
+        event_id=derived_uuid("seed-done/v1", request.event_id, *(event.event_id for event in seed)),
+        kind="SEED_DONE",
+        school=request.school,
+        sector=request.sector,
+        receiver=receiver,
+        correlation=correlation,
+        body=done,
+    )
+    return [*seed, last]
 
 
 async def answer_seed(producer: Producer, request: Event, objects: Iterable[Event]) -> int:
@@ -52,31 +97,9 @@ async def answer_seed(producer: Producer, request: Event, objects: Iterable[Even
 
     Raises:
         ContractError: `kind.unknown`, if the event is no SEED_REQUEST; else as `Producer.send_many`.
+        TransientError: as `Producer.send_many`; answer again, nothing is delivered twice.
     """
-    body = request.body
-    if not isinstance(body, Control) or request.kind != "SEED_REQUEST" or body.other_party is None:
-        raise ContractError("this event is no SEED_REQUEST", code="kind.unknown", field="kind")
-    mine = (e for e in objects if e.family == body.service and e.school[:4] == request.school[:4])
-    seed = [
-        replace(event, event_id=str(uuid4()), receiver=body.other_party, sender=None, correlation=request.event_id)
-        for event in compacted(mine)
-    ]
+    *seed, done = seed_of(request, objects)
     await producer.send_many(seed)
-    done = Control(
-        control_id=str(uuid4()),
-        reason_code="CONNECTION_ACCEPTED",
-        connection_id=body.connection_id,
-        service=body.service,
-        count=len(seed),
-    )
-    await producer.send(
-        Event(
-            kind="SEED_DONE",
-            school=request.school,
-            sector=request.sector,
-            receiver=body.other_party,
-            correlation=request.event_id,
-            body=done,
-        )
-    )
+    await producer.send(done)  # after Kafka has all others
     return len(seed)

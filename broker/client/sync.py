@@ -14,6 +14,7 @@ from broker.client.consumer import Consumer, Received
 from broker.client.producer import Producer, Sent
 from broker.client.profile import Profile
 from broker.client.records import Event
+from broker.client.seed import answer_seed
 
 T = TypeVar("T")
 
@@ -73,6 +74,10 @@ class SyncProducer(_Blocking):
     def send_many(self, events: Iterable[Event]) -> list[Sent]:
         """See `Producer.send_many`."""
         return self._loop.run(self.producer.send_many(events))
+
+    def answer_seed(self, request: Event, objects: Iterable[Event]) -> int:
+        """See `broker.client.answer_seed`."""
+        return self._loop.run(answer_seed(self.producer, request, objects))
 
 
 class SyncConsumer(_Blocking):

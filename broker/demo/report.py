@@ -1,126 +1,57 @@
-"""What the demo shows: per party what it got, what was dropped and why, what was refused, where to look next."""
+"""The facts of the demo: per event who got what by which id, what was held back or refused, and why."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from rich.panel import Panel
-from rich.syntax import Syntax
-
-from broker.cli.output import out, table
 from broker.cli.receive import as_document
-from broker.data import data_path
-from broker.demo import story
-from broker.demo.day import RECEIVERS, Day
+from broker.client import Event, Received
+from broker.demo.chain import Told
+from broker.demo.telling import Chapter
+from broker.demo.year import Lived
 from broker.exchange.outcomes import meaning
 from broker.policy import CONDITIONS, DEFAULT_DENY, NOT_IN_AGREEMENT
 from broker.registry import Registry
+from broker.schemas import catalogue
+
+SAME_EVENT_FAMILY: Final = "usage"
+NOBODY: Final = "(no person)"
+Leaves = dict[tuple[str, str], dict[str, Any]]
 
 
-def build(day: Day, registry: Registry) -> dict[str, Any]:
-    """The facts, as `build/demo/report.json` holds them."""
+def build(lived: Lived, registry: Registry) -> dict[str, Any]:
+    """The facts, as `report.json` holds them."""
+    leaves = {
+        (leaf["x"]["event"], leaf["x"]["receiver"]): leaf["x"]
+        for leaf in lived.leaves
+        if leaf["x"]["decision"] == "delivered" and "receiver" in leaf["x"]
+    }
+    facts = _Facts(lived, registry, leaves)
     return {
-        "class_lists": day.class_lists,
-        "sent": dict(day.sent),
-        "parties": {party: _party(day, party, registry) for party in RECEIVERS},
-        "same_event": _same_event(day),
-        "not_delivered": _not_delivered(day),
+        "school_year": lived.year.school_year,
+        "day": lived.year.today.isoformat(),
+        "class_lists": lived.year.class_lists,
+        "chapters": [facts.chapter(chapter) for chapter in lived.year.chapters],
+        "sent": lived.sent,
+        "parties": {party: facts.party(party) for party in sorted({p for p, _ in lived.received})},
+        "same_event": facts.same_event(),
+        "not_delivered": list(facts.not_delivered()),
         "outcomes": {
             party: dict(Counter(r.code for s in statuses for r in s.results))
-            for party, statuses in day.statuses.items()
+            for party, statuses in lived.statuses.items()
         },
         "audit": {
-            "leaves": len(day.leaves),
-            "by_decision": dict(Counter(leaf["x"]["decision"] for leaf in day.leaves)),
-            "incidents": [c["control"] for c in day.control if c.get("control", {}).get("kind") == "incident"],
+            "leaves": len(lived.leaves),
+            "by_decision": dict(Counter(leaf["x"]["decision"] for leaf in lived.leaves)),
+            "duties": sum(leaf["x"]["code"] == "ok.duty" for leaf in lived.leaves),
+            "incidents": [c["control"] for c in lived.control if c.get("control", {}).get("kind") == "incident"],
+            "registry_changes": sum(c.get("control", {}).get("kind") == "registry" for c in lived.control),
         },
     }
-
-
-def _party(day: Day, party: str, registry: Registry) -> dict[str, Any]:
-    received = day.received[party]
-    with_progress = [r for r in received if r.event.kind == "USE"] or received
-    kinds = Counter(r.event.kind for r in received)
-    return {
-        "roles": [str(role) for role in registry.parties[party].roles],
-        "received": dict(kinds),
-        "sample": as_document(with_progress[0]) if with_progress else None,
-        "dropped": _dropped(day, party, registry),
-    }
-
-
-def _dropped(day: Day, party: str, registry: Registry) -> list[dict[str, Any]]:
-    """Attribute names that this party did not get, how often that was so, and why."""
-    counts: Counter[str] = Counter()
-    where: dict[str, dict[str, Any]] = {}
-    for leaf in day.leaves:
-        x = leaf["x"]
-        if x["decision"] == "delivered" and x.get("receiver") == party:
-            counts.update(x["dropped"])
-            where.update(dict.fromkeys(x["dropped"], x))
-    return [
-        {"attribute": name, "events": count, "why": _why(name, where[name], party, registry)}
-        for name, count in sorted(counts.items())
-    ]
-
-
-def _why(attribute: str, x: dict[str, Any], party: str, registry: Registry) -> str:
-    """The policy's reason, in a few words; `broker policy explain` says it in sentences."""
-    agreement = registry.agreement(x["school"], party, story.BOOK, x["process"], datetime.now(UTC).date())
-    sector = registry.schools[x["school"]].sectors[0]
-    projection = registry.policy.projection(
-        x["process"],
-        sector,
-        registry.parties[party].roles[0],
-        "ordinary",
-        [attribute],
-        agreement.attributes if agreement else (),
-    )
-    reason = dict(projection.dropped).get(attribute)
-    if reason == NOT_IN_AGREEMENT:
-        return "the agreement does not name it"
-    if reason == DEFAULT_DENY:
-        return "no rule allows it"
-    if reason is not None:
-        return f"never for this receiver in this process (rule {reason})"
-    conditions = [CONDITIONS[name] for name in projection.conditions.get(attribute, ())]
-    return f"only if {' and '.join(conditions)}; or there was none" if conditions else "there was none"
-
-
-def _same_event(day: Day) -> dict[str, Any]:
-    """One event at two receivers: the attributes that each of them got."""
-    by_event: dict[str, dict[str, list[str]]] = {}
-    for leaf in day.leaves:
-        x = leaf["x"]
-        if x["decision"] == "delivered" and x.get("receiver") in RECEIVERS:
-            by_event.setdefault(x["event"], {})[x["receiver"]] = x["kept"]
-    best = max(by_event.items(), key=lambda item: len({tuple(kept) for kept in item[1].values()}), default=("", {}))
-    return {"event": best[0], "kept": best[1]}
-
-
-def _not_delivered(day: Day) -> list[dict[str, Any]]:
-    rows = []
-    for sender, statuses in day.statuses.items():
-        for status in statuses:
-            for result in status.results:
-                if result.outcome in ("DELIVERED",):
-                    continue
-                rows.append(
-                    {
-                        "sender": sender,
-                        "what": day.mistakes.get(status.event_id, "an event cut off on its way"),
-                        "outcome": result.outcome,
-                        "receiver": result.receiver,
-                        "code": result.code,
-                        "field": result.field,
-                        "sentence": meaning(result.code).sentence,
-                    }
-                )
-    return rows
 
 
 def write(report: dict[str, Any], file: Path) -> None:
@@ -128,81 +59,145 @@ def write(report: dict[str, Any], file: Path) -> None:
     file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def show(report: dict[str, Any], file: Path) -> None:
-    """Print the facts for people."""
-    lists = [
-        (school, f["pupils"], f["teachers"], f["with_eck_id"], f["without_eck_id"], f["pgn_dropped"])
-        for school, f in report["class_lists"].items()
+class _Facts:
+    """Puts together what was sent, what arrived and what the audit says of it."""
+
+    def __init__(self, lived: Lived, registry: Registry, leaves: Leaves) -> None:
+        self._lived, self._registry, self._leaves = lived, registry, leaves
+
+    def chapter(self, chapter: Chapter) -> dict[str, Any]:
+        """A chapter, with its events in full."""
+        counts = chapter.counts
+        return {
+            "season": chapter.season,
+            "title": chapter.title,
+            "said": chapter.said,
+            "focus": list(chapter.focus),
+            "counts": None if counts is None else {"columns": counts.columns, "rows": counts.rows},
+            "events": [self._event(told) for told in chapter.shown],
+            "ending": chapter.ending,
+        }  # fmt: skip
+
+    def _event(self, told: Told) -> dict[str, Any]:
+        event = told.event
+        return {
+            "what": told.what, "sender": told.sender, "family": event.family, "kind": event.kind,
+            "school": event.school, "sector": event.sector, "event": event.event_id, "filled": filled_in(event),
+            "results": [
+                {"receiver": r.receiver, "outcome": r.outcome, "code": r.code, "field": r.field, "sentence": r.sentence}
+                for r in told.results
+            ],
+            "arrived": {name: self._arrival(event, name, received) for name, received in told.arrived.items()},
+        }  # fmt: skip
+
+    def _arrival(self, sent: Event, receiver: str, received: Received) -> dict[str, Any]:
+        got, x = filled_in(received.event), self._leaves[received.event.event_id, receiver]
+        held_back = [name for name in filled_in(sent) if name not in got]
+        return {
+            "known_as": known_as(received.event),
+            "got": got,
+            "shortened": _shortened(sent, received.event),
+            "held_back": {name: self._why(name, receiver, x, sent) for name in held_back},
+            "process": x["process"],
+            "agreement": x.get("agreement"),
+        }
+
+    def _why(self, attribute: str, receiver: str, x: dict[str, Any], sent: Event) -> dict[str, str]:
+        """The policy's reason, in a few words; `broker policy explain` says it in sentences."""
+        agreement = self._lived.year.agreements[x["agreement"]]
+        product = getattr(sent.body, "product_id", None)
+        projection = self._registry.policy.projection(
+            x["process"], sent.sector, self._registry.parties[receiver].roles[0], agreement.product_type(product),
+            [attribute], agreement.attributes,
+        )  # fmt: skip
+        reason = dict(projection.dropped).get(attribute)
+        if reason == NOT_IN_AGREEMENT:
+            return {"because": "agreement", "why": "its agreement does not name it"}
+        if reason is not None:
+            rule = "no rule allows it" if reason == DEFAULT_DENY else f"rule {reason}"
+            return {"because": "policy", "why": f"never for this receiver in this process ({rule})"}
+        conditions = [CONDITIONS[name] for name in projection.conditions.get(attribute, ())]
+        if conditions:
+            return {"because": "condition", "why": f"only if {' and '.join(conditions)}"}
+        return {"because": "closing", "why": "this only closes something, so it holds nothing else"}
+
+    def party(self, party: str) -> dict[str, Any]:
+        """What a party received in all, with one record as it sees it."""
+        by_family = {family: found for (name, family), found in self._lived.received.items() if name == party and found}
+        events = [received for found in by_family.values() for received in found]
+        sample = max(events, key=lambda r: len(filled_in(r.event)), default=None)
+        return {
+            "roles": [str(role) for role in self._registry.parties[party].roles],
+            "received": dict(Counter(f"{r.event.family} {r.event.kind}" for r in events)),
+            "sample": as_document(sample) if sample else None,
+            "dropped": self._dropped(party),
+        }
+
+    def _dropped(self, party: str) -> dict[str, int]:
+        """Attribute names that this party did not get, and in how many events; filled in or not."""
+        counts: Counter[str] = Counter()
+        for (_, receiver), x in self._leaves.items():
+            if receiver == party:
+                counts.update(x["dropped"])
+        return dict(sorted(counts.items()))
+
+    def same_event(self) -> dict[str, Any]:
+        """One event at several receivers: the attributes that each of them may get."""
+        by_event: dict[str, dict[str, list[str]]] = {}
+        for (event, receiver), x in self._leaves.items():
+            if x["family"] == SAME_EVENT_FAMILY:
+                by_event.setdefault(event, {})[receiver] = x["kept"]
+        best = max(by_event.items(), key=lambda item: len({tuple(k) for k in item[1].values()}), default=("", {}))
+        return {"event": best[0], "kept": best[1]}
+
+    def not_delivered(self) -> Iterator[dict[str, Any]]:
+        """Every outcome that is no delivery, with what the event was."""
+        what = {told.event.event_id: told.what for told in self._lived.told} | self._lived.year.mistakes
+        for sender, statuses in self._lived.statuses.items():
+            for status in statuses:
+                for result in status.results:
+                    if result.outcome != "DELIVERED":
+                        yield {
+                            "sender": sender, "what": what.get(status.event_id, "?"), "outcome": result.outcome,
+                            "receiver": result.receiver, "code": result.code, "field": result.field,
+                            "sentence": meaning(result.code).sentence,
+                        }  # fmt: skip
+
+
+def filled_in(event: Event) -> list[str]:
+    """Attributes of the policy that an event's body holds a value for, in the order of the schema."""
+    found = []
+    for field in catalogue().family(event.family).schema.fields:
+        value = getattr(event.body, field.name)
+        if field.attribute is not None and value is not None and field.attribute not in found:
+            found.append(field.attribute)
+    return found
+
+
+def known_as(event: Event) -> str:
+    """By which id a receiver knows whom the event is about."""
+    subject = event.subject
+    if subject.kind == "NONE":
+        return NOBODY
+    types = [kind for kind, _ in subject.user_ids]
+    if "RECEIVER_PSEUDONYM" in types:
+        return "pseudonym"
+    own = [_ID_NAMES.get(kind, kind) for kind in types]
+    return " + ".join((["ECK iD"] if subject.eck_id else []) + own)
+
+
+_ID_NAMES: Final = {"LAS_KEY": "school's key", "MEDEWERKERNUMMER": "staff number"}
+
+
+def _shortened(sent: Event, arrived: Event) -> list[str]:
+    """Attributes that arrived in another form than they were sent."""
+    return [
+        field.attribute
+        for field in catalogue().family(sent.family).schema.fields
+        if field.attribute is not None
+        and getattr(arrived.body, field.name) is not None
+        and getattr(arrived.body, field.name) != getattr(sent.body, field.name)
     ]
-    table(
-        "Class lists brought in by the SIS (a PGN in the file never leaves the connector)",
-        ["school", "pupils", "teachers", "with ECK iD", "without", "PGNs dropped"],
-        lists,
-    )
-    for party, facts in report["parties"].items():
-        _show_party(party, facts)
-    same = report["same_event"]
-    table(
-        f"One event, {len(same['kept'])} receivers: {same['event']}",
-        ["receiver", "attributes it got"],
-        [(party, ", ".join(kept)) for party, kept in same["kept"].items()],
-    )
-    table(
-        "Not delivered, and why (each sender reads this on its status topic)",
-        ["sender", "what", "outcome", "receiver", "code", "sentence"],
-        _grouped(report["not_delivered"]),
-    )
-    audit = report["audit"]
-    table("The audit, written in the same transactions", ["decision", "leaves"], audit["by_decision"].items())
-    out.print(f"incidents on audit.control: {', '.join(i['code'] for i in audit['incidents']) or 'none'}")
-    out.print(f"\nAll facts: {file}")
 
 
-def _grouped(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """One row for each event that was not delivered, its receivers together."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for r in rows:
-        key = (r["sender"], r["what"], r["outcome"].lower(), r["code"], r["sentence"])
-        groups.setdefault(key, []).append(r["receiver"] or "-")
-    return [(k[0], k[1], k[2], ", ".join(receivers), k[3], k[4]) for k, receivers in groups.items()]
-
-
-def _show_party(party: str, facts: dict[str, Any]) -> None:
-    received = ", ".join(f"{count} {kind}" for kind, count in facts["received"].items()) or "nothing"
-    title = f"{party} ({', '.join(facts['roles'])}) received {received}"
-    sample = facts["sample"]
-    text = json.dumps(_brief(sample), indent=1, ensure_ascii=False) if sample else "nothing"
-    if out.is_terminal:
-        body = Syntax(text, "json", word_wrap=True, background_color="default")
-        out.print(Panel(body, title=title, title_align="left"))
-    else:
-        out.print(f"\n{title}\n{text}")
-    table(
-        f"Dropped for {party}", ["attribute", "events", "why"],
-        [(d["attribute"], d["events"], d["why"]) for d in facts["dropped"]],
-    )  # fmt: skip
-
-
-def _brief(sample: dict[str, Any]) -> dict[str, Any]:
-    """The sample as shown: what is filled in, ECK iDs shortened (they are long and belong on no screen)."""
-    subject = {name: value for name, value in sample["subject"].items() if value}
-    if "eck_id" in subject:
-        subject["eck_id"] = f"{subject['eck_id'][:34]}…"
-    body = {name: value for name, value in sample["body"].items() if value is not None}
-    return {"kind": sample["kind"], "school": sample["school"], "subject": subject, "body": body}
-
-
-def next_steps(home: Path) -> None:
-    """How to go on by hand, when everything is left running."""
-    profiles = home / "profiles"
-    out.print("\nEverything is still running. By hand:")
-    for line in (
-        f"export BROKER_PROFILES={profiles}",
-        f"broker receive {story.PORTAL} usage --max 3",
-        f"broker receive {story.PUBLISHER} status --json --idle 3",
-        f"broker send {story.PUBLISHER} usage {data_path('examples') / 'usage.jsonl'}",
-        f"broker audit list --connection {home / 'connections' / 'auditor.json'}",
-        "broker policy explain --process Gebruik --sector PO --receiver-role PORTAL --attribute usageDates",
-        f"broker demo --stop --home {home}",
-    ):
-        out.print(f"  {line}")
+__all__ = ["build", "filled_in", "known_as", "write"]

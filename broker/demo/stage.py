@@ -12,12 +12,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from broker.app.provision import add_broker_keys, add_login, add_profile, publish_all
 from broker.client import Profile
 from broker.data import data_path
+from broker.demo.thisyear import of_this_year
 from broker.errors import BrokerError
 from broker.kafka import access
 from broker.kafka.admin import Admin
@@ -122,7 +124,7 @@ async def _set_up(home: Path, kafka: EmbeddedKafka) -> Stage:
         for user in (access.OPERATOR, access.WORKER, access.AUDITOR)
     }
     keys = add_broker_keys(home / "keys", home / "operator-keys")
-    document = load_document(data_path("examples") / "registry")
+    document = of_this_year(load_document(data_path("examples") / "registry"), datetime.now(UTC))
     profiles = {party.id: add_profile(admin, root, party.id, home / "profiles") for party in document.parties}
     document = with_keys(document, {party: [profile.public_key] for party, profile in profiles.items()})
     records = records_of(document)

@@ -1,27 +1,36 @@
-"""What happens on the demo's school day. People and parties are invented; numbers are published test numbers."""
+"""Who plays in the demo, and a day of usage. People and parties are invented; numbers are published test numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from broker.client import Event, Identity, Progress, Subject, Usage, pupil
 from broker.connectors import edexml
+from broker.connectors.edexml_reader import elements
 from broker.data import data_path
 
 PO_SCHOOL: Final = "99PA"
 VO_SCHOOL: Final = "99VA"
+MBO_SCHOOL: Final = "99MA"
 SIS: Final = "sis-noord"
+MBO_SIS: Final = "sis-zuid"
 PUBLISHER: Final = "uitgeverij-delta"
+TEST_PUBLISHER: Final = "uitgeverij-west"
 STRANGER: Final = "uitgeverij-oost"
 PORTAL: Final = "portaal-plein"
 SHOP: Final = "winkel-boekhuis"
-AUDITOR: Final = "auditor"
+SUPPORT: Final = "hulp-extern"
 BOOK: Final = "8717927130834"
+WORKBOOK: Final = "9789493113862"
+LANGUAGE: Final = "2099000000019"
+LEGAL_TEST: Final = "2099000000026"
+NORM_TEST: Final = "2099000000033"
+TRADE_BOOK: Final = "2099000000040"
 UNKNOWN_BOOK: Final = "9780306406157"
 TEST_BSN: Final = "182071649"  # published test number; belongs to nobody
 LATECOMER: Final = "L0029"
@@ -31,20 +40,76 @@ HYBRID_EVERY: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class ClassList:
-    """A school's class list of the demo."""
+    """A class list of the demo: of one school and sector, since the sector belongs to the enrolment."""
 
     school: str
     sector: str
+    sis: str
     file: Path
 
 
-def class_lists() -> tuple[ClassList, ClassList]:
-    """The two class lists that come with the package."""
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody of a class list, as the school's own administration knows him."""
+
+    school: str
+    sector: str
+    key: str
+    eck_id: str | None
+    given_name: str
+    prefix: str | None
+    family_name: str
+    birth_date: date | None
+    group: str | None
+    year_group: str | None
+
+    @property
+    def local(self) -> Subject:
+        """As the administration speaks of a pupil."""
+        return pupil(las_key=self.key)
+
+    @property
+    def chain(self) -> Subject:
+        """As the others in the chain speak of a pupil."""
+        return pupil(eck_id=self.eck_id)
+
+
+def class_lists() -> tuple[ClassList, ...]:
+    """The class lists that come with the package."""
     folder = data_path("examples") / "edexml"
     return (
-        ClassList(PO_SCHOOL, "PO", folder / "po-de-regenboog.xml"),
-        ClassList(VO_SCHOOL, "VO", folder / "vo-het-kompas.xml"),
+        ClassList(PO_SCHOOL, "PO", SIS, folder / "po-de-regenboog.xml"),
+        ClassList(PO_SCHOOL, "VO", SIS, folder / "po-de-regenboog-vso.xml"),
+        ClassList(VO_SCHOOL, "VO", SIS, folder / "vo-het-kompas.xml"),
+        ClassList(MBO_SCHOOL, "MBO", MBO_SIS, folder / "mbo-de-werf.xml"),
     )
+
+
+def people(class_list: ClassList, element: str = "leerling") -> list[Person]:
+    """The pupils of a class list (or, with `leerkracht`, its staff), with their names.
+
+    The connector reads no names, since the broker needs none; here speaks the administration, which has them.
+    """
+    found: list[Person] = []
+    texts: dict[str, str] = {}
+    groups: list[str] = []
+    for moment, node, _ in elements(class_list.file, edexml.EdexmlLimits()):
+        if moment == "start" and node.tag == element:
+            texts, groups = {}, []
+        elif moment == "end" and node.tag == element:
+            birth = texts.get("geboortedatum")
+            found.append(
+                Person(
+                    class_list.school, class_list.sector, node.get("key") or "", node.get("eckid"),
+                    texts["roepnaam"], texts.get("voorvoegsel"), texts["achternaam"],
+                    date.fromisoformat(birth) if birth else None, next(iter(groups), None), texts.get("jaargroep"),
+                )
+            )  # fmt: skip
+        elif moment == "end" and node.tag == "groep" and node.get("key"):
+            groups.append(node.get("key") or "")
+        elif moment == "end" and node.text:
+            texts[str(node.tag)] = node.text
+    return found
 
 
 def usage_day(lists: tuple[ClassList, ...], now: datetime) -> Iterator[Event]:
@@ -57,7 +122,7 @@ def usage_day(lists: tuple[ClassList, ...], now: datetime) -> Iterator[Event]:
             local = pupil(las_key=enrolment.las_key)
             by_eck_id = enrolment.eck_id is not None and number % HYBRID_EVERY != 0
             subject = pupil(eck_id=enrolment.eck_id) if by_eck_id else local
-            licence = str(uuid5(NAMESPACE_URL, f"{class_list.school}/{number}/licence"))
+            licence = str(uuid5(NAMESPACE_URL, f"{class_list.school}/{class_list.sector}/{number}/licence"))
             first = Event(
                 kind="ACTIVATION", school=class_list.school, sector=class_list.sector, subject=subject,
                 created=now - timedelta(minutes=90 - number),
@@ -104,10 +169,6 @@ def mistakes(example: Event) -> dict[str, Event]:
     """What goes wrong on a day like any other. `example` is a good USE event."""
     body = _usage(example)
     return {
-        "a BSN in a note": replace(
-            example, kind="PROGRESS", event_id=new_id(),
-            body=replace(body, progress=Progress(status="STARTED"), progress_note=f"Leerling {TEST_BSN} belt terug"),
-        ),
         "a school of somebody else": replace(example, event_id=new_id(), school="99ZZ"),
         "a product that nobody agreed on": replace(
             example, event_id=new_id(), body=replace(body, product_id=UNKNOWN_BOOK)
@@ -116,7 +177,7 @@ def mistakes(example: Event) -> dict[str, Event]:
             example, event_id=new_id(), subject=pupil(eck_id=f"https://ketenid.nl/pilot/{'0' * 128}")
         ),
         "the same event once more": example,
-    }  # fmt: skip
+    }
 
 
 def early_bird(now: datetime) -> Event:

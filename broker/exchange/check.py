@@ -21,6 +21,7 @@ from broker.wire import DATA_KEY, TRACEPARENT
 # Tab, line feed and carriage return are text; the other C0 and C1 controls are not.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,99}")
+_NINE: Final = re.compile(r"(?<![0-9])[0-9]{9}(?![0-9])")
 _RANDOM: Final = {
     DATA_KEY: re.compile(rb"[A-Za-z0-9_-]{32,}(?:\.[A-Za-z0-9_-]{8,}){4}"),
     TRACEPARENT: re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
@@ -150,13 +151,16 @@ def _check_texts(field: Field, value: Any, limits: Limits) -> None:
             raise ContractError("a text is too long", code="text.too_long", field=field.name)
         if _CONTROL.search(text):
             raise ContractError("a text holds a control character", code="text.control_character", field=field.name)
+        if field.cls == "pseudonym" and not is_eck_id(text):
+            raise _refused("identifier.form", field.name)
         if is_uuid(text):
             continue
         if kind := find_pgn(text):
             raise ContractError("a field holds a PGN", code=f"pgn.{kind}", field=field.name)
-        # No policy decides over what says nothing of a person: such a text is a code, not a place for sentences.
-        if field.cls == "business" and field.attribute is None and not _CODE.fullmatch(text):
-            raise ContractError("a business code has no proper form", code="field.form", field=field.name)
+        # No policy decides over what says nothing of a person: such a text is a code, not a place for sentences. Nine
+        # digits are refused whatever they are, so that a sender's numbers do not pass or fail by chance.
+        if field.cls == "business" and field.attribute is None and (not _CODE.fullmatch(text) or _NINE.search(text)):
+            raise _refused("code.form", field.name)
 
 
 def _check_subject_texts(subject: JsonObject, form: re.Pattern[str] | None, limits: Limits) -> None:
@@ -187,6 +191,8 @@ def _check_subject(event: Opened, rules: Kind) -> None:
         raise _refused("subject.missing", "subject")
     if not nobody and rules.subject == "none":
         raise _refused("subject.not_allowed", "subject")
+    if not nobody and rules.who is not None and subject["kind"] != rules.who:
+        raise _refused("subject.kind", "subject")
     for user_id in ids:
         # RECEIVER_PSEUDONYM is the broker's own to give.
         if not user_id["value"].strip() or len(user_id["value"]) > 256 or user_id["type"] == "RECEIVER_PSEUDONYM":

@@ -199,8 +199,9 @@ def attribute_names(
         kept, dropped: of the body.
         sent: what is in the subject.
     """
-    unsent = _SUBJECT_ATTRIBUTES - sent if about_somebody else frozenset()
-    return tuple(sorted(kept | sent)), tuple(sorted(dropped | unsent))
+    got = kept | sent  # a name can be of body and subject: what came in either way was not withheld
+    droppable = dropped | _SUBJECT_ATTRIBUTES if about_somebody else dropped
+    return tuple(sorted(got)), tuple(sorted(droppable - got))
 
 
 def quarantine_record(

@@ -5,7 +5,7 @@ compares what the registry says with what it told before (lane state), so that e
 kind of transaction as everything else, also when both sides of a link were accepted in two lanes at one moment.
 
     seed/<connection>              marker: since when the link is on; a link that is switched on anew is seeded anew
-    agreement/<id>/<version>/<school>   `active`, then `asked` once it ended
+    agreement/<id>/<version>/<school>   `active`, then `asked/<day>` once it ended
 
 What was asked and what the party confirmed stand on `audit.control`, side by side.
 
@@ -137,7 +137,7 @@ def _destructions(found: Duties, state: LaneState, registry: Registry, party: st
     for name, marker in state.duties.items():
         if not name.startswith("agreement/") or name in active:
             continue
-        if marker == ASKED:
+        if marker.startswith(ASKED):
             if name not in known:
                 found.remember[name] = None
         else:
@@ -151,7 +151,9 @@ def _destructions(found: Duties, state: LaneState, registry: Registry, party: st
                 "agreement_id": name.split("/")[1],
                 "deadline": (today - date(1970, 1, 1)).days + DESTROY_DAYS,
             }
-            found.tell.append(Duty(name, ASKED, "DESTROY_REQUEST", school.id, school.sectors[0], body, known.get(name)))
+            # With the day: an agreement that is put back can end again, and that is another request.
+            asked = f"{ASKED}/{today.isoformat()}"
+            found.tell.append(Duty(name, asked, "DESTROY_REQUEST", school.id, school.sectors[0], body, known.get(name)))
 
 
 def _names(agreement: Agreement, registry: Registry) -> Iterator[str]:

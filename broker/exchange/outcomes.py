@@ -73,6 +73,8 @@ CODES: Final[Mapping[str, Meaning]] = MappingProxyType({
     "field.unused": Meaning(_R, "A field is filled in that this kind does not use; send it empty."),
     "field.form": Meaning(_R, "A field does not have its form."),
     "subject.missing": Meaning(_R, "The family needs a subject with at least one id."),
+    "code.form": Meaning(_R, "A business code is at most 100 of A-Z, a-z, 0-9, `.`, `_`, `:`, `/`, `+`, `-`, without nine digits in a row (they could be a PGN)."),
+    "subject.kind": Meaning(_R, "An event of this kind is about a pupil, or about an employee; the subject is the other."),
     "subject.not_allowed": Meaning(_R, "An event of this kind to this receiver may be about nobody; send it without subject."),
     "identifier.form": Meaning(_R, "An identifier of the subject does not have its form."),
     "product.unknown": Meaning(_R, "No agreement knows this product."),

@@ -34,7 +34,7 @@ from broker.exchange.open import MS_PER_DAY, Opened, open_envelope, open_event
 from broker.exchange.parking import Parking
 from broker.exchange.seal import output_key, output_topic, seal_for
 from broker.exchange.state import LaneState, delivery_id
-from broker.exchange.swap import Waiting, change_vault, find_person, waiting_key
+from broker.exchange.swap import Waiting, change_vault, check_people, find_person, waiting_key
 from broker.exchange.switch import SwitchBoard, change_leaf, switched
 from broker.identity.vault import VaultRecord
 from broker.limits import DEFAULT, Limits
@@ -139,6 +139,7 @@ class _Batch:
             if isinstance(person, Waiting):
                 return [self._park(record, account, person.key)]
             account.person = person
+            check_people(event, self.keys.vault, self)
         # What the registry does not take is told to nobody.
         sides = self._sides(event, fresh)
         # Once more under its id it is the same event, not a next one.

@@ -6,8 +6,10 @@ sector: the id of a pupil of another school is as unknown as one that does not e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
 
 from broker.errors import AccessDenied, ContractError
 from broker.exchange.check import day_of
@@ -16,6 +18,9 @@ from broker.identity.vault import ECK_ID, Flags, Reader, VaultCipher, VaultRecor
 from broker.limits import Limits
 from broker.policy import Closing
 from broker.schemas import JsonObject
+
+# Attributes of bodies that name a person, and the type of the id that stands there.
+_NAMED: Final[Mapping[str, str]] = MappingProxyType({"teacherEckId": ECK_ID, "employeeNumber": "MEDEWERKERNUMMER"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,22 @@ def find_person(event: Opened, vault: VaultCipher, reader: Reader) -> VaultRecor
     if any(other.subject_key != person.subject_key for other in found) or person.kind != subject["kind"]:
         raise AccessDenied("ids of different people", code="subject.conflict", field="subject")
     return person
+
+
+def check_people(event: Opened, vault: VaultCipher, reader: Reader) -> None:
+    """Whom the body names beside the subject, such as the teacher who booked a result, must be of this school too.
+
+    Raises:
+        AccessDenied: `subject.unknown`, naming the field.
+    """
+    for field in event.family.schema.fields:
+        id_type = _NAMED.get(field.attribute or "")
+        value = event.body[field.name] if id_type is not None else None
+        if value is None:
+            continue
+        person = _find(event, vault, reader, id_type or "", value)
+        if person is None or person.kind != "EMPLOYEE":  # a pupil is named in the subject, nowhere else
+            raise AccessDenied("not known at this school", code="subject.unknown", field=field.name)
 
 
 def check_left(event: Opened, person: VaultRecord, closing: Closing | None) -> bool:

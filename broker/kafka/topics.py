@@ -1,7 +1,8 @@
 """Topics as they should be: read from `topics/*.yaml`, with the templates filled in for each party.
 
 The files have the shape of a Strimzi `KafkaTopic`, so that Kubernetes users recognise them. A template
-has `{party}` (and `{family}`) in its `topicName` and the annotation `eck-broker/template: "true"`.
+has `{party}` in its `topicName` and the annotation `eck-broker/template: "true"`. What a party receives is kept
+as long as its family asks, so `out.{party}.<family>` is a file for each family: without one a family does not load.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.data import data_path
 from broker.errors import ConfigError
+from broker.schemas import catalogue
 
 #: No dots, so that the prefix `out.<party>.` of one party can never cover another's topics.
 PARTY_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,38}[a-z0-9]")
 FAMILY: Final = re.compile(r"[a-z][a-z0-9-]{0,38}")
 TOPIC_NAME: Final = re.compile(r"[a-z0-9.-]{1,200}")
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+#: Kafka's own default would keep records for 7 days, whatever they are: each topic says it itself (R22).
+STATED: Final[Mapping[str, frozenset[str]]] = {"compact": frozenset(), "delete": frozenset({"retention.ms"})}
+OF_FAMILY: Final = re.compile(r"out\.\{party\}\.(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,12 @@ class TopicSpec:
         """Names between braces in a template's name."""
         return frozenset(PLACEHOLDER.findall(self.name))
 
+    @property
+    def family(self) -> str | None:
+        """The family that a template of `out.{party}.<family>` is for; None for other topics."""
+        found = OF_FAMILY.fullmatch(self.name)
+        return None if found is None else found[1]
+
     def with_replicas(self, replicas: int) -> TopicSpec:
         """The same topic on fewer (or more) brokers; `min.insync.replicas` goes along."""
         config = dict(self.config)
@@ -75,11 +86,15 @@ class PartyTopics:
     partitions: int | None = None
 
 
-def load_specs(folder: Path | None = None) -> tuple[TopicSpec, ...]:
+def load_specs(folder: Path | None = None, families: Iterable[str] | None = None) -> tuple[TopicSpec, ...]:
     """Reads all specifications, sorted by name; by default those that come with the broker.
 
+    Args:
+        families: that there are; by default those of the schemas that come with the broker.
+
     Raises:
-        ConfigError: a file is not a `KafkaTopic` as we know it, or two have one name.
+        ConfigError: a file is not a `KafkaTopic` as we know it, two have one name, one does not say how long records
+            are kept, or it has not one for each family (a folder that has none for any family is left as it is).
     """
     folder = folder or data_path("topics")
     specs = sorted((_read(path) for path in sorted(folder.glob("*.yaml"))), key=lambda spec: spec.name)
@@ -89,7 +104,24 @@ def load_specs(folder: Path | None = None) -> tuple[TopicSpec, ...]:
     double = {name for name in names if names.count(name) > 1}
     if double:
         raise ConfigError(f"Topic {min(double)} is specified twice in {folder}. Remove one.", code="topics.double")
+    stated = {spec.family for spec in specs if spec.family is not None}
+    if stated:
+        known = set(families) if families is not None else {name for name, _ in catalogue().families}
+        if known - stated:
+            raise _unstated(min(known - stated))
+        if stated - known:
+            raise ConfigError(
+                f"out.{{party}}.{min(stated - known)} in {folder} is of a family that is not known. Remove the file.",
+                code="topics.family",
+            )
     return tuple(specs)
+
+
+def _unstated(family: str) -> ConfigError:
+    return ConfigError(
+        f"Family {family} has no topic: nobody said how long it is kept. Add a file such as out.party.{family}.yaml.",
+        code="topics.family",
+    )
 
 
 def desired_topics(
@@ -102,8 +134,10 @@ def desired_topics(
         replicas: instead of what the files say; 1 for the embedded Kafka.
 
     Raises:
-        ConfigError: a party id or a family cannot be part of a topic's name.
+        ConfigError: a party id or a family cannot be part of a topic's name, or a family has no topic.
     """
+    specs = list(specs)
+    stated = {spec.family for spec in specs if spec.family is not None}
     for party, topics in parties.items():
         require_party_id(party)
         for family in topics.families:
@@ -111,6 +145,8 @@ def desired_topics(
                 raise ConfigError(
                     f"Family {family!r} of party {party} cannot be in a topic name.", code="topics.family"
                 )
+            if stated and family not in stated:
+                raise _unstated(family)
     wanted: list[TopicSpec] = []
     for spec in specs:
         wanted += _filled_in(spec, parties) if spec.template else [spec]
@@ -136,9 +172,8 @@ def _filled_in(spec: TopicSpec, parties: Mapping[str, PartyTopics]) -> list[Topi
     found = []
     for party, topics in parties.items():
         partitions = (topics.partitions if spec.keyed else None) or spec.partitions
-        families = sorted(topics.families) if "family" in spec.placeholders else [""]
-        for family in families:
-            name = spec.name.replace("{party}", party).replace("{family}", family)
+        if spec.family is None or spec.family in topics.families:
+            name = spec.name.replace("{party}", party)
             found.append(replace(spec, name=name, partitions=partitions, template=False))
     return found
 
@@ -201,10 +236,17 @@ def _read(path: Path) -> TopicSpec:
         schema=about.annotations.schema_,
         key=about.annotations.key,
     )
-    allowed: tuple[frozenset[str], ...] = (frozenset({"party"}), frozenset({"party", "family"}))
-    if result.placeholders not in (allowed if result.template else (frozenset(),)):
+    if result.placeholders != (frozenset({"party"}) if result.template else frozenset()):
         raise ConfigError(
-            f"{path}: a template has {{party}}, or {{party}} and {{family}}, in its topicName; other topics have none.",
+            f"{path}: a template has {{party}} in its topicName, and nothing else in braces; other topics have none.",
+            code="topics.file",
+        )
+    if result.family is not None and not FAMILY.fullmatch(result.family):
+        raise ConfigError(f"{path}: {result.family!r} cannot be a family's name.", code="topics.file")
+    needed = STATED.get(result.config.get("cleanup.policy", ""))
+    if needed is None or not needed <= result.config.keys():
+        raise ConfigError(
+            f"{path}: does not say how long records are kept: cleanup.policy `compact`, or `delete` with retention.ms.",
             code="topics.file",
         )
     if not TOPIC_NAME.fullmatch(PLACEHOLDER.sub("x", result.name)):

@@ -177,4 +177,9 @@ class Routes:
 
 
 def _dump(row: Written) -> dict[str, Any]:
-    return row.model_dump(mode="json", exclude_defaults=True)
+    """As people write it: one of several that are alike is not a list."""
+    document = row.model_dump(mode="json", exclude_defaults=True)
+    for name in ("sender_role", "receiver_role", "process"):
+        if isinstance(document[name], list) and len(document[name]) == 1:
+            (document[name],) = document[name]
+    return document

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
+
+Leaf = Mapping[bytes, bytes]  # SHA-256 of key -> SHA-256 of value
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """The records whose keys' hashes begin with one byte, and hashes of them by the next byte."""
+
+    leaves: Mapping[bytes, Leaf] = field(default_factory=dict)
+    hashes: Mapping[bytes, bytes] = field(default_factory=dict)
+    hash: bytes = b""
 
 
 class VersionTree:
-    """Two levels: records fall by the first two bytes of their key's hash into 65,536 leaves.
+    """Three levels: records fall by the first two bytes of their key's hash into 256 branches of 256 leaves.
 
-    A leaf's hash is SHA-256 over (SHA-256 of key, SHA-256 of value) of its records in the order of the former; the
-    version is SHA-256 over (two bytes, leaf's hash) of the leaves that have records, in order. So it depends on the
-    records alone, and whoever has them can compute it.
+    A leaf's hash is SHA-256 over (SHA-256 of key, SHA-256 of value) of its records in the order of the former; a
+    branch's is SHA-256 over (second byte, leaf's hash) of the leaves that have records, in order; the version is
+    SHA-256 over (first byte, branch's hash) of the branches that have any, in order. So it depends on the records
+    alone, and whoever has them can compute it. A change costs the records of a leaf and two times 256 hashes.
     """
 
-    def __init__(
-        self, leaves: Mapping[bytes, Mapping[bytes, bytes]] | None = None, hashes: Mapping[bytes, bytes] | None = None
-    ) -> None:
-        self._leaves, self._hashes = leaves or {}, hashes or {}
-        whole = sha256(b"".join(name + self._hashes[name] for name in sorted(self._hashes)))
-        self.version = f"sha256:{whole.hexdigest()}"
+    def __init__(self, branches: Mapping[bytes, _Branch] | None = None) -> None:
+        self._branches = branches or {}
+        hashes = {first: branch.hash for first, branch in self._branches.items()}
+        self.version = f"sha256:{_hash_of(hashes).hex()}"
 
     def with_changes(self, changes: Mapping[str, bytes | None]) -> VersionTree:
         """The tree after some records changed; None removes one."""
@@ -28,13 +39,26 @@ class VersionTree:
         for key, value in changes.items():
             name = sha256(key.encode()).digest()
             by_leaf[name[:2]][name] = None if value is None else sha256(value).digest()
-        leaves, hashes = dict(self._leaves), dict(self._hashes)
+        by_branch: defaultdict[bytes, dict[bytes, dict[bytes, bytes | None]]] = defaultdict(dict)
         for prefix, changed in by_leaf.items():
-            leaf = {name: d for name, d in {**leaves.get(prefix, {}), **changed}.items() if d is not None}
-            if leaf:
-                leaves[prefix] = leaf
-                hashes[prefix] = sha256(b"".join(name + leaf[name] for name in sorted(leaf))).digest()
-            else:
-                leaves.pop(prefix, None)
-                hashes.pop(prefix, None)
-        return VersionTree(leaves, hashes)
+            by_branch[prefix[:1]][prefix[1:]] = changed
+        branches = dict(self._branches)
+        for first, leaves in by_branch.items():
+            branch = _changed(branches.pop(first, _Branch()), leaves)
+            if branch.leaves:
+                branches[first] = branch
+        return VersionTree(branches)
+
+
+def _changed(branch: _Branch, changes: Mapping[bytes, Mapping[bytes, bytes | None]]) -> _Branch:
+    leaves, hashes = dict(branch.leaves), dict(branch.hashes)
+    for second, changed in changes.items():
+        merged = {**leaves.pop(second, {}), **changed}
+        hashes.pop(second, None)
+        if leaf := {name: digest for name, digest in merged.items() if digest is not None}:
+            leaves[second], hashes[second] = leaf, _hash_of(leaf)
+    return _Branch(leaves, hashes, _hash_of(hashes))
+
+
+def _hash_of(parts: Mapping[bytes, bytes]) -> bytes:
+    return sha256(b"".join(name + parts[name] for name in sorted(parts))).digest()

@@ -27,6 +27,7 @@ class Kind:
             one of them does not get the event at all (gate 4).
         unused: nullable fields that have no meaning with this kind, and so must be null.
         subject: `required`, `optional` or `none`.
+        who: PUPIL or EMPLOYEE, if it can be about nobody else.
         needs_product: an event about no product is refused: an agreement on any product would do for it.
         first: it may be the first that a sender says of an object.
         after: kinds of the same sender after which it may come. Neither first nor after: order is not checked.
@@ -37,6 +38,7 @@ class Kind:
     essential: tuple[str, ...]
     unused: tuple[str, ...] = ()
     subject: str = "required"
+    who: str | None = None
     needs_product: bool = False
     first: bool = False
     after: frozenset[str] = frozenset()
@@ -200,6 +202,7 @@ def _family(schema: Schema, where: str) -> Family:
 
 
 _SUBJECTS: Final = ("required", "optional", "none")
+_WHO: Final = (None, "PUPIL", "EMPLOYEE")
 
 
 def _kind(name: str, rules: Mapping[str, Any], schema: Schema) -> Kind:
@@ -208,13 +211,16 @@ def _kind(name: str, rules: Mapping[str, Any], schema: Schema) -> Kind:
     Raises:
         KeyError, ValueError: a property is missing, or is not one that is known.
     """
-    document, known = schema.document, {"requires", "essential", "allows", "subject", "product", "first", "after"}
+    document, known = (
+        schema.document,
+        {"requires", "essential", "allows", "subject", "who", "product", "first", "after"},
+    )
     if unknown := rules.keys() - known:
         raise ValueError(f"kind {name} has unknown properties {sorted(unknown)}")
     subject = rules.get("subject", document["subject"])
     product = rules.get("product", "required")
-    if subject not in _SUBJECTS or product not in ("required", "optional"):
-        raise ValueError(f"kind {name}: subject or product has no known value")
+    if subject not in _SUBJECTS or product not in ("required", "optional") or rules.get("who") not in _WHO:
+        raise ValueError(f"kind {name}: subject, who or product has no known value")
     filled = None if "allows" not in rules else {*rules["requires"], *rules["allows"]}
     if filled is not None and (strange := filled - {f.name for f in schema.fields}):
         raise ValueError(f"kind {name} allows unknown fields {sorted(strange)}")
@@ -224,6 +230,7 @@ def _kind(name: str, rules: Mapping[str, Any], schema: Schema) -> Kind:
         tuple(rules["essential"]),
         unused=() if filled is None else tuple(f.name for f in schema.fields if f.nullable and f.name not in filled),
         subject=subject,
+        who=rules.get("who"),
         needs_product=document.get("product") is not None and product == "required",
         first=rules.get("first", False),
         after=frozenset(rules.get("after", ())),

@@ -195,22 +195,28 @@ def _check_fields(record: JsonObject, path: str, inherited: str | None, known: _
                 f"field {where} is about a person ({cls}) but names no attribute, so no policy decides over it",
                 code="schema.unclassified",
             )
-        if inherited is not None and attribute != inherited:
-            # A record passes or is dropped whole: what is inside must not hide under another's name.
-            raise ConfigError(
-                f"field {where} names the attribute {attribute}, but lies inside {inherited}; give it a field apart",
-                code="schema.unclassified",
-            )
         branches = declared["type"] if isinstance(declared["type"], list) else [declared["type"]]
         for branch in branches:
             _check_type(branch, where, attribute, known)
         yield Field(declared["name"], cls, declared.get("attribute"), "null" in branches)
 
 
+def _check_inside(record: JsonObject, where: str, attribute: str | None, known: _Records) -> None:
+    """A record in a field passes or is dropped whole: what is inside must not hide under another's name, or none."""
+    for declared in record["fields"]:
+        if declared.get("attribute", attribute) != attribute:
+            raise ConfigError(
+                f"field {where}.{declared.get('name')} names the attribute {declared['attribute']}, but lies inside"
+                f" {attribute or 'a field that always passes'}; give it a field apart",
+                code="schema.unclassified",
+            )
+    list(_check_fields(record, where, attribute, known))
+
+
 def _check_type(branch: Any, where: str, attribute: str | None, known: _Records) -> None:
     if isinstance(branch, str):
         for record in known.get(branch.rpartition(".")[2], ()):
-            list(_check_fields(record, where, attribute, known))
+            _check_inside(record, where, attribute, known)
         return
     if isinstance(branch, list):
         for inner in branch:
@@ -220,7 +226,7 @@ def _check_type(branch: Any, where: str, attribute: str | None, known: _Records)
     if kind == "record":
         if not branch["fields"]:
             raise ConfigError(f"{where}: an empty record takes no bytes", code="schema.unsafe")
-        list(_check_fields(branch, where, attribute, known))
+        _check_inside(branch, where, attribute, known)
         known.setdefault(branch["name"].rpartition(".")[2], []).append(branch)
     elif kind in ("array", "map"):
         _check_type(branch["items" if kind == "array" else "values"], where, attribute, known)

@@ -46,18 +46,23 @@ def published(catalogue: Catalogue, registry: Registry) -> dict[str, bytes]:
     return {s.fingerprint.hex(): json.dumps(s.document, separators=(",", ":")).encode() for s in schemas}
 
 
-def write_files(folder: Path, catalogue: Catalogue, policy: Policy, routes: Routes) -> None:
-    """Write the output schemas as files; what is there and not in the set is removed.
+def file_texts(catalogue: Catalogue, policy: Policy, routes: Routes) -> dict[str, str]:
+    """The output schemas as files: name -> text.
 
     A family that says nothing about people looks the same to everybody: its own schema is enough.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     whole = {family.schema.fingerprint for family in catalogue.families.values()}
-    texts = {
+    return {
         f"{name}.avsc": render(schema)
         for name, schema in output_schemas(catalogue, policy, routes)
         if schema.fingerprint not in whole
     }
+
+
+def write_files(folder: Path, catalogue: Catalogue, policy: Policy, routes: Routes) -> None:
+    """Write the output schemas as files; what is there and not in the set is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = file_texts(catalogue, policy, routes)
     for path in folder.glob("*.avsc"):
         if path.name not in texts:
             path.unlink()

@@ -7,14 +7,14 @@ from typing import Any, Final
 from uuid import uuid4
 
 from broker.schemas import Family, Kind, catalogue
-from tests.exchange.world import BOOK, DELTA, NOW_MS, PORTAL
+from tests.exchange.world import BOOK, DELTA, NOW_MS, PORTAL, TEACHER
 
 TODAY: Final = NOW_MS // 86_400_000
 # What a field's type does not tell: products, and a link that the route table knows.
 _VALUES: Final[dict[str, Any]] = {
     "product_id": BOOK, "bundled_product_id": BOOK, "products": [BOOK], "material": "DIGITAL", "delivery": "HOME",
     "sender": DELTA, "receiver": PORTAL, "service": "usage", "process": "GEBRUIK", "other_party": PORTAL,
-    "location": None, "left_on": TODAY,
+    "location": None, "left_on": TODAY, "teacher_eck_id": TEACHER, "employee_number": "E1",
 }  # fmt: skip
 
 

@@ -18,13 +18,14 @@ from broker.keys import MemoryKeys
 from broker.policy import PROCESSES, SECTORS, Policy, Routes
 from broker.registry import Registry
 from broker.schemas import catalogue
-from tests.exchange.world import BOOK, EMMA, NOW, World
+from tests.exchange.world import BOOK, EMMA, NOW, TEACHER, World
 
 ROLES: Final = ("SIS", "SHOP", "PUBLISHER", "PORTAL")
 PARTIES: Final = {f"{role.lower()}-{letter}": role for role in ROLES for letter in "ab"}
 SCHOOL, BOARD, PLACES = "99VA", "bestuur", ("99VA00", "99VA01")
 FREE, LEGAL, NORM = "2099000000019", "2099000000026", "2099000000033"
 PUPIL: Final = Subject("PUPIL", EMMA, (("LAS_KEY", "L0001"),))
+EMPLOYEE: Final = Subject("EMPLOYEE", TEACHER, (("MEDEWERKERNUMMER", "E1"),))
 LINKED_FAMILIES: Final = ("order", "licence", "usage", "result", "roster")
 
 
@@ -99,13 +100,14 @@ def _base() -> Registry:
 
 @cache
 def _vault() -> dict[bytes, bytes]:
-    """Emma is enrolled in each sector."""
+    """Emma and a teacher are enrolled in each sector."""
     world = _empty()
     ids = replace(PUPIL, user_ids=(*PUPIL.user_ids, ("NL_EDU_PERSON_REAL_ID", "emma"), ("LEERLINGNUMMER", "P1")))
     body = Identity(under_16=True)
     for sector in SECTORS:
         sent = Event(kind="ENROL", school=SCHOOL, sector=sector, created=NOW, subject=ids, body=body)
-        assert [d.code for d in world.send("sis-a", sent)] == ["ok.vault"]
+        teacher = Event(kind="ENROL", school=SCHOOL, sector=sector, created=NOW, subject=EMPLOYEE, body=Identity())
+        assert [d.code for d in world.send("sis-a", sent, teacher)] == ["ok.vault"] * 2
     return world.vault
 
 
@@ -122,5 +124,8 @@ def open_world() -> World:
 
 
 def subject_of(family: str, kind: str) -> Subject:
-    """Whom an event of this kind may be about: Emma wherever that is allowed."""
-    return Subject() if catalogue().family(family).kinds[kind].subject == "none" else PUPIL
+    """Whom an event of this kind may be about: Emma wherever that is allowed, else her teacher, else nobody."""
+    rules = catalogue().family(family).kinds[kind]
+    if rules.subject == "none":
+        return Subject()
+    return EMPLOYEE if rules.who == "EMPLOYEE" else PUPIL

@@ -170,7 +170,7 @@ TABLE: dict[str, tuple[Make, str]] = {
     "an event of the future": (lambda w: w.record(DELTA, event(created=_shifted(days=2))), "created.out_of_range"),
     "a missing field": (body(usage_date=None), "field.missing"),
     "a product that is no number": (body(product_id="Rekenen-7"), "field.form"),
-    "a product that is a title": (body(product_id="Rekenen 7"), "field.form"),
+    "a product that is a title": (body(product_id="Rekenen 7"), "code.form"),
     "a licence that is no uuid": (body(entitlement_id="7"), "field.form"),
     "a product nobody agreed on": (body(product_id="9780306406157"), "product.unknown"),
     "an ECK iD of another form": (sealed(subject=Subject("PUPIL", "https://id.school/abc")), "identifier.form"),

@@ -267,9 +267,9 @@ def test_an_object_is_one_senders_of_one_school_and_family(name: str) -> None:
     world.registry = world.registry.with_changes({"school/99VB": canonical(school)})
     assert code(world, "licence", "GRANT", thing, 1, Subject()) == "ok"
     family, kind, sender = change.get("family", "licence"), change.get("kind", "GRANT"), change.get("sender", SENDER)
-    again = body(
-        family, kind, **{catalogue().family(family).object_field or "": thing.upper() if "upper" in change else thing}
-    )
+    field = {"order": "order_id", "licence": "entitlement_id"}[family]
+    named: dict[str, Any] = {field: thing.upper() if "upper" in change else thing}
+    again = body(family, kind, **named)
     where = {"school": change.get("school", SCHOOL), "sector": change.get("sector", "VO")}
     codes = {d.code for d in world.run(sender, world.made(sender, family, kind, again, Subject(), **where)).decisions}
     assert codes == {"object.transition" if "same" in change else "ok"}

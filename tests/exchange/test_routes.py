@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import yaml
 
 from broker.client import Subject
-from broker.data import data_path
 from broker.exchange import Decision, Outcome
 from broker.exchange.model import Step
 from broker.policy import PROCESSES, SECTORS
 from broker.schemas import catalogue
 from tests.exchange.bodies import body, families
 from tests.exchange.open_world import LINKED_FAMILIES, PARTIES, PUPIL, ROLES, SCHOOL, open_world, subject_of
+from tests.exchange.route_table import TABLE, Way
 from tests.exchange.world import World, evidence_in
 
 FAMILIES = [family.name for family in families()]
-
-
-class Way(NamedTuple):
-    """A row of the route table as the file has it, for one sender, receiver and process."""
-
-    process: str
-    connection: str
-    subject: str
-    closing: dict[str, Any] | None
-
-
-Table = dict[tuple[str, str, str, str], list[Way]]
-
-
-def table() -> Table:
-    """The file, read without the package's own reader: (family, kind, sender, receiver) -> ways, in the file's order."""
-    found: Table = defaultdict(list)
-    for row in yaml.safe_load((data_path("policies") / "routes.yaml").read_text("utf-8"))["routes"]:
-        several = (row[name] for name in ("process", "sender_role", "receiver_role"))
-        lists = [value if isinstance(value, list) else [value] for value in several]
-        for process, sender, receiver, kind in product(*lists, row["kinds"]):
-            way = Way(process, row["connection"], row.get("subject", "optional"), row.get("closing"))
-            found[row["family"], kind, sender, receiver].append(way)
-    return found
-
-
-TABLE = table()
 
 
 def cells(family: str) -> list[tuple[str, str]]:

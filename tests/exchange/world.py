@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKE
 from broker.kafka.connection import KafkaConnection
 from broker.keys import MemoryKeys
 from broker.limits import DEFAULT, Limits
+from broker.policy import Policy, Routes
 from broker.registry import PublicKey, Registry, load_document, records_of, with_keys
 from broker.schemas import Catalogue, Schema, catalogue, unframe
 from broker.schemas.outputs import output_schemas
@@ -31,6 +32,7 @@ NOW_MS = int(NOW.timestamp() * 1000)
 SIS, DELTA, OOST, PORTAL, SHOP = "sis-noord", "uitgeverij-delta", "uitgeverij-oost", "portaal-plein", "winkel-boekhuis"
 BOOK = "8717927130834"
 EMMA = "https://ketenid.nl/pilot/" + "e1" * 64
+TEACHER = "https://ketenid.nl/pilot/" + "7e" * 64
 NOAH = "https://ketenid.nl/pilot/" + "b2" * 64
 
 
@@ -235,8 +237,7 @@ class World:
 
     def writer_schemas(self) -> dict[bytes, Schema]:
         """The published output schemas."""
-        found = output_schemas(Catalogue(), self.registry.policy, self.registry.routes)
-        return {schema.fingerprint: schema for _, schema in found}
+        return _published(self.registry.policy, self.registry.routes)
 
     def statuses(self, party: str) -> list[dict[str, Any]]:
         """What the sender was told."""
@@ -254,6 +255,11 @@ class World:
     def controls(self) -> list[dict[str, Any]]:
         """The leaves of the control log."""
         return [json.loads(o.value or b"") for o in self.topic(AUDIT_CONTROL)]
+
+
+@lru_cache(maxsize=8)
+def _published(policy: Policy, routes: Routes) -> dict[bytes, Schema]:
+    return {schema.fingerprint: schema for _, schema in output_schemas(Catalogue(), policy, routes)}
 
 
 def evidence_in(outgoing: Sequence[Outgoing]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,24 @@ import yaml
 
 from broker.data import data_path
 from broker.errors import ConfigError
+from broker.exchange.duties import DESTROY_DAYS
 from broker.kafka.topics import PartyTopics, desired_topics, load_specs
+from broker.schemas import catalogue
+from tests.kafka.conftest import Cluster
 
 DAY_MS = 24 * 3600 * 1000
+FAMILIES = sorted({name for name, _ in catalogue().families})
+# How many days what a party received is there: at least, and at most (a segment expires as a whole, a day later).
+KEPT = {
+    "connection": (60, 61),
+    "control": (90, 91),
+    "identity": (1, 2),
+    "licence": (60, 61),
+    "order": (60, 61),
+    "result": (60, 61),
+    "roster": (60, 61),
+    "usage": (60, 61),
+}
 
 
 @pytest.fixture
@@ -25,7 +41,7 @@ def test_the_files_are_the_table_of_the_design() -> None:
     """Names and partition counts of design.md, section 4, and `broker.keys`."""
     assert {spec.name: spec.partitions for spec in load_specs()} == {
         "in.{party}": 3,
-        "out.{party}.{family}": 3,
+        **{f"out.{{party}}.{family}": 3 for family in FAMILIES},
         "status.{party}": 1,
         "quarantine.{party}": 1,
         "registry": 1,
@@ -45,7 +61,7 @@ def test_the_files_are_the_table_of_the_design() -> None:
     ("topic", "days"),
     [
         ("in.{party}", 7),
-        ("out.{party}.{family}", 60),
+        *((f"out.{{party}}.{family}", at_most) for family, (_, at_most) in KEPT.items()),
         ("status.{party}", 30),
         ("quarantine.{party}", 30),
         ("audit.index", 7),
@@ -56,6 +72,81 @@ def test_nothing_is_kept_longer_than_promised(topic: str, days: int) -> None:
     config = next(spec.config for spec in load_specs() if spec.name == topic)
     assert config["cleanup.policy"] == "delete"
     assert int(config["retention.ms"]) + int(config["segment.ms"]) == days * DAY_MS
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_states_how_long_it_is_kept(family: str) -> None:
+    """All of the catalogue, each in a file of its own; the days are those of `docs/howto/operate.md`."""
+    spec = next(spec for spec in load_specs() if spec.family == family)
+    assert int(spec.config["retention.ms"]) == KEPT[family][0] * DAY_MS
+
+
+@pytest.mark.parametrize("family", sorted(KEPT.keys() - {"identity"}))
+def test_what_is_delivered_outlives_the_summer_holiday(family: str) -> None:
+    """Exports stop for six weeks, and nothing is lost by it (domain, 10.14)."""
+    spec = next(spec for spec in load_specs() if spec.family == family)
+    assert int(spec.config["retention.ms"]) >= 60 * DAY_MS
+
+
+def test_a_request_to_destroy_outlives_its_deadline_after_a_summer() -> None:
+    """30 days to do it, and 60 in which nobody may read it."""
+    spec = next(spec for spec in load_specs() if spec.family == "control")
+    assert int(spec.config["retention.ms"]) >= (DESTROY_DAYS + 60) * DAY_MS
+
+
+def test_a_new_family_does_not_load_without_a_term() -> None:
+    """Somebody must have said how long it is kept; the message names the file that is missing."""
+    with pytest.raises(ConfigError, match=r"Family absence has no topic.*out\.party\.absence\.yaml") as raised:
+        load_specs(families=[*FAMILIES, "absence"])
+    assert raised.value.code == "topics.family"
+
+
+def test_a_topic_of_a_family_that_is_gone_is_refused() -> None:
+    """Its file would go on saying something about nothing."""
+    with pytest.raises(ConfigError, match="usage"):
+        load_specs(families=set(FAMILIES) - {"usage"})
+
+
+def test_a_party_that_receives_a_family_without_topic_is_an_error() -> None:
+    """Else it would get no topic, and everything for it would be refused."""
+    specs = load_specs()
+    with pytest.raises(ConfigError, match="Family absence"):
+        desired_topics(specs, {"pub": PartyTopics(frozenset({"absence"}))})
+
+
+def test_a_topic_says_how_long_records_are_kept(folder: Path) -> None:
+    """Kafka's own default of a week would hold in silence."""
+    file = folder / "parked.yaml"
+    file.write_text(file.read_text().replace("cleanup.policy: compact", "cleanup.policy: delete"))
+    with pytest.raises(ConfigError, match="how long records are kept"):
+        load_specs(folder)
+
+
+def test_the_operators_guide_tells_all_terms() -> None:
+    """One row for each topic in `docs/howto/operate.md`, with the days of the file."""
+    guide = (Path(__file__).parents[2] / "docs" / "howto" / "operate.md").read_text("utf-8")
+    rows = {row.split("|")[1].strip(" `"): row for row in guide.splitlines() if row.startswith("| `")}
+    for spec in load_specs():
+        row = rows[spec.name.replace("{party}", "<party>")]
+        if spec.config["cleanup.policy"] == "compact":
+            assert "the newest of each key" in row
+        else:
+            assert f" {int(spec.config['retention.ms']) // DAY_MS} d" in row
+
+
+@pytest.mark.kafka
+def test_plan_and_apply_honour_the_term_of_each_family(cluster: Cluster) -> None:
+    """The topics stand with it; another term shows as one change, and is made."""
+    terms = {spec.name: spec.config["retention.ms"] for spec in cluster.topics if spec.name.startswith("out.pub.")}
+    assert terms == {f"out.pub.{family}": str(KEPT[family][0] * DAY_MS) for family in ("licence", "usage")}
+    assert cluster.admin.plan(cluster.topics, None) == []
+    licence = next(spec for spec in cluster.topics if spec.name == "out.pub.licence")
+    shorter = replace(licence, config={**licence.config, "retention.ms": str(DAY_MS)})
+    assert [(c.kind, c.target, c.config) for c in cluster.admin.apply([shorter], None)] == [
+        ("set_config", "out.pub.licence", {"retention.ms": str(DAY_MS)})
+    ]
+    cluster.admin.apply([licence], None)
+    assert cluster.admin.plan(cluster.topics, None) == []
 
 
 def test_a_sender_does_not_decide_how_long_its_records_live() -> None:
@@ -99,6 +190,7 @@ def test_names_that_would_change_a_topics_meaning_are_refused(party: str, family
         (["spec", "partitions"], 0, "partitions"),
         (["spec", "partition"], 4, "partition"),
         (["spec", "topicName"], "in.{party}", "template"),
+        (["spec", "config", "cleanup.policy"], "both", "how long"),
         (["spec", "topicName"], "In", "name"),
     ],
 )

@@ -232,6 +232,17 @@ def test_a_side_that_lost_its_effect_is_no_reason_to_refuse_another_change(folde
         load(folder)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"receiver": "sis-noord"}, {"service": "result"}, {"process": "Toegang"}, {"school": "99VA"}]
+)
+def test_two_sides_that_speak_of_different_links_are_refused(changes: dict[str, str]) -> None:
+    """One id is one link: another one gets another id."""
+    key = "connection/po-usage-delta-portaal/sender"
+    side = json.loads(example()[key]) | changes
+    with pytest.raises(ConfigError, match=f"{key} sender: its two sides are about different links"):
+        check(example() | {key: json.dumps(side).encode()})
+
+
 def test_a_file_has_one_succession(tmp_path: Path) -> None:
     """As it will stand in the folder; nothing else may stand in the file, since nothing else is done."""
     one = (

@@ -26,6 +26,8 @@ from broker.registry import (
     load,
     receivable_families,
 )
+from broker.registry import links as links_module
+from broker.registry.links import links_of
 from broker.registry.models import Entry, key_of
 from broker.registry.registry import POLICY_KEY, ROUTES_KEY, parse_record, record_of
 from tests.registry.entries import BOOK, OTHER_BOOK, TODAY, agreement, entries, exception, party, school, side
@@ -623,6 +625,38 @@ def test_what_did_not_change_is_not_worked_out_anew() -> None:
     assert elsewhere._links.of("99PA") is old._links.of("99PA")
     assert elsewhere._agreements is old._agreements
     assert elsewhere._exceptions is old._exceptions
+
+
+def test_a_switched_link_costs_what_its_school_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many schools there are: one record, one school's links, one part of the whole."""
+    many = [
+        entry
+        for number in range(150)
+        for entry in (
+            School.model_validate(school(id=f"{number % 100:02}A{'AB'[number // 100]}")),
+            *(
+                ConnectionSide.model_validate(
+                    side(which, id=f"c{number}", school=f"{number % 100:02}A{'AB'[number // 100]}")
+                )
+                for which in ("sender", "receiver")
+            ),
+        )
+    ]
+    old = made([*entries(), *many])
+    asked: list[tuple[str, int]] = []
+
+    def counted(of: School | None, sides: Iterable[ConnectionSide]) -> links_module.Links:
+        ones = list(sides)
+        assert of is not None
+        asked.append((of.id, len(ones)))
+        return links_of(of, ones)
+
+    monkeypatch.setattr(links_module, "links_of", counted)
+    new = old.with_changes(one(side("receiver", id="c7", school="07AA", state="revoked", at=EVENING)))
+    assert asked == [("07AA", 2)]
+    assert old.links_from("uitgeverij-delta").keys() - new.links_from("uitgeverij-delta").keys() == {"c7"}
+    shared = [a is b for a, b in zip(old._contents._parts, new._contents._parts, strict=True)]
+    assert shared.count(False) == 1
 
 
 def test_the_example_is_rich_enough_to_be_followed_by_single_changes(demo: Registry) -> None:

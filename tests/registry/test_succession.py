@@ -266,6 +266,13 @@ def test_what_is_carried_for_one_school_stays_for_the_others(schools: Any) -> No
     assert found.agreement("99PB", *asked) is not None
 
 
+def test_an_agreement_for_other_schools_only_is_left_alone() -> None:
+    """What ends for one school is nothing to those that it never was for."""
+    there = two_schools(schools=["99PB"])
+    made = renamed(predecessor="99PA", successor="99PX", agreements="end")
+    assert "agreement/vwo-po-portaal" not in changes(there, made)
+
+
 def test_an_agreement_that_has_not_begun_ends_without_a_trace() -> None:
     """For the others it goes on."""
     later = two_schools()

@@ -17,7 +17,10 @@ def by_the_book(records: dict[str, bytes | None]) -> str:
     for name, digest in hashes:
         leaves[name[:2]] = leaves.get(name[:2], b"") + name + digest
     assert len(leaves) < len(hashes)
-    whole = b"".join(prefix + sha256(leaf).digest() for prefix, leaf in sorted(leaves.items()))
+    branches: dict[bytes, bytes] = {}
+    for prefix, leaf in sorted(leaves.items()):
+        branches[prefix[:1]] = branches.get(prefix[:1], b"") + prefix[1:] + sha256(leaf).digest()
+    whole = b"".join(first + sha256(branch).digest() for first, branch in sorted(branches.items()))
     return f"sha256:{sha256(whole).hexdigest()}"
 
 

@@ -1,0 +1,103 @@
+"""The tutorial, run as it stands: every command, and the result that it states."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+class Step(NamedTuple):
+    """A command of the tutorial, or a program, and what it is to print; `…` stands for anything."""
+
+    line: int
+    command: str
+    program: bool
+    shown: str
+
+
+def steps() -> list[Step]:
+    """All of them, in order."""
+    return list(_steps(TUTORIAL.read_text("utf-8")))
+
+
+def _steps(text: str) -> Iterator[Step]:
+    for block in BLOCK.finditer(text):
+        line = text.count("\n", 0, block.start()) + 1
+        if block[1] == "python":
+            yield Step(line, block[2], True, _promised(text[block.end() :]))
+            continue
+        for part in re.split(r"^\$ ", block[2], flags=re.MULTILINE)[1:]:
+            command, _, shown = part.partition("\n")
+            yield Step(line, command, False, shown)
+
+
+def _promised(after: str) -> str:
+    """What the text behind a program says that it prints."""
+    found = re.match(r"\s*It prints `([^`]*)`", after)
+    assert found, "a program without a stated result"
+    return found[1] + "\n"
+
+
+def pattern(shown: str) -> re.Pattern[str]:
+    """The stated output as a pattern: a line `…` is any number of lines, within a line it is any text.
+
+    A tab in the output may stand as spaces in the tutorial after `…`, where columns begin.
+    """
+    lines = []
+    for line in shown.splitlines():
+        if line == "…":
+            lines.append(r"(?:.*\n)*?")
+        else:
+            lines.append(re.escape(line).replace("…\\ ", r".*?[ \t]").replace("…", ".*?") + r"\n")
+    return re.compile("".join(lines))
+
+
+def test_a_stated_output_that_is_not_so_does_not_match() -> None:
+    """The pattern lets no other value through, no line too many and none too few."""
+    wanted = pattern("a …\n…\nb\n")
+    assert wanted.fullmatch("a 1\nb\n")
+    assert wanted.fullmatch("a 1\nx\ny\nb\n")
+    assert not wanted.fullmatch("a 1\nx\n")
+    assert not wanted.fullmatch("c 1\nb\n")
+    assert not wanted.fullmatch("a 1\nb\nb2\n")
+
+
+def test_every_step_states_its_result() -> None:
+    """But for settings, and for stopping at the end."""
+    silent = {step.command.split()[0:3][-1] for step in steps() if not step.shown}
+    assert all(name.startswith("BROKER_") or name == "--stop" or "=" in name for name in silent), silent
+    assert len(steps()) > 25
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(900)
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    """A folder with the examples, the command on the path, and then step by step."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    try:
+        for step in steps():
+            if step.command.startswith("export "):
+                name, _, value = step.command.removeprefix("export ").partition("=")
+                environment[name] = value
+                continue
+            command = [sys.executable, "-c", step.command] if step.program else ["bash", "-c", step.command]
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+            where = f"docs/tutorial.md, block at line {step.line}: {step.command.splitlines()[0]}"
+            assert done.returncode == 0, f"{where}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+            assert pattern(step.shown).fullmatch(done.stdout), f"{where}\n{done.stdout[-4000:]}"
+    finally:
+        stop = [sys.executable, "-m", "broker", "demo", "--stop"]
+        subprocess.run(stop, cwd=tmp_path, env=environment, capture_output=True, check=True)
