@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -14,11 +15,22 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.transaction import EndTxnRequest
 
+from broker.data import data_path
+from broker.engine.views import build_registry
+from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
+from broker.policy.document import canonical
+from broker.registry import load_document, records_of
 from tests.engine.machine import create_topics, fast, make_plane, produce, put, read_all, some_registry, until, verify
 from tests.engine.test_service import Seen, at_end, numbered
 
+DELTA, PORTAL, SIS = "uitgeverij-delta", "portaal-plein", "sis-noord"
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(60)]
+
+
+def example_records() -> dict[str, bytes]:
+    """The example registry."""
+    return records_of(load_document(data_path("examples") / "registry"))
 
 
 class Once:
@@ -137,3 +149,28 @@ async def test_while_a_registry_is_being_built_the_last_one_ages_and_the_lanes_p
         await until(lambda: at_end([plane], 40), "goes on")
     used = {dict(record.headers)["registry"] for record in await read_all(connection, f"out.{group}.copy")}
     assert used == {f"new-{group}".encode()}
+
+
+def test_an_entry_that_can_not_be_read_grants_nothing_and_keeps_nothing_else_from_counting() -> None:
+    """An older worker meets what a newer operator wrote: this link is off, and the other one that was revoked as well."""
+    records = example_records()
+    registry = build_registry(None, records, {})
+    links = {"99PA": "po-usage-delta-portaal", "99VA": "vo-usage-delta-portaal"}
+    sides = {school: f"connection/{link}/sender" for school, link in links.items()}
+    assert all(PORTAL in registry.connected_receivers(school, DELTA, "usage") for school in links)
+    changes: dict[str, bytes | None] = {
+        sides["99PA"]: canonical(json.loads(records[sides["99PA"]]) | {"of_tomorrow": True}),
+        sides["99VA"]: canonical(json.loads(records[sides["99VA"]]) | {"state": "revoked"}),
+        "kind-of-tomorrow/1": b"{}",
+    }
+    for built in (build_registry(registry, {}, changes), build_registry(None, {**records, **changes}, {})):
+        for school in links:
+            assert built.connected_receivers(school, DELTA, "usage") == (SIS,)
+
+
+@pytest.mark.parametrize("key", ["policy/current", "routes/current"])
+def test_without_policy_or_routes_there_is_no_registry(key: str) -> None:
+    """Nothing at all could be decided: refusing everything for good would be no answer."""
+    registry = build_registry(None, example_records(), {})
+    with pytest.raises(ConfigError):
+        build_registry(registry, {}, {key: b'{"of_tomorrow": true}'})
