@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 import structlog
-from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import ProducerFenced
 
 from broker.engine.backlog import Backlog
@@ -32,7 +32,7 @@ from broker.engine.ending import told_to_end
 from broker.engine.observe import BatchReport
 from broker.engine.overlay import VaultOverlay
 from broker.engine.takeover import LaneHost, NotAssigned, take_over
-from broker.engine.transaction import lane_producer, write
+from broker.engine.transaction import LaneProducer, lane_producer, write
 from broker.errors import BrokerError, TransientError
 from broker.exchange.duties import duties_of
 from broker.exchange.model import REGISTRY, VAULT, InputRecord, Step, Views
@@ -64,7 +64,7 @@ class Lane:
         self.failures = 0
         self.progressed_at = time.monotonic()
         self._state: LaneState | None = None  # known only while our producer lives
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: LaneProducer | None = None
         self._expected: int | None = None  # where the next records begin; None: not reading
         self._backlog = Backlog(host.config)
         # Most records of the next batch. Halved by a failure: what is too much for its time-out must not come back
@@ -284,9 +284,12 @@ class Lane:
         await producer.begin_transaction()
         offsets = await write(producer, step.outgoing)
         await self.host.views.wait_current(self.host.config.request_timeout_s)
-        if self.host.views.registry.current is not registry:
-            raise RegistryMoved  # withdrawn meanwhile
-        await producer.commit_transaction()
+
+        def look() -> None:
+            if self.host.views.require_current() is not registry:
+                raise RegistryMoved  # withdrawn meanwhile
+
+        await producer.commit(look)
         for record in step.outgoing:
             if record.topic == VAULT and record.key is not None:
                 self._overlay.add(record.partition, offsets[VAULT, record.partition], record.key, record.value)
@@ -343,7 +346,7 @@ class Lane:
             task.add_done_callback(self._stopping.discard)
 
 
-async def _stop(producer: AIOKafkaProducer) -> None:
+async def _stop(producer: LaneProducer) -> None:
     try:
         await producer.stop()
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raises what its sender died of, and leaks

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.client import ConnectionGroup
+from aiokafka.errors import KafkaError, NodeNotReadyError
+from aiokafka.protocol.transaction import EndTxnRequest
 
 from broker.engine.config import EngineConfig
 from broker.engine.topics import TopicCounts
@@ -17,9 +20,57 @@ from broker.exchange.state import lane_partition
 OWN_TOPICS = (AUDIT_EVENTS, AUDIT_CONTROL, LANE_STATE, PARKED)
 
 
-def lane_producer(client: Mapping[str, Any], lane: str, config: EngineConfig) -> AIOKafkaProducer:
+class LaneProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka publishes no types
+    """A producer that looks once more in the very moment when a commit goes out.
+
+    `commit_transaction` only asks aiokafka's sender for it. Until the request is written others may hold up the event
+    loop, the process may be stopped and go on seconds later (SIGSTOP, a machine without a core for it), and a request
+    that failed is sent again and again, even after the lane gave up. What permitted the commit may be gone by then.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._look: Callable[[], object] = lambda: None
+        self._forbidden: Exception | None = None
+        self._send = self.client.send
+        self.client.send = self._send_if_permitted
+
+    async def commit(self, look: Callable[[], object]) -> None:
+        """Commit the open transaction.
+
+        Args:
+            look: called each time right before the request is written; what it raises keeps it from being sent.
+
+        Raises:
+            Exception: what `look` raised; the transaction stays open, and this producer can do nothing any more.
+        """
+        self._look = look
+        try:
+            await self.commit_transaction()
+        except KafkaError:
+            if self._forbidden is not None:
+                raise self._forbidden from None
+            raise
+
+    async def _send_if_permitted(self, node: int, request: Any, *, group: int = ConnectionGroup.DEFAULT) -> Any:
+        if isinstance(request, EndTxnRequest) and request._transaction_result:
+            if not await self.client.ready(node, group=group):  # to connect takes time, so not after the look
+                raise NodeNotReadyError
+            try:
+                self._look()
+            except Exception as reason:
+                self._forbidden = reason
+                raise _Forbidden from reason
+        return await self._send(node, request, group=group)  # connected: written before anything else can run
+
+
+class _Forbidden(Exception):
+    """Ends aiokafka's sender, and with it the wait for the commit; on a KafkaError it would try again."""
+
+
+def lane_producer(client: Mapping[str, Any], lane: str, config: EngineConfig) -> LaneProducer:
     """A producer under the lane's transactional id; starting it shuts every older one out."""
-    return AIOKafkaProducer(
+    return LaneProducer(
         **client,
         transactional_id=lane,
         acks="all",

@@ -21,6 +21,7 @@ from broker.engine.topicview import TopicTail
 from broker.errors import BrokerError, ConfigError, TransientError
 from broker.exchange.model import VaultReader
 from broker.registry import Registry
+from broker.registry.registry import POLICY_KEY, ROUTES_KEY, parse_record
 
 log = structlog.get_logger()
 
@@ -35,16 +36,38 @@ Build = Callable[[Registry | None, Mapping[str, bytes], Mapping[str, bytes | Non
 def build_registry(
     last: Registry | None, records: Mapping[str, bytes], changes: Mapping[str, bytes | None]
 ) -> Registry:
-    """From the last one and what changed since, or from all records when there is no last one."""
-    return Registry.from_records(records) if last is None else last.with_changes(changes)
+    """From the last one and what changed since, or from all records when there is no last one.
+
+    An entry that cannot be read grants nothing, as if it were not there: what it took back must not live on, and what
+    other entries take back counts.
+
+    Raises:
+        ConfigError: policy or routes cannot be read.
+    """
+    base, given = (Registry(), records) if last is None else (last, changes)
+    try:
+        return base.with_changes(given)
+    except ConfigError:
+        return base.with_changes({key: _readable(key, value) for key, value in given.items()})
+
+
+def _readable(key: str, value: bytes | None) -> bytes | None:
+    if value is None or key in (POLICY_KEY, ROUTES_KEY):
+        return value
+    try:
+        parse_record(key, value)
+    except ConfigError as error:
+        log.error("registry.unreadable", code="registry.unreadable", reason=error.code)  # noqa: TRY400
+        return None
+    return value
 
 
 class RegistryView(TopicTail):
     """Follows `registry` and builds the immutable `Registry` again on every change.
 
     A change is built only when everything there was has been read: never half a transaction, as long as its writers
-    share one transactional id. A registry that cannot be built is reported and the last good one stays: taking the
-    whole exchange down would let any slip of an operator stop a country's schools.
+    share one transactional id. A registry that cannot be built is reported, and the lanes pause until there is a good
+    one: the last good one may permit what was withdrawn since.
 
     Attributes:
         invalid: why the newest registry cannot be used, or None.
@@ -215,8 +238,10 @@ class CurrentViews:
         """The registry, if it and the vault are proven current.
 
         Raises:
-            TransientError: `view.stale`.
+            TransientError: `view.stale`, or `registry.invalid` if the newest one cannot be used.
         """
+        if self.registry.invalid is not None:
+            raise TransientError("The newest registry cannot be used.", code="registry.invalid")
         for view in (self.registry, self.vault):
             if view.age_s > self._max_age_s:
                 raise TransientError(
