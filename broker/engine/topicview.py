@@ -1,7 +1,7 @@
 """Follow a whole topic, read_committed, and know at any moment how current that is.
 
 `TopicTail` reads every partition for ever and survives what Kafka does meanwhile; what it keeps is up to its
-descendants. A proof of being current is a fetch response in which nothing was left to read. Its age is counted from
+descendants. A proof of being current is a fetch response up to whose end everything was read. Its age is counted from
 the *request*, since a process that was stopped for a minute finds an old response in its socket: the request was
 sent after the response before it, and that one came after our last look at it.
 """
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
@@ -31,18 +32,35 @@ STOP_S: Final = 5.0
 
 @dataclass(slots=True)
 class _Proof:
-    """When a partition was last proven current; monotonic seconds."""
+    """When a partition was last proven current; monotonic seconds.
+
+    Attributes:
+        open: (when a request was sent, where the log ended in its response), not read that far yet. The end is the high
+            watermark, not the last stable offset: behind an open transaction of one writer there may be a withdrawal
+            of another that is committed already.
+    """
 
     confirmed: float
     stamp: int | None = None
     floor: float = float("-inf")  # the last fetch response cannot have come before
     sent: float = float("-inf")  # ... so the request of this one was not sent before
 
-    def look(self, stamp: int | None, looked_before: float, at_end: bool) -> None:
+    open: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def look(self, stamp: int | None, looked_before: float, position: int, end: int | None) -> None:
+        """Take the newest response.
+
+        Args:
+            position: everything before it is decided and read. end: the response's high watermark.
+        """
         if stamp != self.stamp:
             self.sent, self.floor, self.stamp = self.floor, looked_before, stamp
-        if at_end and stamp is not None:
-            self.confirmed = max(self.confirmed, self.sent)
+        if stamp is not None and end is not None:
+            if self.open and self.open[-1][1] == end:
+                self.open.pop()
+            self.open.append((self.sent, end))
+        while self.open and self.open[0][1] <= position:
+            self.confirmed = max(self.confirmed, self.open.popleft()[0])
 
 
 class TopicTail:
@@ -199,7 +217,10 @@ class TopicTail:
         for partition in partitions:
             stable = consumer.last_stable_offset(partition)
             here = stable is not None and self._read[partition.partition] >= stable
-            self._proofs[partition.partition].look(consumer.last_poll_timestamp(partition), looked_before, here)
+            position, end = self._read[partition.partition], consumer.highwater(partition)
+            self._proofs[partition.partition].look(
+                consumer.last_poll_timestamp(partition), looked_before, position, end
+            )
             at_end = at_end and here
         if not at_end:
             return

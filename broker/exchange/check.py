@@ -9,8 +9,9 @@ from functools import cache
 from typing import Any, Final
 
 from broker.errors import AccessDenied, ContractError
+from broker.exchange.calendar import MS_PER_DAY, day_of, school_years
 from broker.exchange.model import InputRecord
-from broker.exchange.open import MS_PER_DAY, Opened
+from broker.exchange.open import Opened
 from broker.identity.formats import is_eck_id, is_product_id, is_school_id, is_uuid
 from broker.identity.pgn import find_pgn, screen_bytes
 from broker.limits import Limits
@@ -85,7 +86,7 @@ def check_envelope(
         raise AccessDenied("not a school of this party", code="school.not_yours")
     if envelope["sector"] not in school.sectors:
         raise AccessDenied("the school has no such sector", code="school.sector")
-    if envelope["school_year"] not in _school_years(now_ms // MS_PER_DAY):
+    if envelope["school_year"] not in school_years(day_of(now_ms)):
         raise AccessDenied("the school year is out of range", code="school_year.form")
     created = envelope["created"]
     if not now_ms - limits.event_age_days * MS_PER_DAY <= created <= now_ms + limits.clock_skew_ms:
@@ -223,23 +224,4 @@ def _compiled(form: str | None) -> re.Pattern[str] | None:
 
 
 def _date(now_ms: int) -> date:
-    return datetime.fromtimestamp(now_ms // 1000, UTC).date()
-
-
-@cache
-def _school_years(day: int) -> frozenset[str]:
-    """Previous, current and next school year on a day since 1970; a year begins on 1 August."""
-    first = int(school_year(day)[:4])
-    return frozenset(f"{y}-{y + 1}" for y in (first - 1, first, first + 1))
-
-
-def school_year(day: int) -> str:
-    """The school year of a day since 1970, such as 2026-2027; it begins on 1 August."""
-    today = datetime.fromtimestamp(day * 86_400, UTC)
-    first = today.year if today.month >= 8 else today.year - 1
-    return f"{first}-{first + 1}"
-
-
-def day_of(ms: int) -> int:
-    """Days since 1970 of a time in milliseconds, in UTC."""
-    return ms // MS_PER_DAY
+    return datetime.fromtimestamp(day_of(now_ms) * 86_400, UTC).date()

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from broker.audit.leaf import Commitments, Ids, commitment, control_leaf, leaf
 from broker.crypto import partition_of
-from broker.exchange.check import school_year
+from broker.exchange.calendar import day_of, school_year
 from broker.exchange.decide import NAMES, OWN_ACTIVITY
 from broker.exchange.duties import FAMILY, Duty
 from broker.exchange.journal import Journal
 from broker.exchange.keys import BROKER
 from broker.exchange.model import Decision, Outcome, Outgoing
-from broker.exchange.open import MS_PER_DAY, Opened
+from broker.exchange.open import Opened
 from broker.exchange.seal import seal_to
 from broker.identity.vault import SUBJECT_KEY_BYTES
 from broker.registry import Party
@@ -45,7 +45,7 @@ def run_errand(duty: Duty, party: str, journal: Journal) -> bool:
         "kind": duty.kind,
         "school": duty.school,
         "sector": duty.sector,
-        "school_year": school_year(journal.now_ms // MS_PER_DAY),
+        "school_year": school_year(day_of(journal.now_ms)),
         "sender": BROKER,
         "created": journal.now_ms,
         "correlation": None,

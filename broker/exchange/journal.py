@@ -6,7 +6,7 @@ from broker.audit.leaf import Commitments, Ids
 from broker.crypto import partition_of
 from broker.errors import FieldError
 from broker.exchange.authorise import Target
-from broker.exchange.check import day_of
+from broker.exchange.calendar import day_of
 from broker.exchange.decide import (
     Account,
     audit_leaf,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from broker.crypto import DataKeyOpener
 from broker.errors import ContractError
+from broker.exchange.calendar import day_of
 from broker.exchange.model import InputRecord
 from broker.limits import Limits
 from broker.registry import School
 from broker.schemas import Family, JsonObject, catalogue
 from broker.wire import DATA_KEY, RECORD_KEY_BYTES, TRACEPARENT, decode_envelope, open_parts
-
-MS_PER_DAY: Final = 86_400_000
 
 
 @dataclass(slots=True)
@@ -51,8 +49,8 @@ class Opened:
         name = self.family.dated_field
         at = self.body[name] if name is not None else None
         if at is None:
-            return int(self.envelope["created"]) // MS_PER_DAY
-        return int(at) // MS_PER_DAY if self.family.dated_in_ms else int(at)
+            return day_of(self.envelope["created"])
+        return day_of(at) if self.family.dated_in_ms else int(at)
 
 
 def open_envelope(record: InputRecord, limits: Limits) -> tuple[JsonObject, bytes]:

@@ -10,6 +10,7 @@ from broker.errors import AccessDenied, ContractError, FieldError
 from broker.exchange.authorise import REGISTRY as REGISTRY_RECEIVER
 from broker.exchange.authorise import VAULT as VAULT_RECEIVER
 from broker.exchange.authorise import Target, authorise
+from broker.exchange.calendar import MS_PER_DAY, day_of
 from broker.exchange.check import check_content, check_envelope, check_outside
 from broker.exchange.decide import Account, attribute_names, audit_leaf
 from broker.exchange.duties import due, duties_of, moment, same_moment
@@ -30,7 +31,7 @@ from broker.exchange.model import (
     Views,
 )
 from broker.exchange.objects import Said, check_order, object_id
-from broker.exchange.open import MS_PER_DAY, Opened, open_envelope, open_event
+from broker.exchange.open import Opened, open_envelope, open_event
 from broker.exchange.parking import Parking
 from broker.exchange.seal import output_key, output_topic, seal_for
 from broker.exchange.state import LaneState, delivery_id
@@ -79,7 +80,7 @@ class _Batch:
         self, state: LaneState, views: Views, keys: ExchangeKeys, now_ms: int, next_offset: int, limits: Limits
     ) -> None:
         self.state, self.views, self.keys, self.now_ms, self.limits = state, views, keys, now_ms, limits
-        self.day = now_ms // MS_PER_DAY
+        self.day = day_of(now_ms)
         self.delta = StateDelta(next_offset, next_parked=state.next_parked, incidents=dict(state.incidents))
         self.journal = Journal(state, self.delta, views, keys, now_ms, limits)
         self.parking = Parking(state, self.delta, limits)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from broker.errors import AccessDenied, ContractError
-from broker.exchange.check import day_of
+from broker.exchange.calendar import day_of
 from broker.exchange.open import Opened
 from broker.identity.vault import ECK_ID, Flags, Reader, VaultCipher, VaultRecord, new_subject_key
 from broker.limits import Limits

@@ -249,17 +249,31 @@ def test_a_read_transaction_stands_still(tmp_path: Path) -> None:
 def test_a_proof_counts_from_the_request_not_from_the_response() -> None:
     """A process that was stopped for a minute finds an old response: it proves nothing about this minute."""
     proof = _Proof(confirmed=float("-inf"))
-    proof.look(stamp=1, looked_before=100.0, at_end=True)
+    proof.look(stamp=1, looked_before=100.0, position=5, end=5)
     assert proof.confirmed == float("-inf"), "no request is known to have been sent after anything"
-    proof.look(stamp=2, looked_before=100.2, at_end=True)
+    proof.look(stamp=2, looked_before=100.2, position=5, end=5)
     assert proof.confirmed == 100.0
     # stopped here for a minute; the response in the socket was asked for before
-    proof.look(stamp=3, looked_before=100.4, at_end=True)
+    proof.look(stamp=3, looked_before=100.4, position=5, end=5)
     assert proof.confirmed == 100.2
-    proof.look(stamp=4, looked_before=160.5, at_end=False)
+    proof.look(stamp=4, looked_before=160.5, position=5, end=7)
     assert proof.confirmed == 100.2, "something is left to read"
-    proof.look(stamp=4, looked_before=160.6, at_end=True)
+    proof.look(stamp=4, looked_before=160.6, position=7, end=7)
     assert proof.confirmed == 100.4
+
+
+def test_what_an_open_transaction_holds_back_counts_as_unread() -> None:
+    """Behind one writer's open transaction another's withdrawal may be committed: being at the stable end is no proof."""
+    proof = _Proof(confirmed=float("-inf"))
+    proof.look(stamp=1, looked_before=100.0, position=5, end=5)
+    proof.look(stamp=2, looked_before=100.2, position=5, end=9)
+    proof.look(stamp=3, looked_before=100.4, position=5, end=12)
+    assert proof.confirmed == float("-inf")
+    # Writers follow each other without a pause, and the reader is always a little behind: that is current enough.
+    proof.look(stamp=4, looked_before=100.6, position=9, end=15)
+    assert proof.confirmed == 100.0
+    proof.look(stamp=5, looked_before=100.8, position=12, end=20)
+    assert proof.confirmed == 100.2
 
 
 def test_an_overlay_is_read_first_and_let_go_once_the_view_has_passed() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.exchange.mutants import MUTANTS, Mutant
+from tests.exchange.mutants_of_rules import RULES
+
+ALL = (*MUTANTS, *RULES)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.guard)
+@pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.guard)
 def test_a_guard_that_is_taken_away_is_missed_by_its_test(mutant: Mutant) -> None:
     """The named check passes as things are, and fails by its own words, not by an accident, without the guard."""
     mutant.check()
@@ -20,4 +23,4 @@ def test_a_guard_that_is_taken_away_is_missed_by_its_test(mutant: Mutant) -> Non
 
 def test_guards_have_names_of_their_own() -> None:
     """A name in a failure leads to one guard."""
-    assert len({mutant.guard for mutant in MUTANTS}) == len(MUTANTS) >= 20
+    assert len({mutant.guard for mutant in ALL}) == len(ALL) >= 120

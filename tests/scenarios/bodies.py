@@ -49,7 +49,7 @@ def body(family_name: str, kind: str, now_ms: int, object_id: str, said: dict[st
     """
     family = catalogue().family(family_name)
     rules = family.kinds[kind]
-    values: dict[str, Any] = {name: None for name in (f.name for f in family.schema.fields)}
+    values: dict[str, Any] = dict.fromkeys(f.name for f in family.schema.fields)
     defaults = _defaults(family_name, kind, now_ms)
     wanted = {f.name for f in family.schema.fields if not f.nullable} | set(rules.requires)
     if family.product_field is not None and rules.needs_product:

@@ -51,5 +51,5 @@ Feature: The hybrid period
 
   @R13 @R16
   Scenario: Without an end date such an agreement is not taken
-    When the agreement of De Regenboog with the portal is handed in without local_ids_until
-    Then the registry refuses it, because of "local_ids_until: is missing, and attributes names lasKey"
+    When the agreement of De Regenboog with the portal is handed in without local ids until
+    Then the registry refuses it, because of "is missing, and attributes names lasKey (R13)"

@@ -10,8 +10,20 @@ from pytest_bdd import parsers, then
 
 from broker.exchange.outcomes import meaning
 from broker.schemas import catalogue, unframe
+from tests.scenarios.words import (
+    CONTROL,
+    MESSAGE,
+    MESSAGES,
+    NAME,
+    PARTIES,
+    PARTY,
+    PARTY_LIST,
+    attribute,
+    field,
+    listed,
+    parties,
+)
 from tests.scenarios.world import Chain
-from tests.scenarios.words import CONTROL, MESSAGE, MESSAGES, NAME, PARTIES, PARTY, PARTY_LIST, attribute, field, listed, one_of, parties
 
 _CONTROL = "|".join(re.sub(r"^(\w+)", r"\1s?", words) for words in CONTROL)
 Table = list[list[str]]
@@ -37,11 +49,19 @@ def _told(chain: Chain, sender: str, what: str | None = None, who: str | None = 
 def _named(chain: Chain, who: str, subject: Any) -> bool:
     person = chain.person(who)
     ids = {value for _, value in subject.user_ids}
-    own = {person.id_at(school, t) for school in person.at for t in ("LAS_KEY", "LEERLINGNUMMER", "MEDEWERKERNUMMER", "NL_EDU_PERSON_REAL_ID")}
+    own = {
+        person.id_at(school, t)
+        for school in person.at
+        for t in ("LAS_KEY", "LEERLINGNUMMER", "MEDEWERKERNUMMER", "NL_EDU_PERSON_REAL_ID")
+    }
     return subject.eck_id in {person.eck_id(s) for s in ("PO", "VO", "MBO")} or bool(ids & own)
 
 
-@then(parsers.re(rf'(?P<sender>{PARTY}) is told "(?P<code>[a-z._]+)"(?: about the (?P<what>{MESSAGE})(?: (?:for|of|about) (?P<who>{NAME}))?)?'))
+@then(
+    parsers.re(
+        rf'(?P<sender>{PARTY}) is told "(?P<code>[a-z._]+)"(?: about the (?P<what>{MESSAGE})(?: (?:for|of|about) (?P<who>{NAME}))?)?'
+    )
+)
 def is_told(chain: Chain, sender: str, code: str, what: str | None, who: str | None) -> None:
     """One answer, for all receivers."""
     assert {r["code"] for r in _told(chain, sender, what, who)} == {code}
@@ -75,7 +95,7 @@ def about_the_field(chain: Chain, sender: str, words: str) -> None:
     assert {r["field"] for r in _told(chain, sender)} == {field(words) if words != "ECK iD" else "eck_id"}
 
 
-@then(parsers.re(rf'(?P<sender>{PARTY}) is told that the registry has it'))
+@then(parsers.re(rf"(?P<sender>{PARTY}) is told that the registry has it"))
 def registry_has_it(chain: Chain, sender: str) -> None:
     """A link that was offered, accepted, declined or switched off."""
     results = {r["receiver"]: r["code"] for r in _told(chain, sender)}
@@ -139,7 +159,9 @@ def audit_process(chain: Chain, names: str, process: str) -> None:
     assert {_leaf(chain, party)["process"] for party in parties(names)} == {process}
 
 
-@then(parsers.re(rf'the audit log rests what (?P<name>{PARTY}) got on the (?P<what>agreement|exception) "(?P<entry>.+)"'))
+@then(
+    parsers.re(rf'the audit log rests what (?P<name>{PARTY}) got on the (?P<what>agreement|exception) "(?P<entry>.+)"')
+)
 def audit_rests(chain: Chain, name: str, what: str, entry: str) -> None:
     """The agreement, or an exception to it, that the delivery rests on."""
     leaf = _leaf(chain, PARTIES[name])
@@ -163,7 +185,11 @@ def audit_refusal(chain: Chain, code: str) -> None:
 def audit_same(chain: Chain) -> None:
     """What was filled in changes nothing in what the log says was kept and dropped."""
     first, second = [x for x in chain.event_leaves() if x["decision"] == "delivered"][-2:]
-    assert (first["kept"], first["dropped"], first["receiver"]) == (second["kept"], second["dropped"], second["receiver"])
+    assert (first["kept"], first["dropped"], first["receiver"]) == (
+        second["kept"],
+        second["dropped"],
+        second["receiver"],
+    )
 
 
 @then(parsers.re(r'"(?P<text>.+)" can be read nowhere'))
@@ -196,12 +222,16 @@ def nothing_quarantined(chain: Chain) -> None:
     assert not [o for o in chain.outgoing if o.topic.startswith("quarantine.")]
 
 
-@then(parsers.re(rf"the control log holds (?P<count>an?|no|\d+) (?P<what>{_CONTROL})(?: (?:to|by|of) (?P<name>{PARTY}))?"))
+@then(
+    parsers.re(rf"the control log holds (?P<count>an?|no|\d+) (?P<what>{_CONTROL})(?: (?:to|by|of) (?P<name>{PARTY}))?")
+)
 def control_log(chain: Chain, count: str, what: str, name: str | None) -> None:
     """So many of a kind, since the story began."""
     kind = CONTROL[re.sub(r"^(\w+?)s\b", r"\1", what)]
     found = [leaf for leaf in chain.control_leaves() if leaf["kind"] == kind]
     if name:
-        found = [leaf for leaf in found if PARTIES[name] in (leaf.get("party"), leaf.get("sender"), leaf.get("operator"))]
+        found = [
+            leaf for leaf in found if PARTIES[name] in (leaf.get("party"), leaf.get("sender"), leaf.get("operator"))
+        ]
     wanted = {"a": 1, "an": 1, "no": 0}.get(count)
     assert len(found) == (int(count) if wanted is None else wanted), json.dumps(found)

@@ -7,8 +7,8 @@ from typing import Any
 
 from pytest_bdd import given, parsers, step, when
 
+from tests.scenarios.words import DAY, NAME, PRODUCTS, SCHOOL, day, listed
 from tests.scenarios.world import REPLACED, Chain, Person
-from tests.scenarios.words import DAY, NAME, PRODUCTS, SCHOOL, SCHOOLS, day, listed
 
 _SECTORS = {
     " in special secondary education": "VO",
@@ -132,5 +132,3 @@ def the_school_says(chain: Chain, name: str, datatable: Table) -> None:
 
 def _introduce(chain: Chain, name: str, school: str, part: str | None, kind: str = "PUPIL") -> Person:
     return chain.introduce(name, chain.brin(school), kind, _SECTORS.get(part or ""))
-
-

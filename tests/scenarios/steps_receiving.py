@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pytest_bdd import parsers, then
 
+from broker.schemas import Family, Field, catalogue
 from tests.exchange.world import Delivered
-from tests.scenarios.world import Chain
 from tests.scenarios.words import (
     IDENTIFIER,
     IDS,
@@ -21,7 +21,7 @@ from tests.scenarios.words import (
     parties,
     value,
 )
-from broker.schemas import Family, Field, catalogue
+from tests.scenarios.world import Chain
 
 Table = list[list[str]]
 
@@ -31,7 +31,11 @@ _IDS = rf"(?:(?:an? |her |his |its own )?(?:{IDENTIFIER}))(?: and (?:{IDENTIFIER
 # ---- which message
 
 
-@then(parsers.re(rf"(?P<only>only )?(?P<names>{PARTY_LIST}) gets? (?:an? |the )?(?P<what>{MESSAGE})(?: (?:for|of|about) (?P<who>{NAME}))?"))
+@then(
+    parsers.re(
+        rf"(?P<only>only )?(?P<names>{PARTY_LIST}) gets? (?:an? |the )?(?P<what>{MESSAGE})(?: (?:for|of|about) (?P<who>{NAME}))?"
+    )
+)
 def gets(chain: Chain, only: str | None, names: str, what: str, who: str | None) -> None:
     """The next message that each of these did not yet read; with `only`, and nobody has anything else."""
     for party in parties(names):
@@ -84,7 +88,11 @@ def knows_by(chain: Chain, names: str, who: str, ids: str) -> None:
 @then(parsers.re(rf"(?P<name>{PARTY}) has (?P<count>one|two) pseudonyms? for (?P<who>{NAME})"))
 def so_many_pseudonyms(chain: Chain, name: str, count: str, who: str) -> None:
     """Another one at another school: who has them can not see that she is the same."""
-    found = {text for (party, whom), text in chain.pseudonyms.items() if party == PARTIES[name] and whom.startswith(f"{who} ")}
+    found = {
+        text
+        for (party, whom), text in chain.pseudonyms.items()
+        if party == PARTIES[name] and whom.startswith(f"{who} ")
+    }
     assert len(found) == {"one": 1, "two": 2}[count]
 
 
@@ -112,12 +120,18 @@ def tells(chain: Chain, names: str, datatable: Table) -> None:
             assert read.body[name] == wanted, f"{party} reads {name} = {read.body[name]}"
 
 
-@then(parsers.re(rf"about (?P<who>{NAME}|the group|nobody) (?P<names>{PARTY_LIST}) sees? (?P<what>only (?P<only>.+)|nothing more)"))
+@then(
+    parsers.re(
+        rf"about (?P<who>{NAME}|the group|nobody) (?P<names>{PARTY_LIST}) sees? (?P<what>only (?P<only>.+)|nothing more)"
+    )
+)
 def sees_only(chain: Chain, who: str, names: str, what: str, only: str | None) -> None:
     """Of all fields that say something of a person, exactly these are filled in."""
     wanted = {field(words) for words in listed(only)} if only else set()
     for party in parties(names):
-        filled = {f.name for f in _personal(chain.last_read[party]) if chain.last_read[party].body.get(f.name) is not None}
+        filled = {
+            f.name for f in _personal(chain.last_read[party]) if chain.last_read[party].body.get(f.name) is not None
+        }
         assert filled == wanted, f"{party} sees {sorted(filled)}"
 
 
@@ -164,7 +178,9 @@ def _called(found: Delivered) -> str:
 
 
 def _else(chain: Chain) -> str:
-    return "".join(f"; {party} got {[_called(d) for d in waiting]}" for party, waiting in chain.unread.items() if waiting)
+    return "".join(
+        f"; {party} got {[_called(d) for d in waiting]}" for party, waiting in chain.unread.items() if waiting
+    )
 
 
 def _is_about(chain: Chain, found: Delivered, who: str | None) -> None:
@@ -193,7 +209,11 @@ def _attribute_names(text: str) -> set[str]:
 # ---- the forms themselves
 
 
-@then(parsers.re(rf"in (?P<where>PO|VO|MBO) no form (?:for (?P<process>\w+) )?(?:of (?P<role>publisher|shop|SIS|portal) )?has a place for (?P<what>.+)"))
+@then(
+    parsers.re(
+        r"in (?P<where>PO|VO|MBO) no form (?:for (?P<process>\w+) )?(?:of (?P<role>publisher|shop|SIS|portal) )?has a place for (?P<what>.+)"
+    )
+)
 def no_form(chain: Chain, where: str, process: str | None, role: str | None, what: str) -> None:
     """Of no receiver (or none in this role), in no message."""
     for name, names in chain.forms().items():

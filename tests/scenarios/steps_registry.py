@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, time, timedelta
+import re
+from datetime import timedelta
 from typing import Any
 
 from pytest_bdd import parsers, step, then, when
@@ -11,12 +12,25 @@ from pytest_bdd import parsers, step, then, when
 from broker.audit.leaf import canonical
 from broker.errors import ConfigError
 from broker.registry import Succession
-from broker.registry.models import key_of
-from broker.registry.registry import parse_record
 from broker.registry.succession import changes
 from tests.scenarios.bodies import Body
+from tests.scenarios.words import (
+    BOARDS,
+    DAY,
+    MESSAGES,
+    PARTIES,
+    PARTY,
+    PRODUCT,
+    PRODUCTS,
+    SCHOOL,
+    SCHOOLS,
+    SERVICES,
+    attribute,
+    day,
+    listed,
+    one_of,
+)
 from tests.scenarios.world import Chain
-from tests.scenarios.words import BOARDS, DAY, MESSAGES, PARTIES, PARTY, PRODUCT, PRODUCTS, SCHOOL, SCHOOLS, attribute, day, listed, one_of
 
 Table = list[list[str]]
 _PROCESS = "BestellenLeveren|Toegang|Gebruik|Terugkoppelen"
@@ -107,8 +121,14 @@ def same_agreement(chain: Chain, school: str, party: str, like: str) -> None:
     chain.wake()
 
 
-@step(parsers.re(rf"an exception gives (?P<party>{PARTY}) (?P<what>.+) of (?P<school>{SCHOOL}) in (?P<process>{_PROCESS}) from (?P<first>{DAY}) to (?P<last>{DAY})(?:, told to the parents on (?P<told>{DAY}))?"))
-def exception(chain: Chain, party: str, what: str, school: str, process: str, first: str, last: str, told: str | None) -> None:
+@step(
+    parsers.re(
+        rf"an exception gives (?P<party>{PARTY}) (?P<what>.+) of (?P<school>{SCHOOL}) in (?P<process>{_PROCESS}) from (?P<first>{DAY}) to (?P<last>{DAY})(?:, told to the parents on (?P<told>{DAY}))?"
+    )
+)
+def exception(
+    chain: Chain, party: str, what: str, school: str, process: str, first: str, last: str, told: str | None
+) -> None:
     """For a while, with the parents informed."""
     name = f"uitzondering-{len(chain.records)}"
     try:
@@ -126,14 +146,14 @@ def exception(chain: Chain, party: str, what: str, school: str, process: str, fi
 # ---- what the registry refuses
 
 
-@when(parsers.re(rf"{_AGREEMENT} is handed in (?:without (?P<without>\w+)|with (?P<with_>\w+) left empty)"))
+@when(parsers.re(rf"{_AGREEMENT} is handed in (?:without (?P<without>.+)|with (?P<with_>.+) left empty)"))
 def handed_in(chain: Chain, school: str, party: str, without: str | None, with_: str | None) -> None:
     """An agreement in which something is left out."""
     document = chain.document(_key(chain, school, party))
     if without:
-        document.pop(without)
+        document.pop(without.replace(" ", "_"))
     else:
-        document[str(with_)] = ""
+        document[str(with_).replace(" ", "_")] = ""
     _hand_in(chain, document)
 
 
@@ -182,6 +202,18 @@ def registry_refuses(chain: Chain, what: str) -> None:
     assert what in chain.refused, chain.refused or "it was taken"
 
 
+@then(parsers.re(r"the registry refuses it: (?P<what>.+) is missing"))
+def registry_misses(chain: Chain, what: str) -> None:
+    """The field that is missing is named."""
+    assert f" {what.replace(' ', '_')}: is missing" in chain.refused, chain.refused or "it was taken"
+
+
+@then(parsers.re(r"the registry refuses it, naming (?P<what>.+)"))
+def registry_names(chain: Chain, what: str) -> None:
+    """The field that is wrong is named."""
+    assert re.search(rf"\b{what.replace(' ', '_')}: ", chain.refused), chain.refused or "it was taken"
+
+
 @then("the registry takes it")
 def registry_takes(chain: Chain) -> None:
     """No objection."""
@@ -197,11 +229,11 @@ def out_of_covenant(chain: Chain, party: str) -> None:
     chain.change(f"party/{PARTIES[party]}", covenant="geen", eck_id_attested_on=None)
 
 
-@step(parsers.re(rf"(?P<party>{PARTY}) is also a (?P<role>SHOP|PUBLISHER|PORTAL|SIS)"))
+@step(parsers.re(rf"(?P<party>{PARTY}) is also a (?P<role>shop|publisher|portal)"))
 def also_a(chain: Chain, party: str, role: str) -> None:
     """A party with several roles."""
     roles = chain.document(f"party/{PARTIES[party]}")["roles"]
-    chain.change(f"party/{PARTIES[party]}", roles=[*roles, role])
+    chain.change(f"party/{PARTIES[party]}", roles=[*roles, role.upper()])
 
 
 @step(parsers.re(rf"the mandate of the SIS for (?P<school>{SCHOOL}) ended on (?P<last>{DAY})"))
@@ -226,7 +258,11 @@ def another_school(chain: Chain, school: str, like: str) -> None:
     chain.wake()
 
 
-@when(parsers.re(rf"the board of (?P<old>{one_of(BOARDS)}) merges into that of (?P<new>{one_of(BOARDS)}) on (?P<first>{DAY})"))
+@when(
+    parsers.re(
+        rf"the board of (?P<old>{one_of(BOARDS)}) merges into that of (?P<new>{one_of(BOARDS)}) on (?P<first>{DAY})"
+    )
+)
 def boards_merge(chain: Chain, old: str, new: str, first: str, datatable: Table) -> None:
     """What goes over and what ends is said, not left to silence."""
     _succeed(chain, "board", BOARDS[old], BOARDS[new], first, dict(datatable))
@@ -257,24 +293,19 @@ def _succeed(chain: Chain, what: str, old: str, new: str, first: str, said: dict
 
 
 _LINK = (
-    rf"the link for (?P<service>orders|licences|use|results|groups) from (?P<from_>{PARTY}) to (?P<to>{PARTY})"
+    rf"the link for (?P<service>{one_of(SERVICES)}) from (?P<from_>{PARTY}) to (?P<to>{PARTY})"
     rf" at (?P<school>{SCHOOL})"
 )
-_SERVICES = {
-    "orders": ("order", "BestellenLeveren"),
-    "licences": ("licence", "BestellenLeveren"),
-    "use": ("usage", "Gebruik"),
-    "results": ("result", "Terugkoppelen"),
-    "groups": ("roster", "Toegang"),
-}
 _VERBS = {"offers": "OFFER", "accepts": "ACCEPT", "declines": "DECLINE", "switches off": "REVOKE"}
 
 
 @step(parsers.re(rf"(?P<sender>{PARTY}) (?P<verb>{one_of(_VERBS)}) {_LINK}(?: for the (?P<side>sender|receiver))?"))
-def switches(chain: Chain, sender: str, verb: str, service: str, from_: str, to: str, school: str, side: str | None) -> None:
+def switches(
+    chain: Chain, sender: str, verb: str, service: str, from_: str, to: str, school: str, side: str | None
+) -> None:
     """A connection event; without a side for both."""
     brin, sector = chain.brin(school), SCHOOLS[school][1]
-    family, process = _SERVICES[service]
+    family, process = SERVICES[service]
     known = _connection(chain, brin, PARTIES[from_], PARTIES[to], family, process)
     words = {"Gebruik": "GEBRUIK", "Toegang": "TOEGANG", "Terugkoppelen": "TERUGKOPPELEN"}
     values = {
@@ -301,7 +332,7 @@ def _connection(chain: Chain, school: str, sender: str, receiver: str, service: 
 @then(parsers.re(rf"{_LINK} is (?P<state>on|off)"))
 def link_is(chain: Chain, service: str, from_: str, to: str, school: str, state: str) -> None:
     """As the registry holds it."""
-    family, process = _SERVICES[service]
+    family, process = SERVICES[service]
     on = chain.registry.connected(chain.brin(school), PARTIES[from_], PARTIES[to], family, process, None)
     assert on == (state == "on")
 
@@ -311,7 +342,10 @@ def all_links_off(chain: Chain, party: str) -> None:
     """By the operator, at once."""
     changed: dict[str, bytes | None] = {}
     for key in chain.records:
-        if key.startswith("connection/") and PARTIES[party] in (chain.document(key)["sender"], chain.document(key)["receiver"]):
+        if key.startswith("connection/") and PARTIES[party] in (
+            chain.document(key)["sender"],
+            chain.document(key)["receiver"],
+        ):
             changed[key] = canonical(chain.document(key) | {"state": "revoked", "at": chain.now.isoformat()})
     chain.apply(changed)
     chain.wake()

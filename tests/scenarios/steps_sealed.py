@@ -26,7 +26,11 @@ def _open(record: Outgoing, key: DataKey, part: str) -> bytes:
     return unseal(cipher, envelope[part], associated + part.encode(), part)
 
 
-@then(parsers.re(rf"(?P<name>{PARTY}) can open (?P<one>who it is about|the rest) without opening (?P<other>who it is about|the rest)"))
+@then(
+    parsers.re(
+        rf"(?P<name>{PARTY}) can open (?P<one>who it is about|the rest) without opening (?P<other>who it is about|the rest)"
+    )
+)
 def one_part(chain: Chain, name: str, one: str, other: str) -> None:
     """Each part has a key of its own, and the one does not open the other."""
     record = chain.last_read[PARTIES[name]].record

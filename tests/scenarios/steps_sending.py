@@ -7,8 +7,8 @@ from typing import Any
 
 from pytest_bdd import given, parsers, step, when
 
+from tests.scenarios.words import IDENTIFIER, MESSAGE, NAME, PARTIES, PARTY, SCHOOL
 from tests.scenarios.world import REPLACED, Chain
-from tests.scenarios.words import IDENTIFIER, MESSAGE, NAME, PARTIES, PARTY, SCHOOL, SCHOOLS
 
 Table = list[list[str]]
 
@@ -75,20 +75,32 @@ def sends_for_old_number(chain: Chain, sender: str, what: str, who: str) -> None
     chain.exchange(PARTIES[sender], replace(event, subject=replace(event.subject, user_ids=(old,))))
 
 
-@when(parsers.re(rf"(?P<sender>{PARTY}) sends (?:an? )?(?P<what>{MESSAGE}) of (?P<who>{NAME}) under the number (?P<school>\w+)"))
+@when(
+    parsers.re(
+        rf"(?P<sender>{PARTY}) sends (?:an? )?(?P<what>{MESSAGE}) of (?P<who>{NAME}) under the number (?P<school>\w+)"
+    )
+)
 def sends_under_number(chain: Chain, sender: str, what: str, who: str, school: str) -> None:
     """Naming a school by a number that it had."""
     chain.exchange(PARTIES[sender], replace(chain.event(PARTIES[sender], what, who), school=school))
 
 
-@when(parsers.re(rf"(?P<sender>{PARTY}) sends (?:an? )?(?P<what>{MESSAGE}) of (?P<who>{NAME}) by the ECK iD of (?P<sector>PO|VO|MBO)"))
+@when(
+    parsers.re(
+        rf"(?P<sender>{PARTY}) sends (?:an? )?(?P<what>{MESSAGE}) of (?P<who>{NAME}) by the ECK iD of (?P<sector>PO|VO|MBO)"
+    )
+)
 def sends_by_other_eck_id(chain: Chain, sender: str, what: str, who: str, sector: str) -> None:
     """By the ECK iD that she has, or had, in another sector."""
     event, person = chain.event(PARTIES[sender], what, who), chain.person(who)
     chain.exchange(PARTIES[sender], replace(event, subject=replace(event.subject, eck_id=person.eck_id(sector))))
 
 
-@when(parsers.re(rf"(?P<sender>{PARTY}) sends (?:an? )?(?P<what>{MESSAGE}) of (?P<who>{NAME}) to a party that does not exist"))
+@when(
+    parsers.re(
+        rf"(?P<sender>{PARTY}) sends (?:an? )?(?P<what>{MESSAGE}) of (?P<who>{NAME}) to a party that does not exist"
+    )
+)
 def sends_to_nobody(chain: Chain, sender: str, what: str, who: str) -> None:
     """A name that no party has."""
     chain.exchange(PARTIES[sender], replace(chain.event(PARTIES[sender], what, who), receiver="niemand-bekend"))

@@ -32,7 +32,11 @@ def reads_class_list(chain: Chain, school: str, datatable: Table) -> None:
     _import(chain, school, _class_list(chain, school, pupils))
 
 
-@when(parsers.re(rf'the SIS reads the class list of (?P<school>{SCHOOL}), with "(?P<key>.+)" as the key of (?P<name>{NAME})'))
+@when(
+    parsers.re(
+        rf'the SIS reads the class list of (?P<school>{SCHOOL}), with "(?P<key>.+)" as the key of (?P<name>{NAME})'
+    )
+)
 def reads_wrong_class_list(chain: Chain, school: str, key: str, name: str) -> None:
     """A file in which a number of the state stands where the local id should."""
     _import(chain, school, _class_list(chain, school, [{"name": name, "ECK iD": "yes", "bsn": "", "key": key}]))
@@ -101,8 +105,8 @@ def proposes(chain: Chain, rule: str, change: str) -> None:
     document = json.loads(chain.registry.policy.record())
     found = _rule(document, rule)
     match change.split():
-        case ["becomes", effects, "in", process]:
-            found["effects"][process] = effects.split("/")
+        case ["becomes", "never", "in", process]:
+            found["effects"][process] = ["D", "D", "D"]
         case ["has", "no", what]:
             found.pop(what)
         case ["has", "the", "basis", basis]:
@@ -152,6 +156,13 @@ def proposal_refused(chain: Chain, why: str) -> None:
     """It never becomes a policy."""
     assert chain.proposal is None
     assert why in chain.refused, chain.refused
+
+
+@then(parsers.re(r"the proposal is refused: (?P<what>\w+) is missing"))
+def proposal_misses(chain: Chain, what: str) -> None:
+    """The part of the rule that is missing is named."""
+    assert chain.proposal is None
+    assert f".{what}: is missing" in chain.refused, chain.refused
 
 
 @then("the audit log names the new version of the policy")

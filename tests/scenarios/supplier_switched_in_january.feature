@@ -81,8 +81,8 @@ Feature: A school changes its supplier in January
     And only the SIS gets a request for all current data
     And it tells the SIS
       | reason      | connection accepted |
-      | other party | uitgeverij-oost     |
-      | service     | roster              |
+      | other party | publisher Oost      |
+      | service     | groups              |
     And the control log holds a request for all current data to the SIS
     When the SIS sends a group membership of Emma to publisher Oost
     Then only publisher Oost gets a group membership of Emma

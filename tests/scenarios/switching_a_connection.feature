@@ -113,7 +113,7 @@ Feature: Switching a link on and off
 
   @R5
   Scenario: A party with two roles acts in one of them for each message
-    Given the portal is also a SHOP
+    Given the portal is also a shop
     When publisher Delta sends a use of Emma
       | activation code | GEHEIM-1 |
       | group           | g7a      |

@@ -44,7 +44,7 @@ Feature: An exception that ends by itself
   @R21
   Scenario: The parents are told before it begins
     When an exception gives the portal school username of Het Kompas in Toegang from 1 March 2027 to 5 March 2027, told to the parents on 2 March 2027
-    Then the registry refuses it, because of "parents_informed_on: lies after start (R21)"
+    Then the registry refuses it, because of "lies after start (R21)"
 
   @R21
   Scenario: It can not last for ever

@@ -42,7 +42,6 @@ def test_each_feature_says_what_happens_and_which_rule_it_shows(path: Path) -> N
     feature = get_feature(str(FOLDER), path.name)
     sentences = [part for part in feature.description.replace("\n", " ").split(". ") if part.strip()]
     assert 2 <= len(sentences) <= 4
-    named = {word.strip("(),.") for word in feature.description.split() if word.startswith("(R") or word.startswith("R")}
-    named = {word for word in named if word in KNOWN}
+    named = {word.strip("(),.") for word in feature.description.split()} & KNOWN
     assert named
     assert named <= tagged()[path.name]

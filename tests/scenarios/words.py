@@ -92,6 +92,14 @@ MESSAGES: Final = {
 }
 # Messages that begin an object of their own; the others are about the one of before.
 BEGINS: Final = frozenset({"ORDER", "LINE", "GRANT", "ACTIVATION", "USE", "PROGRESS", "RESULT"})
+# What a link is for: the family, and the process that most such links are for.
+SERVICES: Final = {
+    "orders": ("order", "BestellenLeveren"),
+    "licences": ("licence", "BestellenLeveren"),
+    "use": ("usage", "Gebruik"),
+    "results": ("result", "Terugkoppelen"),
+    "groups": ("roster", "Toegang"),
+}
 IDS: Final = {
     "ECK iD": "ECK_ID",
     "local id": "LAS_KEY",
@@ -120,7 +128,12 @@ _FIELDS: Final = {
     "grade": "value",
     "logins": "frequency",
 }
-_ATTRIBUTES: Final = {"ECK iD": "eckId", "pseudonym": "receiverPseudonym", "local id": "lasKey", "pupil number": "leerlingnummer"}
+_ATTRIBUTES: Final = {
+    "ECK iD": "eckId",
+    "pseudonym": "receiverPseudonym",
+    "local id": "lasKey",
+    "pupil number": "leerlingnummer",
+}
 
 NAME: Final = r"(?:M[rs] )?[A-Z][a-z]+"
 DAY: Final = r"\d{1,2} [A-Z][a-z]+ \d{4}"
@@ -169,6 +182,10 @@ def value(text: str, family: Family, name: str) -> Any:
     """What a word of a table stands for in a field of a family."""
     if text in PRODUCTS:
         return PRODUCTS[text]
+    if text in PARTIES:
+        return PARTIES[text]
+    if name == "service":
+        return SERVICES[text][0]
     declared = next((f["type"] for f in family.schema.document["fields"] if f["name"] == name), None)
     assert declared is not None, f"{family.name} has no field {name}"
     return _read(text, next((t for t in declared if t != "null"), "null") if isinstance(declared, list) else declared)
