@@ -17,7 +17,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(STAMP) ## A school day on a real Kafka: from class list to audit
+demo: $(STAMP) ## A school year on a real Kafka: from class list to audit
 	$(BIN)/broker demo
 
 test: $(STAMP) ## All tests

@@ -15,12 +15,11 @@ from typing import Any, Final
 
 from broker.audit.leaf import canonical
 from broker.client import Progress, Subject
-from broker.engine import EngineConfig
 from broker.exchange import InputRecord
 from broker.keys import MemoryKeys
 from tests.exchange.world import DELTA, PORTAL, SIS, World, enrolment, event, make_world, usage
 
-BATCH: Final = EngineConfig().batch_records
+BATCH: Final = 100  # small, so that the rounds follow each other closely on a machine that others use
 RECEIVERS: Final = (1, 3, 10)
 PUPILS: Final = 200
 WARM_UP: Final = 2

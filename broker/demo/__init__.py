@@ -1,1 +1,1 @@
-"""The demo: a school day on a real, secured Kafka. `story` is what happens, `stage` where, `report` what is shown."""
+"""The demo: a school year on a real, secured Kafka. `chapters` is what happens, `chain` who plays, `stage` where."""

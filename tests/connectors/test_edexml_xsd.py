@@ -278,7 +278,9 @@ def test_every_listed_difference_is_tried() -> None:
     assert listed == {number for *_, number in DELIBERATE}
 
 
-@pytest.mark.parametrize("name", ["po-de-regenboog.xml", "vo-het-kompas.xml"])
+@pytest.mark.parametrize(
+    "name", ["po-de-regenboog.xml", "po-de-regenboog-vso.xml", "vo-het-kompas.xml", "mbo-de-werf.xml"]
+)
 def test_the_examples_validate_but_for_their_school_year(name: str, accepts: Callable[[bytes], bool]) -> None:
     """With a year that is on the XSD's list they are valid EDEXML 2.1."""
     data = (REPOSITORY / "examples" / "edexml" / name).read_bytes()

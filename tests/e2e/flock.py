@@ -78,6 +78,11 @@ def people(school: str) -> tuple[Person, ...]:
     )
 
 
+def teacher(school: str) -> Person:
+    """Whom a body names beside its subject: an employee of the school, with an ECK iD."""
+    return person(school, 5, kind="EMPLOYEE")
+
+
 def event(school: str, family: Family, kind: str, subject: Subject, known: dict[str, Any], **changes: Any) -> Event:
     """An event with markers in every field of its body."""
     made = BODIES[family.name].from_datum(markers.body(family, kind, known))
@@ -91,7 +96,7 @@ def event(school: str, family: Family, kind: str, subject: Subject, known: dict[
 def enrolments(school: str) -> Iterator[Sent]:
     """Everybody, with all flags and consents."""
     family = catalogue().family("identity")
-    for who in (*people(school), *(person(school, 10 + n) for n in range(2 * len(family.kinds)))):
+    for who in (*people(school), teacher(school), *(person(school, 10 + n) for n in range(2 * len(family.kinds)))):
         flags = {
             "school_account": not who.permits, "parents_informed": who.permits, "objection": not who.permits,
         }  # fmt: skip
@@ -145,16 +150,19 @@ def flights(registry: Registry, school: str) -> Iterator[Sent]:
 def _of_party(registry: Registry, school: str, family: Family, kind: Kind, party: str) -> Iterator[Sent]:
     routes = registry.routes.find(family.name, kind.name, registry.parties[party].roles)
     rules = {kind.subject} if kind.subject != "optional" else {route.subject for route in routes}
-    about: list[Person | None] = [] if rules == {"none"} else list(people(school))
+    about: list[Person | None] = [who for who in people(school) if kind.who in (None, who.subject.kind)]
+    about = [] if rules == {"none"} else about
     about += [] if rules == {"required"} else [None]
     if not routes:
         return
     products = _products(registry, school, party) if family.product_field else [None]
     materials = ("DIGITAL", "PAPER") if isinstance(family.digital, str) else (None,)
+    named = teacher(school).subject
+    booked_by = {"teacher_eck_id": named.eck_id, "employee_number": named.user_ids[0][1]}
     # All products and materials with the first, all others with one of them: what decides is the same for each.
     for number, who in enumerate(about):
         for product, material in product_of(products, materials) if number == 0 else [(products[0], materials[0])]:
-            known = {"product_id": product, "bundled_product_id": product, "delivery": "HOME"}
+            known = booked_by | {"product_id": product, "bundled_product_id": product, "delivery": "HOME"}
             known |= _CONTROL if family.name == "control" else {}
             known |= {} if material is None else {str(family.digital): material}
             subject = Subject() if who is None else who.subject
@@ -196,6 +204,9 @@ def strays(good: Sent) -> Iterator[tuple[str, Sent]]:
     if family.product_field is not None and datum[family.product_field]:
         strange = record.from_datum(datum | {family.product_field: "9780306406157"})
         wrong.append(("product.unknown", {"body": strange}))
+    if datum.get("teacher_eck_id"):
+        other = record.from_datum(datum | {"teacher_eck_id": markers.eck_id(99_998)})
+        wrong.append(("subject.unknown", {"body": other}))
     if good.person is not None and family.name != "identity":
         subject = event.subject
         wrong += [

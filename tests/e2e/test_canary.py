@@ -35,7 +35,7 @@ from tests.e2e import flock, markers
 from tests.e2e.flock import SCHOOLS, Sent
 from tests.e2e.watch import PATIENCE_SECONDS, raw
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 ID_ATTRIBUTES = {
     "LAS_KEY": "lasKey", "LEERLINGNUMMER": "leerlingnummer", "NL_EDU_PERSON_PROFILE_ID": "nlEduPersonProfileId",

@@ -157,7 +157,7 @@ def test_an_entry_that_can_not_be_read_grants_nothing_and_keeps_nothing_else_fro
     registry = build_registry(None, records, {})
     links = {"99PA": "po-usage-delta-portaal", "99VA": "vo-usage-delta-portaal"}
     sides = {school: f"connection/{link}/sender" for school, link in links.items()}
-    assert all(PORTAL in registry.connected_receivers(school, DELTA, "usage") for school in links)
+    assert all(registry.connected(school, DELTA, PORTAL, "usage", "Gebruik", None) for school in links)
     changes: dict[str, bytes | None] = {
         sides["99PA"]: canonical(json.loads(records[sides["99PA"]]) | {"of_tomorrow": True}),
         sides["99VA"]: canonical(json.loads(records[sides["99VA"]]) | {"state": "revoked"}),
@@ -165,7 +165,8 @@ def test_an_entry_that_can_not_be_read_grants_nothing_and_keeps_nothing_else_fro
     }
     for built in (build_registry(registry, {}, changes), build_registry(None, {**records, **changes}, {})):
         for school in links:
-            assert built.connected_receivers(school, DELTA, "usage") == (SIS,)
+            on = {to for to in (PORTAL, SIS) if built.connected(school, DELTA, to, "usage", "Gebruik", None)}
+            assert on == {SIS}
 
 
 @pytest.mark.parametrize("key", ["policy/current", "routes/current"])

@@ -18,7 +18,7 @@ import pytest
 
 from broker import wire
 from broker.audit.leaf import Commitments
-from broker.crypto import DataKeyMaker, KeyedHash, keyed_hash
+from broker.crypto import DataKeyMaker, KeyedHash, keyed_hash, seal, unseal
 from broker.exchange import authorise, check, minimise, pipeline, swap
 from broker.exchange import open as opening
 from broker.exchange import parking as parking_of
@@ -111,9 +111,8 @@ def never(*_: Any, **__: Any) -> bool:
 
 def without_associated_data(patch: Patch) -> None:
     """Both sides seal without binding the parts to their envelope."""
-    real_seal, real_unseal = wire.seal, wire.unseal
-    patch.setattr(wire, "seal", lambda key, plain, _: real_seal(key, plain, b""))
-    patch.setattr(wire, "unseal", lambda key, sealed, _, part: real_unseal(key, sealed, b"", part))
+    patch.setattr(wire, "seal", lambda key, plain, _: seal(key, plain, b""))
+    patch.setattr(wire, "unseal", lambda key, sealed, _, part: unseal(key, sealed, b"", part))
 
 
 def read_on(self: Schema, data: bytes) -> Any:

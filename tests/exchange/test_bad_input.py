@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.client import Event, Identity, Progress, Subject
+from broker.client import Event, Identity, Producer, Profile, Progress, Subject
 from broker.crypto import DataKeyMaker
 from broker.errors import ContractError
 from broker.exchange import InputRecord, Outcome, meaning
@@ -18,7 +18,7 @@ from broker.exchange.model import AUDIT_CONTROL
 from broker.keys import MemoryKeys
 from broker.schemas import catalogue, frame, unframe
 from broker.wire import DATA_KEY, decode_envelope, encode_event
-from tests.exchange.world import BOOK, DELTA, EMMA, SIS, World, enrolment, event, make_world, usage
+from tests.exchange.world import _NO_CONNECTION, BOOK, DELTA, EMMA, SIS, World, enrolment, event, make_world, usage
 
 BSN = "182071649"  # published test number
 ONDERWIJSNUMMER = "100310303"  # published test number
@@ -95,10 +95,7 @@ def for_a_stranger(world: World) -> InputRecord:
     return world.raw(DELTA, key=key, value=value, headers=tuple(headers))
 
 
-def _producer(world: World) -> object:
-    from broker.client import Producer, Profile
-    from tests.exchange.world import _NO_CONNECTION
-
+def _producer(world: World) -> Producer:
     producer = Producer(Profile(DELTA, _NO_CONNECTION, world.party_keys[DELTA]))
     producer._secret = b"s" * 32
     return producer

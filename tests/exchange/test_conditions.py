@@ -175,9 +175,9 @@ def test_only_a_digital_line_carries_the_eck_id(material: str, eck_id: str | Non
 
 def test_a_local_id_passes_only_for_a_pupil_without_eck_id() -> None:
     """UWLR 2.3: a temporary addition. Over every way, in every sector, where the policy has it at all."""
-    without, wrong = with_person(Person(eck_id=None)), dict[tuple[Cell, str], Any]()
-    for (cell, sector), one in with_all_met().items():
-        two = names(send(without, cell, sector))
+    met, without, wrong = with_person(Person()), with_person(Person(eck_id=None)), dict[tuple[Cell, str], Any]()
+    for cell, sector in ALL:
+        one, two = (names(send(world, cell, sector)) for world in (met, without))
         if isinstance(one, str) or isinstance(two, str) or one[0].isdisjoint(IDS):
             expected: tuple[Any, ...] = (one, one)  # about nobody, or refused for another reason
         elif subject_of(*cell[:2]) != PUPIL:

@@ -170,9 +170,12 @@ def test_without_the_former_number_nobody_is_known(school: World) -> None:
 
 
 def test_a_former_number_is_one_schools_own(school: World) -> None:
-    """Another school does not find her, under whatever number, in whatever sector."""
+    """Another school does not find its pupils, though they follow the same kind of education; nor does another sector."""
+    vso = "https://ketenid.nl/pilot/" + "d4" * 64
+    school.send(SIS, enrolment(vso, "L0005", sector="VO"))
     renamed(school)
-    assert usage_at(school, OTHER, BY_ID, "VO") == "subject.unknown"
+    assert usage_at(school, NEW, Subject("PUPIL", vso), "VO") == "ok"
+    assert usage_at(school, OTHER, Subject("PUPIL", vso), "VO") == "subject.unknown"
     assert usage_at(school, NEW, BY_ID, "VO") == "subject.unknown"
 
 

@@ -155,7 +155,8 @@ def test_an_enrolment_in_the_same_lane_releases_before_the_next_event_of_the_bat
     assert [d.code for d in step.decisions] == ["subject.waiting", "subject.waiting", "ok.vault", "ok", "ok", "ok"]
     assert [d.envelope["event_id"] for d in world.delivered(PORTAL)] == [e.event_id for e in sent]
     assert world.topic(PARKED) == []
-    assert world.state(SIS).parked == world.state(SIS).waiting == {}
+    assert world.state(SIS).parked == {}
+    assert world.state(SIS).waiting == {}
 
 
 def test_parking_is_bounded_in_bytes(world: World) -> None:

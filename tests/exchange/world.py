@@ -229,7 +229,7 @@ class World:
         for out in self.topic(f"out.{receiver}.{family}"):
             envelope, associated = decode_envelope(out.value)
             subject, body = open_parts(envelope, associated, opener.open(dict(out.headers)[DATA_KEY]))
-            schema = self.writer_schemas()[envelope["body_schema"]]
+            schema = self._writer_schema(envelope["body_schema"])
             found.append(
                 Delivered(receiver, envelope, catalogue()["subject.v1"].decode(subject), schema.decode(body), out)
             )
@@ -237,7 +237,12 @@ class World:
 
     def writer_schemas(self) -> dict[bytes, Schema]:
         """The published output schemas."""
-        return _published(self.registry.policy, self.registry.routes)
+        found = output_schemas(Catalogue(), self.registry.policy, self.registry.routes)
+        return {schema.fingerprint: schema for _, schema in found}
+
+    def _writer_schema(self, fingerprint: bytes) -> Schema:
+        known = _published(self.registry.policy, self.registry.routes)
+        return known[fingerprint] if fingerprint in known else self.writer_schemas()[fingerprint]
 
     def statuses(self, party: str) -> list[dict[str, Any]]:
         """What the sender was told."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from broker.exchange.calendar import day_of
 from broker.schemas import catalogue
 from tests.scenarios.words import PRODUCTS, field, value
 
@@ -66,7 +67,7 @@ def body(family_name: str, kind: str, now_ms: int, object_id: str, said: dict[st
 
 
 def _defaults(family: str, kind: str, now_ms: int) -> dict[str, Any]:
-    today = now_ms // 86_400_000
+    today = day_of(now_ms)
     return {
         "product_id": PRODUCTS["the arithmetic book"],
         "revision": 1,

@@ -8,11 +8,12 @@ Feature: Support staff from outside
 
   @R29 @R12
   Scenario: A pseudonym of its own, the same each time
+    Given Mr Bakker is a teacher of De Regenboog
     When publisher West sends a result of Emma
-      | product        | the growth test |
-      | year group     | 6               |
-      | school subject | taal            |
-      | employee number | E12            |
+      | product         | the growth test |
+      | year group      | 6               |
+      | school subject  | taal            |
+      | employee number | Mr Bakker       |
     Then the SIS, the portal and the support staff get a result of Emma
     And nobody else gets anything
     And the support staff knows Emma by a pseudonym of its own only

@@ -57,10 +57,14 @@ Feature: Ordering in June
       | 2027-2028 | ok               |
       | 2028-2029 | school_year.form |
 
-  Scenario: On 1 August the new school year begins, and the one after it may be ordered for
-    Given it is 1 August 2027
+  Scenario Outline: At midnight in the Netherlands the new school year begins, and the one after it may be ordered for
     When the SIS enrols Emma at Het Kompas
+    And it becomes <day> at <time>
     And the SIS sends an order for Emma
       | school year | 2028-2029 |
-    Then the SIS is told "ok" about the order for Emma
-    And only the shop gets an order for Emma
+    Then the SIS is told "<answer>"
+
+    Examples:
+      | day           | time  | answer           |
+      | 31 July 2027  | 23:59 | school_year.form |
+      | 1 August 2027 | 00:00 | ok               |

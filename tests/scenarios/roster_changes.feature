@@ -59,6 +59,14 @@ Feature: Groups change
     Then the SIS is told "subject.left"
     And nobody gets anything
 
+  @R19
+  Scenario: Emma was enrolled twice by mistake
+    Given the SIS enrolled Emma at Het Kompas once more, as "L777"
+    When the SIS makes the two enrolments of Emma at Het Kompas one
+    And the SIS sends a group membership of Emma, as "L777"
+    Then only publisher Delta, publisher West, the portal and the shop get a group membership of Emma
+    And the portal and publisher Delta know Emma by her ECK iD only
+
   @R19 @R5
   Scenario: Only who is connected for it
     Given the SIS switches off the link for groups from the SIS to publisher Delta at Het Kompas
@@ -68,6 +76,11 @@ Feature: Groups change
   Scenario: A group without pupils is no pupil
     When the SIS sends a group of Emma
     Then the SIS is told "subject.not_allowed"
+    And nobody gets anything
+
+  Scenario: A pupil teaches no group
+    When the SIS sends a teaching assignment of Emma
+    Then the SIS is told "subject.kind"
     And nobody gets anything
 
   @R20

@@ -46,6 +46,19 @@ Feature: Only within the same school
     And nobody gets anything
 
   @R20
+  Scenario: A teacher of another school and one who does not exist
+    Given Mr Bakker is a teacher of De Regenboog
+    And Ms Jansen will come to Het Kompas
+    When publisher Delta sends a result of Noah
+      | employee number | Mr Bakker |
+    And publisher Delta sends a result of Noah
+      | employee number | Ms Jansen |
+    Then publisher Delta is told "subject.unknown"
+    And publisher Delta is told that it is about the employee number
+    And publisher Delta is told exactly the same for both
+    And nobody gets anything
+
+  @R20
   Scenario: The administration of one school learns nothing of the other
     When publisher Delta sends a use of Noah
     Then the portal, the shop and the SIS get a use of Noah

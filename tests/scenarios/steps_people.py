@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import replace
+from datetime import date, time
 from typing import Any
 
 from pytest_bdd import given, parsers, step, when
@@ -31,6 +32,12 @@ def _days(when_: date) -> int:
 def it_becomes(chain: Chain, when_: str) -> None:
     """Time passes; all parties' lanes notice."""
     chain.become(day(when_))
+
+
+@step(parsers.re(rf"it becomes (?P<when_>{DAY}) at (?P<at>\d\d:\d\d)"))
+def it_becomes_at(chain: Chain, when_: str, at: str) -> None:
+    """A time in the Netherlands."""
+    chain.become(day(when_), time.fromisoformat(at))
 
 
 # ---- pupils and teachers
@@ -110,6 +117,21 @@ def another_sector(chain: Chain, school: str, sector: str) -> None:
 def local_id_form(chain: Chain, school: str, form: str) -> None:
     """A declared form is not taken for a number of the state."""
     chain.change(f"school/{chain.brin(school)}", local_id_form=form)
+
+
+@given(parsers.re(rf'the SIS enrolled (?P<name>{NAME}) at (?P<school>{SCHOOL}) once more, as "(?P<number>.+)"'))
+def enrolled_twice(chain: Chain, name: str, school: str, number: str) -> None:
+    """A second enrolment of the same pupil, under another local id and without an ECK iD."""
+    chain.person(name).second_id = number
+    chain.identity(
+        replace(chain.person(name), with_eck_id=False), "ENROL", chain.brin(school), ids=[("LAS_KEY", number)]
+    )
+
+
+@when(parsers.re(rf"the SIS makes the two enrolments of (?P<name>{NAME}) at (?P<school>{SCHOOL}) one"))
+def merges(chain: Chain, name: str, school: str) -> None:
+    """They are one pupil; both local ids lead to her."""
+    chain.identity(chain.person(name), "MERGE", chain.brin(school), before=[("LAS_KEY", chain.person(name).second_id)])
 
 
 @step(parsers.re(rf"the school says of (?P<name>{NAME})"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pytest_bdd import parsers, then
 
 from broker.schemas import Family, Field, catalogue
@@ -27,6 +29,8 @@ Table = list[list[str]]
 
 _IDS = rf"(?:(?:an? |her |his |its own )?(?:{IDENTIFIER}))(?: and (?:{IDENTIFIER}))*"
 
+
+_MANY = "|".join(re.sub(r"^(\w+)", r"\1s", words) for words in MESSAGES if " " in words)
 
 # ---- which message
 
@@ -64,11 +68,19 @@ def nobody(chain: Chain) -> None:
     assert not any(chain.unread.values()), _else(chain)
 
 
-@then(parsers.re(rf"(?P<name>{PARTY}) gets (?P<count>\d+) messages"))
-def gets_many(chain: Chain, name: str, count: str) -> None:
-    """So many, whatever they are."""
+@then(parsers.re(rf"nobody gets an? (?P<what>{MESSAGE})"))
+def nobody_gets(chain: Chain, what: str) -> None:
+    """No such message is with anybody; others may be."""
+    found = [party for party, waiting in chain.unread.items() if what in map(_called, waiting)]
+    assert not found
+
+
+@then(parsers.re(rf"(?P<name>{PARTY}) gets (?P<count>\d+) (?P<what>{_MANY})"))
+def gets_many(chain: Chain, name: str, count: str, what: str) -> None:
+    """So many of one kind, and nothing else."""
     waiting = chain.unread.pop(PARTIES[name], [])
-    assert len(waiting) == int(count), [_called(d) for d in waiting]
+    one = re.sub(r"^(\w+?)s\b", r"\1", what)
+    assert [_called(d) for d in waiting] == [one] * int(count)
 
 
 # ---- of whom

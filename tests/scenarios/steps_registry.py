@@ -280,12 +280,18 @@ def number_changes(chain: Chain, school: str, new: str, first: str, datatable: T
 
 def _succeed(chain: Chain, what: str, old: str, new: str, first: str, said: dict[str, str]) -> None:
     words = {"go over": "carry", "end": "end", "stay known": "carry", "are forgotten": "end"}
-    made = {name: words[said.get(name, default)] for name, default in (
-        ("agreements", "go over"), ("links", "go over"), ("pupils", "stay known"))}  # fmt: skip
-    chain.apply(changes(chain.records, Succession(
-        id=f"opvolging-{new.lower()}", what=what, predecessor=old, successor=new, first_day=day(first),
-        agreements=made["agreements"], connections=made["links"], identities=made["pupils"], reason="Fusie",
-    )))  # fmt: skip
+    document = {
+        "id": f"opvolging-{new.lower()}",
+        "what": what,
+        "predecessor": old,
+        "successor": new,
+        "first_day": day(first).isoformat(),
+        "agreements": words[said.get("agreements", "go over")],
+        "connections": words[said.get("links", "go over")],
+        "identities": words[said.get("pupils", "stay known")],
+        "reason": "Fusie",
+    }
+    chain.apply(changes(chain.records, Succession.model_validate(document)))
     chain.become(day(first))
 
 

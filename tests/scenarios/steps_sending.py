@@ -106,6 +106,13 @@ def sends_to_nobody(chain: Chain, sender: str, what: str, who: str) -> None:
     chain.exchange(PARTIES[sender], replace(chain.event(PARTIES[sender], what, who), receiver="niemand-bekend"))
 
 
+@when(parsers.re(rf'(?P<sender>{PARTY}) sends (?:an? )?(?P<what>{MESSAGE}) of (?P<who>{NAME}), as "(?P<number>.+)"'))
+def sends_as(chain: Chain, sender: str, what: str, who: str, number: str) -> None:
+    """By another local id of hers."""
+    event = chain.event(PARTIES[sender], what, who)
+    chain.exchange(PARTIES[sender], replace(event, subject=replace(event.subject, user_ids=(("LAS_KEY", number),))))
+
+
 @when("the broker takes up what is under way")
 def take_up(chain: Chain) -> None:
     """The broker decides over it now."""

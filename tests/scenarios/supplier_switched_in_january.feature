@@ -9,8 +9,8 @@ Feature: A school changes its supplier in January
     And the agreement of Het Kompas with publisher Delta ends on 31 December 2026
 
   @R5
-  Scenario: On the last day all is as it was
-    When it becomes 31 December 2026
+  Scenario: Till midnight of the last day all is as it was
+    When it becomes 31 December 2026 at 23:59
     And the shop sends a changed licence for Emma
     Then only publisher Delta and the portal get a changed licence for Emma
 
@@ -43,7 +43,7 @@ Feature: A school changes its supplier in January
 
   @R5
   Scenario: Delta is asked once to destroy what it has, and confirms it
-    When it becomes 1 January 2027
+    When it becomes 1 January 2027 at 00:00
     Then only publisher Delta gets a request to destroy
     And it tells publisher Delta
       | reason       | agreement ended |

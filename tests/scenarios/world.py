@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from hashlib import sha512
 from typing import Any, Final, cast
+from zoneinfo import ZoneInfo
 
 from broker.audit.leaf import canonical
 from broker.client import Event, Subject
@@ -41,6 +42,7 @@ class Person:
     seed: int = 0
     at: dict[str, str] = field(default_factory=dict)  # school -> sector of the enrolment
     with_eck_id: bool = True
+    second_id: str = ""  # of a second enrolment by mistake
 
     def eck_id(self, sector: str) -> str:
         """One for each sector, the same at all schools of it."""
@@ -139,9 +141,9 @@ class Chain(World):
         """The time of the story."""
         return datetime.fromtimestamp(self.now_ms / 1000, UTC)
 
-    def become(self, when: date) -> None:
-        """Let it become nine o'clock of a day."""
-        self.now_ms = int(datetime.combine(when, time(9), UTC).timestamp() * 1000)
+    def become(self, when: date, at: time = time(10)) -> None:
+        """Let it become a time of a day in the Netherlands."""
+        self.now_ms = int(datetime.combine(when, at, ZoneInfo("Europe/Amsterdam")).timestamp() * 1000)
         self.wake()
 
     # ---- messages
@@ -169,6 +171,8 @@ class Chain(World):
         else:
             said_id = number(len(self.sent) + 1) if kind in BEGINS else self.objects.get(family, number(0))
         self.objects[family] = said_id
+        if said.get("employee number", "") in self.people:
+            said["employee number"] = self.person(said["employee number"]).id_at(place, "MEDEWERKERNUMMER")
         made = body(family, kind, self.now_ms, said_id, said)
         self._count(sender, made, said)
         own = person is not None and self.registry.schools[place].sis == sender
