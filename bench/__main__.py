@@ -1,4 +1,4 @@
-"""`python -m bench [exchange|worker|vault ...] [--seconds N] [--count N]`: figures, never a pass or a fail.
+"""`python -m bench [exchange|worker|vault|withdrawal ...] [--seconds N] [--count N]`: figures, never a pass or a fail.
 
 Prints a short table and writes everything that was measured to `build/bench/<name>.json`. No test depends on a time.
 """
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import exchange, vault, worker
+from bench import exchange, vault, withdrawal, worker
 
 FOLDER = Path("build/bench")
 
@@ -24,9 +24,11 @@ Rows = list[tuple[str, str]]
 def main() -> None:
     """Run what was asked for; everything by default."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="exchange|worker|vault")
+    parser.add_argument("names", nargs="*", metavar="exchange|worker|vault|withdrawal")
     parser.add_argument("--seconds", type=float, help="exchange: 20; worker: 600, of the steady part")
-    parser.add_argument("--count", type=int, help="worker: 30,000 events of backlog; vault: 1,000,000 pupils")
+    parser.add_argument(
+        "--count", type=int, help="worker: 30,000 events of backlog; vault: 1,000,000 pupils; withdrawal: 30 times"
+    )
     given = parser.parse_args()
     for name in given.names or list(BENCHES):
         if name not in BENCHES:
@@ -92,10 +94,25 @@ def _vault(r: dict[str, Any]) -> Rows:
     ]
 
 
+def _withdrawal(r: dict[str, Any]) -> Rows:
+    rows = [("plain transaction of one record, median", f"{r['round_trip_ms']:.1f} ms")]
+    for name, what in (("revoked", "revoked -> last delivery read"), ("accepted", "accepted again -> first delivery")):
+        one = r[name]
+        rows += [
+            (f"{what}, p50", f"{one['p50_s']:.2f} s, {one['p50_round_trips']:.0f} plain transactions"),
+            (
+                f"  worst of {r['changes']}",
+                f"{one['worst_s']:.2f} s, {one['worst_round_trips']:.0f} plain transactions",
+            ),
+        ]
+    return rows
+
+
 BENCHES: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]], Rows], tuple[str, ...]]] = {
     "exchange": (exchange.run, _exchange, ("seconds",)),
     "worker": (worker.run, _worker, ("seconds", "count")),
     "vault": (vault.run, _vault, ("count",)),
+    "withdrawal": (withdrawal.run, _withdrawal, ("count",)),
 }
 
 if __name__ == "__main__":
