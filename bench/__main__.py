@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import connections, exchange, families, fanout, parked, vault, worker
+from bench import connections, exchange, families, fanout, parked, vault, withdrawal, worker
 
 FOLDER = Path("build/bench")
 
@@ -30,7 +30,8 @@ def main() -> None:
     )
     parser.add_argument(
         "--count", type=int,
-        help="worker: 30,000 events of backlog; vault: 1,000,000 pupils; connections: 1,000,000; parked: 10,000 events",
+        help="worker: 30,000 events of backlog; vault: 1,000,000 pupils; connections: 1,000,000; parked: 10,000 events; "
+        "withdrawal: 30 times",
     )  # fmt: skip
     given = parser.parse_args()
     for name in given.names or list(BENCHES):
@@ -97,6 +98,20 @@ def _vault(r: dict[str, Any]) -> Rows:
     ]
 
 
+def _withdrawal(r: dict[str, Any]) -> Rows:
+    rows = [("plain transaction of one record, median", f"{r['round_trip_ms']:.1f} ms")]
+    for name, what in (("revoked", "revoked -> last delivery read"), ("accepted", "accepted again -> first delivery")):
+        one = r[name]
+        rows += [
+            (f"{what}, p50", f"{one['p50_s']:.2f} s, {one['p50_round_trips']:.0f} plain transactions"),
+            (
+                f"  worst of {r['changes']}",
+                f"{one['worst_s']:.2f} s, {one['worst_round_trips']:.0f} plain transactions",
+            ),
+        ]
+    return rows
+
+
 BENCHES: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]], Rows], tuple[str, ...]]] = {
     "exchange": (exchange.run, _exchange, ("seconds",)),
     "families": (families.run, families.rows, ("seconds",)),
@@ -105,6 +120,7 @@ BENCHES: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]
     "connections": (connections.run, connections.rows, ("count",)),
     "worker": (worker.run, _worker, ("seconds", "count")),
     "vault": (vault.run, _vault, ("count",)),
+    "withdrawal": (withdrawal.run, _withdrawal, ("count",)),
 }
 
 if __name__ == "__main__":
