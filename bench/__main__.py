@@ -30,8 +30,8 @@ def main() -> None:
     )
     parser.add_argument(
         "--count", type=int,
-        help="worker: 30,000 events of backlog; vault: 1,000,000 pupils; connections: 1,000,000; parked: 10,000 events; "
-        "withdrawal: 30 times",
+        help="worker: 30,000 events of backlog; vault: 1,000,000 pupils; connections: 1,000,000; parked: 10,000 events;"
+        " withdrawal: 30 times",
     )  # fmt: skip
     given = parser.parse_args()
     for name in given.names or list(BENCHES):
