@@ -66,9 +66,9 @@ class Records(Mapping[str, bytes]):
 def run(count: int = 1_000_000) -> dict[str, Any]:
     """Measure with so many connections."""
     records = Records(count)
-    began = time.monotonic()
+    began, cpu = time.monotonic(), time.process_time()
     size = sum(len(value) for _, value in records.items())
-    made_s = time.monotonic() - began
+    made_s, made_cpu_s = time.monotonic() - began, time.process_time() - cpu
     gc.collect()
     before, began, cpu = _rss_mib(), time.monotonic(), time.process_time()
     registry = Registry.from_records(records)
@@ -80,7 +80,7 @@ def run(count: int = 1_000_000) -> dict[str, Any]:
         "records": len(records),
         "records_mib": size / 2**20,
         "build_s": built_s - made_s,
-        "build_cpu_s": built_cpu_s - made_s,
+        "build_cpu_s": built_cpu_s - made_cpu_s,
         "making_the_records_s": made_s,
         "rss_mib": after - before,
         "peak_rss_mib": _peak_mib(),

@@ -106,6 +106,8 @@ def _side(
     # What is revoked was accepted: by whom stays.
     accepted_by, given = (before.accepted_by, before.mandate) if before and state == "revoked" else (mandate, mandate)
     products = body["products"]
+    if before is not None and state == "revoked":
+        products = None if isinstance(before.products, str) else before.products  # what is revoked is what was on
     document = {
         "id": body["connection_id"],
         "side": name,

@@ -18,7 +18,7 @@ from broker.demo.stage import Stage
 from tests.e2e.watch import outcomes, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
-NEWCOMER = "uitgeverij-west"
+NEWCOMER = "uitgeverij-zuid"
 SERVED_WITHIN_SECONDS = 60
 
 
@@ -30,7 +30,7 @@ async def test_a_party_added_while_workers_run_is_served_without_a_restart(scene
     printed = _broker("party", "add", NEWCOMER, *operator, "--profiles", str(scene.home / "profiles"))
     party = yaml.safe_load(printed) | {
         "name": "Uitgeverij West", "roles": ["PUBLISHER"], "covenant": "deelnemer",
-        "eck_id_attested_on": "2026-09-01", "processor_url": "https://uitgeverij-west.example/",
+        "eck_id_attested_on": "2026-09-01", "processor_url": "https://uitgeverij-zuid.example/",
     }  # fmt: skip
     (registry / "west.yaml").write_text(yaml.safe_dump({"parties": [party]}), "utf-8")
     assert _broker("registry", "plan", str(registry), *operator, code=2)

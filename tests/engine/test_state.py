@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.exchange.model import LANE_STATE, PARKED, InputRecord, Parked, StateDelta
+from broker.exchange.objects import Said
 from broker.exchange.state import LaneState, delivery_id, lane_partition, pack_record, unpack_record
 from broker.limits import Limits
 
 LANE = "exchange.in.sis-noord.3"
-SMALL = Limits(window_slots=3, window_slot_ids=4)
+SMALL = Limits(window_slots=3, window_slot_ids=4, object_slots=3, object_slot_entries=4)
 
 
 class Topics:
@@ -53,6 +54,8 @@ steps = st.lists(
         st.integers(0, 3),  # newly parked
         st.sets(st.integers(0, 40)),  # numbers to release, as far as they are parked
         st.dictionaries(st.sampled_from(["pgn.subject/las_key", "pgn.body/remark"]), st.integers(1, 30_000)),
+        st.dictionaries(st.integers(0, 20), st.integers(0, 9), max_size=14),  # objects and their revisions
+        st.dictionaries(st.sampled_from(["seed/a", "agreement/b/1/99PA"]), st.sampled_from([None, "active", "asked"])),
     ),
     max_size=12,
 )
@@ -61,13 +64,14 @@ steps = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(steps)
 def test_a_taken_over_state_is_the_adopted_one(
-    changes: list[tuple[int, dict[str, int], int, set[int], dict[str, int]]],
+    changes: list[tuple[int, dict[str, int], int, set[int], dict[str, int], dict[int, int], dict[str, str | None]]],
 ) -> None:
     """After any sequence of commits, what the next owner loads equals what the last owner held, window included."""
     topics, state, count = Topics(), LaneState(LANE, limits=SMALL), 0
     remembered: list[bytes] = []
-    for deliveries, flows, parks, releases, incidents in changes:
+    for deliveries, flows, parks, releases, incidents, objects, duties in changes:
         delta = StateDelta(state.next_offset + 1, flows=flows, next_parked=state.next_parked, incidents=incidents)
+        delta.objects, delta.duties = {key(n)[16:]: Said(n, revision) for n, revision in objects.items()}, duties
         delta.delivered = [delivery_id(str(count + n), "r") for n in range(deliveries)]
         count += deliveries
         remembered += delta.delivered
@@ -82,6 +86,7 @@ def test_a_taken_over_state_is_the_adopted_one(
         # The ring holds at least all but one slot's worth of the newest, and never more than its size.
         assert state.delivered >= set(remembered[-8:])
         assert len(state.delivered) <= 12
+        assert len(state.objects.known) <= 12
 
 
 def test_one_delta_may_go_round_the_whole_ring() -> None:
@@ -131,7 +136,9 @@ def test_records_do_not_change_the_state() -> None:
     state = LaneState(LANE, limits=SMALL)
     state.adopt(StateDelta(1, flows={"out.a.usage/0": 1}, delivered=[delivery_id("e", "r")]))
     before = copy.deepcopy(state)
-    state.records(StateDelta(2, flows={"out.a.usage/0": 2}, delivered=[delivery_id("f", "r")]), 4, 4)
+    delta = StateDelta(2, flows={"out.a.usage/0": 2}, delivered=[delivery_id("f", "r")])
+    delta.objects, delta.duties = {b"o" * 16: Said(1, 1)}, {"seed/x": "now"}
+    state.records(delta, 4, 4)
     assert state == before
 
 

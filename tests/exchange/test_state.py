@@ -7,15 +7,19 @@ from hypothesis import strategies as st
 
 from broker.exchange import InputRecord, LaneState, Parked, StateDelta
 from broker.exchange.model import LANE_STATE, PARKED
+from broker.exchange.objects import Said
 from broker.limits import Limits
 
 LANE = "exchange.in.uitgeverij-delta.0"
-RING = Limits(window_slots=3, window_slot_ids=3)
+RING = Limits(window_slots=3, window_slot_ids=3, object_slots=3, object_slot_entries=2)
+DUTIES = ["seed/po-usage", "seed/po-usage/2", "agreement/vwo/1.0/99PA"]
+Batch = tuple[int, list[int], int, list[int], dict[str, int], dict[int, int], dict[str, str | None]]
 
 
 @st.composite
-def batches(draw: st.DrawFn) -> list[tuple[int, list[int], int, list[int], dict[str, int]]]:
-    """Per batch: deliveries, keys that events park under, how many are released, flows that move, incidents."""
+def batches(draw: st.DrawFn) -> list[Batch]:
+    """Per batch: deliveries, keys that events park under, how many are released, flows that move, incidents, objects
+    that something is said of, and duties that are told or forgotten."""
     return draw(
         st.lists(
             st.tuples(
@@ -24,6 +28,10 @@ def batches(draw: st.DrawFn) -> list[tuple[int, list[int], int, list[int], dict[
                 st.integers(0, 3),
                 st.lists(st.integers(0, 2), max_size=3),
                 st.dictionaries(st.sampled_from(["pgn.bsn/key", "sender.forged/sender"]), st.integers(0, 30_000)),
+                st.dictionaries(st.integers(0, 8), st.integers(0, 2**32 - 1), max_size=9),
+                st.dictionaries(
+                    st.sampled_from(DUTIES), st.sampled_from([None, "active", "2026-07-01T10:30:00+00:00"])
+                ),
             ),
             max_size=12,
         )
@@ -38,14 +46,13 @@ def record(offset: int) -> InputRecord:
     )
 
 
-def delta_of(
-    state: LaneState, batch: tuple[int, list[int], int, list[int], dict[str, int]], names: list[int]
-) -> StateDelta:
+def delta_of(state: LaneState, batch: Batch, names: list[int]) -> StateDelta:
     """What a batch of the exchange changes: new numbers are consecutive, what is released was parked before."""
-    deliveries, keys, released, flows, incidents = batch
+    deliveries, keys, released, flows, incidents, objects, duties = batch
     delta = StateDelta(
-        state.next_offset + 1, next_parked=state.next_parked, incidents=dict(state.incidents) | incidents
+        state.next_offset + 1, next_parked=state.next_parked, incidents=dict(state.incidents) | incidents, duties=duties
     )
+    delta.objects = {number.to_bytes(16): Said(number, revision) for number, revision in objects.items()}
     for number in sorted(state.parked)[:released]:
         delta.parked[number] = None
     for key in keys:
@@ -62,9 +69,7 @@ def delta_of(
 
 @settings(max_examples=300, deadline=None)
 @given(batches())
-def test_what_the_records_say_is_the_state_that_was_adopted(
-    run: list[tuple[int, list[int], int, list[int], dict[str, int]]],
-) -> None:
+def test_what_the_records_say_is_the_state_that_was_adopted(run: list[Batch]) -> None:
     """After each batch, loaded from the compacted topics: equal in every field, the order of waiting included."""
     state = LaneState(LANE, limits=RING)
     states: dict[str, bytes] = {}
@@ -88,12 +93,16 @@ def test_what_the_records_say_is_the_state_that_was_adopted(
         newest = [n.to_bytes(16) for n in range(max(1, names[0] - 5), names[0] + 1)]
         assert state.delivered.issuperset(newest)
         assert {number for numbers in state.waiting.values() for number in numbers} == set(state.parked)
+        assert {n: m for n, m in batch[-1].items() if m is not None}.items() <= state.duties.items()
+        assert not {name for name, marker in batch[-1].items() if marker is None} & state.duties.keys()
+        assert all(state.objects.last(thing) == said for thing, said in list(delta.objects.items())[-4:])
 
 
 def test_another_lanes_records_are_not_taken_for_ones_own() -> None:
     """Lanes share partitions of `lane.state` and `parked`, and one lane's name can begin with another's."""
     other = LaneState(f"{LANE}0")
     delta = StateDelta(7, delivered=[b"d" * 16], parked={0: Parked(0, b"w" * 32, record(1))}, next_parked=1)
+    delta.objects, delta.duties = {b"o" * 16: Said(1, 1)}, {"seed/x": "now"}
     written = {(o.key or b"").decode(): o.value or b"" for o in other.records(delta, 1, 1)}
     assert LaneState.load(LANE, written, written, start=3) == LaneState(LANE, next_offset=3)
 
@@ -104,6 +113,7 @@ def test_a_state_that_was_not_adopted_did_not_change() -> None:
     delta = StateDelta(
         7, delivered=[bytes([n]) * 16 for n in range(20)], parked={0: Parked(0, b"w" * 32, record(1))}, next_parked=1
     )
+    delta.objects, delta.duties = {bytes([n]) * 16: Said(n, n) for n in range(9)}, {"seed/x": "now"}
     first = state.records(delta, 1, 1)
     assert state == untouched
     assert state.records(delta, 1, 1) == first
