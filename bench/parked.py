@@ -80,7 +80,8 @@ def _release(count: int, of_a_pupil: int, *, at_once: bool) -> dict[str, Any]:
 def _call(world: World) -> float:
     """The lane looks again, as when the vault's view told it of a key that it waits for; CPU seconds."""
     began = time.process_time()
-    world.run(DELTA)
+    while world.run(DELTA).more:
+        pass
     return time.process_time() - began
 
 

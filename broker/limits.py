@@ -21,6 +21,7 @@ class Limits:
         header_bytes: of all headers together; also of what is quarantined of a record key.
         parked_per_subject, parked_per_lane: events that wait for an identity.
         parked_bytes_per_lane: of their values together; a lane keeps them in memory.
+        released_per_batch: parked events that one call releases or ends; the rest is the next call's.
         parked_days: how long they wait; 30 days after enrolment at the latest (R28).
         window_slots, window_slot_ids: the duplicate window: the last slots * ids deliveries of a lane.
         object_slots, object_slot_entries: the object memory: the last slots * entries changes of business objects.
@@ -40,6 +41,7 @@ class Limits:
     parked_per_subject: int = 100
     parked_per_lane: int = 10_000
     parked_bytes_per_lane: int = 64 << 20
+    released_per_batch: int = 500
     parked_days: int = 30
     window_slots: int = 32
     window_slot_ids: int = 256

@@ -113,7 +113,7 @@ class RegistryView(TopicTail):
         self._changed = False
         try:
             # In a thread: a large registry takes long to build, and lanes must go on sending heartbeats meanwhile.
-            registry = await asyncio.to_thread(self._build, self._registry, dict(self._records), dict(self._changes))
+            registry = await asyncio.to_thread(self._build, self._registry, self._records, dict(self._changes))
         except BrokerError as error:
             self._report(error.code)
         except Exception as error:  # noqa: BLE001 - it is data: no mistake in it may stop the worker

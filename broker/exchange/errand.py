@@ -16,7 +16,7 @@ from broker.exchange.model import Decision, Outcome, Outgoing
 from broker.exchange.open import Opened
 from broker.exchange.seal import seal_to
 from broker.identity.vault import SUBJECT_KEY_BYTES
-from broker.registry import Party
+from broker.registry import Party, Registry
 from broker.schemas import JsonObject, catalogue
 from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, KEY_ID, POLICY, TRACEPARENT
 
@@ -77,12 +77,26 @@ def run_errand(duty: Duty, party: str, journal: Journal) -> bool:
     return True
 
 
-def confirmation_leaf(event: Opened, event_id: str, now_ms: int) -> bytes:
-    """What a party confirmed to have destroyed, for the control log, beside what was asked."""
-    said = {name: event.body[name] for name in ("agreement_id", "connection_id", "count")}
-    known = {name: value for name, value in said.items() if value is not None}
-    about = {"at": now_ms, "event": event_id, "party": event.record.party, "school": event.school.id}
-    return control_leaf("destroy-confirmed", {**known, **about})
+def confirmation_leaf(event: Opened, event_id: str, registry: Registry, now_ms: int) -> bytes:
+    """What a party confirmed to have destroyed, for the control log, beside what was asked.
+
+    `control_id` is that of the request. The agreement is named only if the registry knows it as this party's: what
+    stands here stands for ever, and a party's own words do not.
+    """
+    party, agreement = event.record.party, event.body["agreement_id"]
+    known = any(agreement == its.id for its in registry.agreements_of(party))
+    return control_leaf(
+        "destroy-confirmed",
+        {
+            **({"agreement_id": agreement} if known else {}),
+            "at": now_ms,
+            "control_id": event.body["control_id"],
+            "count": event.body["count"],
+            "event": event_id,
+            "party": party,
+            "school": event.school.id,
+        },
+    )
 
 
 def _leaf(duty: Duty, party: Party, journal: Journal, ids: Ids, delivery: dict[str, Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from broker.audit.leaf import commitment
 from broker.crypto import partition_of
@@ -36,7 +36,7 @@ from broker.exchange.parking import Parking
 from broker.exchange.seal import output_key, output_topic, seal_for
 from broker.exchange.state import LaneState, delivery_id
 from broker.exchange.swap import Waiting, change_vault, check_people, find_person, waiting_key
-from broker.exchange.switch import SwitchBoard, change_leaf, switched
+from broker.exchange.switch import LINKS, SwitchBoard, change_leaf, switched
 from broker.identity.vault import VaultRecord
 from broker.limits import DEFAULT, Limits
 from broker.registry import ConnectionSide, Registry
@@ -87,13 +87,13 @@ class _Batch:
         self.board = SwitchBoard(views.registry)
         self.delivered: set[bytes] = set()
         self.vault_writes: dict[bytes, bytes | None] = {}
+        self.released = 0
         self.more = False
 
     @property
     def registry(self) -> Registry:
-        """As it is now, with what this batch wrote."""
-        registry = self.journal.registry = self.board.registry
-        return registry
+        """As the event at hand sees it: with what this batch wrote before it."""
+        return self.journal.registry
 
     def get(self, key: bytes) -> bytes | None:
         """Vault reader: own writes first."""
@@ -120,6 +120,9 @@ class _Batch:
             raise
         account.claim_event_id(envelope["event_id"])
         check_outside(record)
+        # Connection events see each other's sides without it: a thousand of them cost one building of the registry.
+        if envelope["family"] != LINKS:
+            self.journal.registry = self.board.registry
         school = check_envelope(record, envelope, self.registry, self.limits, self.now_ms)
         account.envelope, account.school = envelope, school.id
         event = open_event(record, envelope, associated, school, self.keys.opener, self.limits)
@@ -159,7 +162,7 @@ class _Batch:
         if thing is not None and said is not None and any(d.outcome is Outcome.DELIVERED for d in decisions):
             self.delta.objects[thing] = said
         if event.envelope["kind"] == DESTROYED and any(d.outcome is Outcome.DELIVERED for d in decisions):
-            self.journal.control(confirmation_leaf(event, account.event_id, self.now_ms))
+            self.journal.control(confirmation_leaf(event, account.event_id, self.registry, self.now_ms))
         return decisions
 
     def _follows(self, event: Opened, thing: bytes | None) -> tuple[Said | None, str]:
@@ -176,7 +179,14 @@ class _Batch:
             key = waiting_key(event, vault, self.parking.waiting.__contains__)
             if key is not None:
                 return Waiting(key)
-        return find_person(event, vault, self)
+        person = find_person(event, vault, self)
+        if parked is None and self.parking.waiting and person is not None and not isinstance(person, Waiting):
+            # By another id, but of one whose events are not all released yet: behind them.
+            sector, school = event.envelope["sector"], event.school.id
+            for id_type, value in person.user_ids:
+                if (key := vault.key(sector, school, id_type, value)) in self.parking.waiting:
+                    return Waiting(key)
+        return person
 
     def _repeat(self, account: Account, target: Target) -> Decision:
         return self.journal.log(account, Decision(Outcome.DUPLICATE, "event.duplicate", target.receiver), target)
@@ -234,8 +244,7 @@ class _Batch:
             self.vault_writes[key] = value
         decision = self.journal.log(account, Decision(Outcome.DELIVERED, "ok.vault", VAULT_RECEIVER), target)
         self._remember(account, target)
-        if any(key in self.parking.waiting for key in change.writes):
-            self.release()
+        self._release([key for key, value in change.writes.items() if value is not None])
         return decision
 
     def _sides(self, event: Opened, targets: list[Target]) -> list[ConnectionSide]:
@@ -266,27 +275,44 @@ class _Batch:
         self.delta.duties.update(duties.remember)
         told = [run_errand(duty, party, self.journal) for duty in duties.tell]
         self.delta.duties.update({d.name: d.marker for d, done in zip(duties.tell, told, strict=True) if done})
-        self.more = not duties.complete and (any(told) or bool(duties.remember))
+        self.more = self.more or (not duties.complete and (any(told) or bool(duties.remember)))
         if duties.complete and all(told):  # who can not be told yet is looked at again in each batch
             self.delta.duties_seen = now
 
     # ---- parked events
 
     def release(self) -> None:
-        """Take parked events through all gates again whose id is known by now, and end those that waited too long."""
+        """Take parked events through all gates again whose id is known by now, and end those that waited too long.
+
+        At most as many as one transaction should take; what is left is the next call's (`Step.more`). Until then later
+        events of the same people wait behind them.
+        """
         oldest = self.now_ms - self.limits.parked_days * MS_PER_DAY
-        for number in sorted(self.parking.parked):
+        for number in list(self.parking.parked):  # in the order in which they came
+            event = self.parking.parked[number]
+            if event.record.timestamp >= oldest:
+                break
+            if self._has_released_enough():
+                return
+            account = Account.of(event.record, self.now_ms)
+            self._name(account)
+            decision = self.journal.log(account, Decision(Outcome.EXPIRED, "parked.expired"))
+            self.parking.remove(event)
+            self.journal.tell(account, [decision])
+        self._release([key for key in self.parking.waiting if self.get(key) is not None])
+
+    def _release(self, keys: Iterable[bytes]) -> None:
+        for number in sorted(n for key in keys for n in self.parking.waiting.get(key, ())):
             event = self.parking.parked.get(number)
-            if event is None:
-                continue
-            if event.record.timestamp < oldest:
-                account = Account.of(event.record, self.now_ms)
-                self._name(account)
-                decision = self.journal.log(account, Decision(Outcome.EXPIRED, "parked.expired"))
-                self.parking.remove(event)
-                self.journal.tell(account, [decision])
-            elif self.get(event.waits_for) is not None:
+            if event is not None:
+                if self._has_released_enough():
+                    return
                 self.handle(event.record, event)
+
+    def _has_released_enough(self) -> bool:
+        self.released += 1
+        self.more = self.more or self.released > self.limits.released_per_batch
+        return self.released > self.limits.released_per_batch
 
     def _name(self, account: Account) -> None:
         """The event was checked before it was parked: its id can be believed."""

@@ -20,6 +20,7 @@ from broker.registry import ConnectionSide, Registry
 from broker.registry.models import key_of
 from broker.registry.registry import record_of
 
+LINKS: Final = "connection"  # the family
 Side = str
 FindSide = Callable[[str, Side], ConnectionSide | None]
 

@@ -32,18 +32,27 @@ class DestroyRequest:
 def unconfirmed(leaves: Iterable[Mapping[str, Any]]) -> tuple[DestroyRequest, ...]:
     """The requests of a control log that were not confirmed since.
 
-    A confirmation counts if it is of the same party, about the same school, and names the agreement: the log does not
-    say which request it answers, so one that names none could be about anything.
+    A confirmation counts if it is of the same party, about the same school, and answers the request by its
+    `control_id` or names its agreement.
     """
-    asked: dict[tuple[str, str, str], DestroyRequest] = {}
+    asked: dict[tuple[str, str, str], tuple[DestroyRequest, str | None]] = {}
     confirmed: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+    answered: set[tuple[str, str, str]] = set()
     for leaf in leaves:
         said = leaf.get("control", {})
-        if said.get("kind") not in (REQUESTED, CONFIRMED) or "agreement_id" not in said:
+        if said.get("kind") not in (REQUESTED, CONFIRMED):
             continue
-        about = (str(said["party"]), str(said["school"]), str(said["agreement_id"]))
+        party, school = str(said["party"]), str(said["school"])
         if said["kind"] == CONFIRMED:
+            about = (party, school, str(said.get("agreement_id")))
             confirmed[about] = max(confirmed[about], said["at"])
-        elif "deadline" in said:
-            asked[about] = DestroyRequest(*about, _EPOCH + timedelta(days=said["deadline"]), said["at"])
-    return tuple(request for about, request in asked.items() if confirmed.get(about, -1) < request.asked_at)
+            answered.add((party, school, str(said.get("control_id"))))
+        elif "deadline" in said and "agreement_id" in said:
+            about = (party, school, str(said["agreement_id"]))
+            request = DestroyRequest(*about, _EPOCH + timedelta(days=said["deadline"]), said["at"])
+            asked[about] = request, said.get("event")
+    return tuple(
+        request
+        for about, (request, control_id) in asked.items()
+        if confirmed.get(about, -1) < request.asked_at and (request.party, request.school, control_id) not in answered
+    )

@@ -201,6 +201,7 @@ def test_what_a_party_confirmed_stands_beside_what_was_asked() -> None:
     assert [d.code for d in world.send(DELTA, sent, sent)] == ["ok", "event.duplicate"]
     assert [leaf["control"] for leaf in world.controls()] == [
         {"kind": "destroy-confirmed", "agreement_id": "vwo-po-delta", "at": NOW_MS, "count": 31,
+         "control_id": "0b9f4c7e-6f0a-4f4e-9c55-0d6b3f3c2a11",
          "event": sent.event_id, "party": DELTA, "school": "99PA"},
     ]  # fmt: skip
 
@@ -219,3 +220,14 @@ def test_a_confirmation_that_was_refused_confirms_nothing(changes: dict[str, Any
 def test_the_deadline_is_a_day_of_the_calendar() -> None:
     """Thirty days from today, in days since 1970."""
     assert date(1970, 1, 1) + timedelta(days=TODAY + duties.DESTROY_DAYS) == NOW.date() + timedelta(days=30)
+
+
+def test_a_partys_own_words_do_not_reach_the_control_log() -> None:
+    """An agreement that the registry does not know as this party's is not named; the request is found by its id."""
+    world = settled(DELTA)
+    for name in ("vwo-po-portaal", "Emma-de-Vries"):
+        world.outgoing.clear()
+        assert [d.code for d in world.send(DELTA, confirmation(said={"agreement_id": name}))] == ["ok"]
+        (leaf,) = world.controls()
+        assert "agreement_id" not in leaf["control"]
+        assert leaf["control"]["control_id"] == "0b9f4c7e-6f0a-4f4e-9c55-0d6b3f3c2a11"

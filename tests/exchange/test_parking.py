@@ -185,3 +185,39 @@ def test_only_the_headers_that_open_it_are_parked(world: World) -> None:
     record = world.record(DELTA, event(subject=LATE))
     world.run(DELTA, replace(record, headers=(*record.headers, ("x-leerling", b"Emma"))))
     assert b"Emma" not in b"".join(o.value or b"" for o in world.outgoing)
+
+
+def test_a_call_releases_no_more_than_one_transaction_should_take() -> None:
+    """Ten pupils of three events each, at most seven a call: the rest is asked for at once, and each keeps his order."""
+    world = make_world(Limits(released_per_batch=7))
+    pupils = [Subject("PUPIL", None, (("LAS_KEY", f"L1{n:03}"),)) for n in range(10)]
+    sent = [event(subject=pupil, receiver=PORTAL) for _ in range(3) for pupil in pupils]
+    world.send(DELTA, *sent)
+    for n in range(10):
+        world.send(SIS, enrolment(f"https://ketenid.nl/pilot/{n:0128x}", f"L1{n:03}"))
+    steps = [world.run(DELTA) for _ in range(5)]
+    assert [len(step.decisions) for step in steps] == [7, 7, 7, 7, 2]
+    assert [step.more for step in steps] == [True] * 4 + [False]
+    assert [d.envelope["event_id"] for d in world.delivered(PORTAL)] == [e.event_id for e in sent]
+
+
+def test_who_is_not_released_yet_is_not_overtaken_under_another_id() -> None:
+    """The publisher knows the ECK iD by now and uses it, while earlier events by the local id still wait for their turn."""
+    world = make_world(Limits(released_per_batch=1))
+    early = [event(subject=LATE, receiver=PORTAL) for _ in range(3)]
+    world.send(DELTA, *early)
+    world.send(SIS, enrolment(MAYA, "L0099"))
+    late = event(subject=Subject("PUPIL", MAYA), receiver=PORTAL)
+    assert [d.code for d in world.send(DELTA, late)] == ["ok", "subject.waiting"]
+    while world.run(DELTA).more:
+        pass
+    assert [d.envelope["event_id"] for d in world.delivered(PORTAL)] == [e.event_id for e in (*early, late)]
+
+
+def test_those_who_waited_too_long_are_ended_a_transaction_at_a_time() -> None:
+    """The oldest first, each told."""
+    world = make_world(Limits(released_per_batch=2))
+    world.send(DELTA, *[event(subject=LATE) for _ in range(5)])
+    world.now_ms += 31 * DAY_MS
+    assert [len(world.run(DELTA).decisions) for _ in range(4)] == [2, 2, 1, 0]
+    assert world.state(DELTA).parked == {}

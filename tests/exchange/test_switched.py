@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from broker.client import Event, Roster, Subject
 from broker.exchange.model import AUDIT_CONTROL, REGISTRY
+from broker.registry import Registry
 from tests.exchange.links import BOTH, LINK, first, put, said, sides, states
 from tests.exchange.world import DELTA, EMMA, NOW, NOW_MS, PORTAL, SIS, World, enrolment, event, make_world
 
@@ -135,3 +139,18 @@ def test_the_time_of_a_record_is_that_of_the_batch(world: World) -> None:
     world.now_ms += 1
     world.send(SIS, said("ACCEPT", "BOTH"))
     assert {side.at for side in sides(world).values() if side} == {datetime.fromtimestamp((NOW_MS + 1) / 1000, UTC)}
+
+
+def test_many_connections_in_a_row_build_the_registry_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a country one building takes tens of milliseconds; a SIS that switches a thousand links must not wait for each."""
+    world = make_world()
+    built = []
+    whole = Registry.with_changes
+    monkeypatch.setattr(Registry, "with_changes", lambda self, changes: built.append(changes) or whole(self, changes))
+    links = [
+        said("ACCEPT", "BOTH", connection_id=f"link-{n}", service="result", process="TERUGKOPPELEN") for n in range(5)
+    ]
+    records = [world.record(SIS, e) for e in links]
+    step = world.step(SIS, [replace(r, offset=n) for n, r in enumerate((*records, world.record(SIS, enrolment())))])
+    assert [d.code for d in step.decisions if d.receiver == "registry"] == ["ok.link"] * 5
+    assert [len(changes) for changes in built] == [10]

@@ -58,6 +58,14 @@ def test_a_confirmation_of_something_else_does_not_count(changes: dict[str, Any]
     assert len(unconfirmed([request(), confirm(**changes)])) == 1
 
 
+def test_a_confirmation_answers_a_request_by_its_control_id() -> None:
+    """It need not name the agreement, which may be gone from the registry; of another party it does not count."""
+    asked, answer = request(event="c-1"), {"agreement_id": None, "control_id": "c-1"}
+    assert unconfirmed([asked, confirm(**answer)]) == ()
+    assert len(unconfirmed([asked, confirm(**answer | {"control_id": "c-2"})])) == 1
+    assert len(unconfirmed([asked, confirm(**answer, party="uitgeverij-delta")])) == 1
+
+
 def test_a_confirmation_from_before_the_request_does_not_count() -> None:
     """The agreement was renewed and ended again: what it covered since is to be destroyed too."""
     assert len(unconfirmed([request(), confirm(200), request(300)])) == 1
