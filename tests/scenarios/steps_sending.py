@@ -90,9 +90,11 @@ def sends_under_number(chain: Chain, sender: str, what: str, who: str, school: s
         rf"(?P<sender>{PARTY}) sends (?:an? )?(?P<what>{MESSAGE}) of (?P<who>{NAME}) by the ECK iD of (?P<sector>PO|VO|MBO)"
     )
 )
-def sends_by_other_eck_id(chain: Chain, sender: str, what: str, who: str, sector: str) -> None:
+def sends_by_other_eck_id(
+    chain: Chain, sender: str, what: str, who: str, sector: str, datatable: Table | None = None
+) -> None:
     """By the ECK iD that she has, or had, in another sector."""
-    event, person = chain.event(PARTIES[sender], what, who), chain.person(who)
+    event, person = chain.event(PARTIES[sender], what, who, dict(datatable or [])), chain.person(who)
     chain.exchange(PARTIES[sender], replace(event, subject=replace(event.subject, eck_id=person.eck_id(sector))))
 
 

@@ -22,7 +22,7 @@ Feature: Special secondary education at a primary school, vavo at an MBO school
 
   @R2
   Scenario: A VO pupil is not found among the primary school's
-    When publisher Delta sends a use of Noah
+    When publisher Delta sends a use of Noah by the ECK iD of VO
       | sector | PO |
     Then publisher Delta is told "subject.unknown"
     And nobody gets anything

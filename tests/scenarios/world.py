@@ -113,11 +113,12 @@ class Chain(World):
         person.at[school] = sector or SCHOOLS[NUMBERS[school]][1]
         return person
 
-    def subject(self, person: Person, school: str, id_type: str | None) -> Subject:
-        """How a party calls somebody."""
+    def subject(self, person: Person, school: str, sector: str, id_type: str | None) -> Subject:
+        """How a party calls somebody, also at a school where he is not: by the ids that he has elsewhere."""
         if id_type == "ECK_ID":
-            return Subject(person.kind, person.eck_id(person.at.get(school, "PO")))
-        return Subject(person.kind, None, (person.local(school, id_type),))
+            return Subject(person.kind, person.eck_id(sector))
+        own = school if school in person.at or not person.at else list(person.at)[-1]
+        return Subject(person.kind, None, (person.local(own, id_type),))
 
     def identity(self, person: Person, kind: str, school: str, **fields: Any) -> None:
         """An identity event of the school's administration."""
@@ -184,7 +185,7 @@ class Chain(World):
             created=datetime.combine(day(about["dated"]), time(9), UTC) if "dated" in about else self.now,
             school_year=about.get("school year", ""),
             receiver=receiver,
-            subject=self.subject(person, place, id_type) if person else Subject(),
+            subject=self.subject(person, place, sector, id_type) if person else Subject(),
             body=cast(Any, made),
         )
 
