@@ -22,7 +22,8 @@ class Limits:
         parked_per_subject, parked_per_lane: events that wait for an identity.
         parked_bytes_per_lane: of their values together; a lane keeps them in memory.
         released_per_batch: parked events that one call releases or ends; the rest is the next call's.
-        parked_days: how long they wait; 30 days after enrolment at the latest (R28).
+        parked_days: how long they wait, from the day they came, or from the first day of
+            their school year if that is later.
         window_slots, window_slot_ids: the duplicate window: the last slots * ids deliveries of a lane.
         object_slots, object_slot_entries: the object memory: the last slots * entries changes of business objects.
         clock_skew_ms: how far ahead of us a sender's clock may be.

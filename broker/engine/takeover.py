@@ -94,7 +94,10 @@ async def take_over(
         party = partition.topic.partition(".")[2]
         flows = _load(lane, host, 0).flows
         partitions = settle_partitions(lane, party, host.outputs(partition.topic), flows, host.topics)
-        offsets = await settle(producer, partitions)
+        # Apart and first: the views of every worker wait for what is open there, also when a partition of the others
+        # has no leader for a while.
+        shared = {place for place in partitions if place.topic in (REGISTRY, VAULT)}
+        offsets = {**await settle(producer, shared), **await settle(producer, partitions - shared)}
     own = ((LANE_STATE, host.states), (PARKED, host.parked), (VAULT, host.views.vault), (REGISTRY, host.views.registry))
     for topic, tail in own:
         await tail.passed({p.partition: offset for p, offset in offsets.items() if p.topic == topic})

@@ -83,6 +83,7 @@ class RegistryView(TopicTail):
         self._changes: dict[str, bytes | None] = {}  # since the last good one
         self._changed = True
         self._registry: Registry | None = None
+        self._published: Mapping[int, int] = {}  # how far what is published goes
 
     @property
     def current(self) -> Registry:
@@ -107,8 +108,14 @@ class RegistryView(TopicTail):
             else:
                 self._records[key] = record.value
 
+    def has_passed(self, partition: int, offset: int) -> bool:
+        """Whether the registry with everything up to and including `offset` is the current one, not only read."""
+        return self._published.get(partition, -1) > offset
+
     async def _publish(self) -> None:
+        read = dict(self._read)
         if not self._changed:
+            self._published = read
             return
         self._changed = False
         try:
@@ -119,7 +126,7 @@ class RegistryView(TopicTail):
         except Exception as error:  # noqa: BLE001 - it is data: no mistake in it may stop the worker
             self._report(type(error).__name__)
         else:
-            self.invalid, self._registry, self._changes = None, registry, {}
+            self.invalid, self._registry, self._changes, self._published = None, registry, {}, read
             log.info("registry.changed", version=registry.version)
             self.on_change(registry)
 

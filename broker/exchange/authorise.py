@@ -91,7 +91,7 @@ class Question(NamedTuple):
     kind: str
     product: str | None
     receiver: str | None
-    addressees: tuple[str, ...]
+    addressees: tuple[str | None, ...]
     about_somebody: bool
     day: int
 
@@ -149,10 +149,13 @@ def _authorise(q: Question, family: Family, school: School, registry: Registry) 
     routes = registry.routes.find(q.family, q.kind, sender.roles) if sender else ()
     if not routes:
         return _nobody("gate.route")
-    if any(route.receiver_role == "VAULT" for route in routes):
-        # The vault believes only the SIS that the school's board has given its mandate, while it lasts.
-        if not school.mandated(q.sender, _date(q.day)):
+    # A SIS speaks for a school as long as the board's mandate lasts; what a former one may still switch off is its own
+    # side of a connection.
+    if not school.mandated(q.sender, _date(q.day)) and not any(r.receiver_role == "REGISTRY" for r in routes):
+        routes = tuple(route for route in routes if route.sender_role != "SIS")
+        if not routes:
             return _nobody("school.not_yours")
+    if any(route.receiver_role == "VAULT" for route in routes):
         return Authorised((Target(VAULT, routes[0]),), ())
     own = tuple(Target(REGISTRY, route) for route in routes if route.receiver_role == "REGISTRY")[:1]
     if q.product is not None and not registry.known_product(q.product):
@@ -176,11 +179,12 @@ def _nobody(code: str, field_name: str | None = None) -> Authorised:
 
 
 def _candidates(q: Question, family: Family, school: School, registry: Registry) -> Iterable[str]:
-    """Who could be meant: the named receiver; those whom the body concerns; or everybody."""
+    """Who could be meant: the named receiver; those whom the body names, and the school's SIS; or everybody."""
     if q.receiver is not None:
         return (q.receiver,)
     if family.addressees:
-        return sorted({*q.addressees, school.sis} & registry.parties.keys() - {q.sender})
+        named = {name for name in (*q.addressees, school.sis) if name is not None}
+        return sorted(named & registry.parties.keys() - {q.sender})
     return sorted(registry.parties)
 
 

@@ -5,7 +5,7 @@ An agreement that ends on 31 July ends at midnight in the Netherlands, not one o
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -35,6 +35,11 @@ def school_year(day: int) -> str:
     today = datetime.fromtimestamp(day * 86_400, UTC)
     first = today.year if today.month >= 8 else today.year - 1
     return f"{first}-{first + 1}"
+
+
+def first_day(year: str) -> int:
+    """The first day of a school year, 1 August, in days since 1970."""
+    return (date(int(year[:4]), 8, 1) - date(1970, 1, 1)).days
 
 
 @lru_cache(maxsize=8)

@@ -132,7 +132,6 @@ def _destructions(found: Duties, state: LaneState, registry: Registry, party: st
     for name in active:
         if state.duties.get(name) != ACTIVE:
             found.remember[name] = ACTIVE
-    held = {name.rpartition("/")[2] for name in active}
     known = {name: a for a in agreements for name in _names(a, registry)}
     for name, marker in state.duties.items():
         if not name.startswith("agreement/") or name in active:
@@ -143,7 +142,10 @@ def _destructions(found: Duties, state: LaneState, registry: Registry, party: st
         else:
             place = name.rpartition("/")[2]
             school = registry.school(place)
-            if school is None or not held.isdisjoint((place, school.id)):  # renewed: another agreement holds there
+            if school is None:
+                continue  # gone for now; should it come back, or under another BRIN, the duty is still there
+            running = [a for n, a in active.items() if n.rpartition("/")[2] in (place, school.id)]
+            if _in_the_place_of(known.get(name), running):
                 found.remember[name] = None
                 continue
             body = {
@@ -154,6 +156,22 @@ def _destructions(found: Duties, state: LaneState, registry: Registry, party: st
             # With the day: an agreement that is put back can end again, and that is another request.
             asked = f"{ASKED}/{today.isoformat()}"
             found.tell.append(Duty(name, asked, "DESTROY_REQUEST", school.id, school.sectors[0], body, known.get(name)))
+
+
+def _in_the_place_of(ended: Agreement | None, running: list[Agreement]) -> bool:
+    """Whether what an agreement was about goes on under others; of one that the registry does not know any more this
+    can not be told, and any other counts."""
+    if ended is None:
+        return bool(running)
+    return all(
+        any(a.valid_until > ended.valid_until and _is_about(a, p.id, q.process) for a in running)
+        for p in ended.products
+        for q in ended.processes
+    )
+
+
+def _is_about(agreement: Agreement, product: str, process: str) -> bool:
+    return any(p.id == product for p in agreement.products) and any(q.process == process for q in agreement.processes)
 
 
 def _names(agreement: Agreement, registry: Registry) -> Iterator[str]:

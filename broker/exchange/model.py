@@ -146,8 +146,10 @@ class Parked:
     Args:
         number: consecutive within the lane; the order in which events are released.
         waits_for: vault key of the id that was not known.
+        expires: last day on which it waits, in days since 1970.
     """
 
     number: int
     waits_for: bytes = field(repr=False)
+    expires: int
     record: InputRecord = field(repr=True)

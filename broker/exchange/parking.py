@@ -34,13 +34,13 @@ class Parking:
             and self._bytes + size <= limits.parked_bytes_per_lane
         )
 
-    def add(self, record: InputRecord, key: bytes) -> None:
-        """Park an event; `has_room` was asked."""
+    def add(self, record: InputRecord, key: bytes, expires: int) -> None:
+        """Park an event until its last day; `has_room` was asked."""
         headers = tuple((name, value) for name, value in record.headers if name in ALLOWED_IN)
         kept = InputRecord(
             record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
         )
-        parked = Parked(self._delta.next_parked, key, kept)
+        parked = Parked(self._delta.next_parked, key, expires, kept)
         self._bytes = (self._bytes or 0) + len(record.value or b"")
         self._delta.next_parked += 1
         self._delta.parked[parked.number] = parked

@@ -10,7 +10,7 @@ from broker.errors import AccessDenied, ContractError, FieldError
 from broker.exchange.authorise import REGISTRY as REGISTRY_RECEIVER
 from broker.exchange.authorise import VAULT as VAULT_RECEIVER
 from broker.exchange.authorise import Target, authorise
-from broker.exchange.calendar import MS_PER_DAY, day_of
+from broker.exchange.calendar import day_of, first_day
 from broker.exchange.check import check_content, check_envelope, check_outside
 from broker.exchange.decide import Account, attribute_names, audit_leaf
 from broker.exchange.duties import due, duties_of, moment, same_moment
@@ -287,11 +287,7 @@ class _Batch:
         At most as many as one transaction should take; what is left is the next call's (`Step.more`). Until then later
         events of the same people wait behind them.
         """
-        oldest = self.now_ms - self.limits.parked_days * MS_PER_DAY
-        for number in list(self.parking.parked):  # in the order in which they came
-            event = self.parking.parked[number]
-            if event.record.timestamp >= oldest:
-                break
+        for event in [event for event in self.parking.parked.values() if event.expires < self.day]:
             if self._has_released_enough():
                 return
             account = Account.of(event.record, self.now_ms)
@@ -326,7 +322,9 @@ class _Batch:
     def _park(self, record: InputRecord, account: Account, key: bytes) -> Decision:
         if not self.parking.has_room(record, key):
             return self.journal.log(account, Decision(Outcome.REFUSED, "parked.full"))
-        self.parking.add(record, key)
+        # Who is ordered for in June comes in August: 30 days from the first day of the year that it is for (R28).
+        begins = first_day(account.envelope["school_year"]) if account.envelope is not None else self.day
+        self.parking.add(record, key, max(self.day, begins) + self.limits.parked_days)
         return self.journal.log(account, Decision(Outcome.PARKED, "subject.waiting"))
 
     # ---- bookkeeping

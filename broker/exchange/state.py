@@ -7,7 +7,7 @@ from there when a worker takes the lane over. It changes only by `adopt`, after 
                  key <lane>#<slot>   16 bytes for each delivery: the duplicate window, a ring of slots
                  key <lane>#@<slot>  24 bytes for each business object (`objects`): a ring as well
                  key <lane>#!<duty>  what the broker told this party of its duties (`duties`)
-    parked       key <lane>#<number> 32 bytes: what it waits for, then the InputRecord
+    parked       key <lane>#<number> 32 bytes: what it waits for, 4: its last day, then the InputRecord
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _slots(states: Mapping[str, bytes], prefix: str, count: int) -> dict[int, by
 
 def _pack(event: Parked) -> bytes:
     record = event.record
-    return event.waits_for + pack_record(record)
+    return event.waits_for + event.expires.to_bytes(4) + pack_record(record)
 
 
 def pack_record(record: InputRecord) -> bytes:
@@ -189,4 +189,5 @@ def unpack_record(data: bytes) -> InputRecord:
 
 
 def _unpack(number: int, value: bytes) -> Parked:
-    return Parked(number, value[:VAULT_KEY_BYTES], unpack_record(value[VAULT_KEY_BYTES:]))
+    expires, record = value[VAULT_KEY_BYTES : VAULT_KEY_BYTES + 4], value[VAULT_KEY_BYTES + 4 :]
+    return Parked(number, value[:VAULT_KEY_BYTES], int.from_bytes(expires), unpack_record(record))

@@ -450,7 +450,7 @@ async def test_parked_events_are_taken_up_when_their_identity_arrives(
         delta = StateDelta(next_offset, next_parked=state.next_parked)
         waits: dict[bytes, object] = {key: 1} if state.parked else {}
         for record in inputs:
-            delta.parked[state.next_parked] = Parked(state.next_parked, key, record)
+            delta.parked[state.next_parked] = Parked(state.next_parked, key, 30_000, record)
             delta.next_parked += 1
             waits[key] = 1
         if known and state.parked:

@@ -77,7 +77,9 @@ def test_a_taken_over_state_is_the_adopted_one(
         remembered += delta.delivered
         delta.parked.update(dict.fromkeys(releases & state.parked.keys()))
         for _ in range(parks):
-            delta.parked[delta.next_parked] = Parked(delta.next_parked, key(delta.next_parked % 3), record(count))
+            delta.parked[delta.next_parked] = Parked(
+                delta.next_parked, key(delta.next_parked % 3), 30_000 + count, record(count)
+            )
             delta.next_parked += 1
         topics.write(state, delta)
         loaded = topics.load()
@@ -103,7 +105,7 @@ def test_a_lane_reads_only_its_own_keys() -> None:
     """Neighbours share the topics; a lane whose name begins alike is another lane."""
     topics, other = Topics(), LaneState(LANE + "0", limits=SMALL)
     delta = StateDelta(9, next_parked=1, delivered=[delivery_id("e", "r")])
-    delta.parked[0] = Parked(0, key(1), record(1))
+    delta.parked[0] = Parked(0, key(1), 30_000, record(1))
     topics.write(other, delta)
     assert topics.load() == LaneState(LANE, limits=SMALL)
 
@@ -121,7 +123,7 @@ def test_release_frees_the_subject() -> None:
     """When the last event of a subject is released, nothing waits for it any more."""
     state = LaneState(LANE, limits=SMALL)
     delta = StateDelta(1, next_parked=2)
-    delta.parked = {n: Parked(n, key(7), record(n)) for n in range(2)}
+    delta.parked = {n: Parked(n, key(7), 30_000, record(n)) for n in range(2)}
     state.adopt(delta)
     assert state.waiting == {key(7): [0, 1]}
     state.adopt(StateDelta(2, next_parked=2, parked={0: None}))

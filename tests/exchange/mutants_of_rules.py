@@ -344,7 +344,7 @@ RULES = (
     Mutant("duties after a take-over", wrapped(LaneState, "records", without(b"#!")), of(test_duties.test_what_was_told_stays_told_after_a_take_over)),
     Mutant("lanes with duties", stub(pipeline, "duties_of", lambda lane: lane.split(".")[2]), of(test_duties.test_only_the_first_lane_of_a_party_has_its_duties, 1)),
     Mutant("links switched on anew", rewritten(duties, "_seeds", "state.duties.get(name) == marker", "name in state.duties"), of(test_duties.test_a_link_that_was_off_and_on_again_between_two_looks_is_seeded_anew)),
-    Mutant("agreements renewed", rewritten(duties, "_destructions", "not held.isdisjoint((place, school.id))", "False"), of(test_duties.test_an_agreement_that_was_renewed_asks_nothing, "a new agreement")),
+    Mutant("agreements renewed", rewritten(duties, "_destructions", "_in_the_place_of(known.get(name), running)", "False"), of(test_duties.test_an_agreement_that_was_renewed_asks_nothing, "a new agreement")),
     Mutant("locations renewed", rewritten(duties, "_destructions", "(place, school.id)", "(school.id,)"), of(test_duties.test_a_location_is_held_by_an_agreement_for_it_or_for_its_school, "a location, renewed")),
     Mutant("agreements asked once", rewritten(duties, "_destructions", "marker.startswith(ASKED)", "False"), of(test_duties.test_the_end_of_an_agreement_asks_once_to_destroy_what_it_covered)),
     Mutant("controllers", rewritten(duties, "_destructions", ' if a.position == "processor"', ""), of(test_duties.test_a_controller_of_its_own_is_asked_nothing)),

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from broker.client import Progress, Subject
+from broker.client import Control, Progress, Subject
 from broker.exchange import Outcome, authorise
 from broker.policy import Policy, Routes
-from tests.exchange.world import BOOK, DELTA, NOW_MS, OOST, PORTAL, SHOP, SIS, World, enrolment, event, usage
+from tests.exchange.world import BOOK, DELTA, EMMA, NOW, NOW_MS, OOST, PORTAL, SHOP, SIS, World, enrolment, event, usage
 
 DAY_MS = 86_400_000
 TO_PORTAL = "connection/po-usage-delta-portaal"
@@ -198,3 +198,22 @@ def test_the_shop_needs_no_connection_but_its_agreement(school: World) -> None:
     assert [d.code for d in school.send(DELTA, event(receiver=SHOP))] == ["ok"]
     school.edit("agreement/vwo-po-winkel")
     assert [d.code for d in school.send(DELTA, event(receiver=SHOP))] == ["gate.agreement"]
+
+
+@pytest.mark.parametrize("change", [{"sis": "sis-zuid"}, {"mandated_until": "2026-11-23"}], ids=str)
+def test_a_sis_without_the_boards_mandate_speaks_for_the_school_no_more(school: World, change: dict[str, str]) -> None:
+    """Also over routes that need no connection, though its agreement still runs: else it could have others destroy."""
+    body = Control(control_id=str(uuid4()), reason_code="GIVEN_BY_MISTAKE", deadline=NOW.date())
+    ask = partial(event, kind="DESTROY_REQUEST", subject=Subject("PUPIL", EMMA), receiver=PORTAL, body=body)
+    assert [d.code for d in school.send(SIS, ask())] == ["ok"]
+    school.edit("school/99PA", mandated_from="2026-11-01", **change)
+    assert [d.code for d in school.send(SIS, ask())] == ["school.not_yours"]
+
+
+def test_a_request_to_destroy_reaches_only_whom_it_names(school: World) -> None:
+    """Without a receiver it is no broadcast: it would tell all of a pupil whom they may never have had."""
+    body = Control(control_id=str(uuid4()), reason_code="REQUEST_OF_PARENT", deadline=NOW.date())
+    ask = partial(event, kind="DESTROY_REQUEST", subject=Subject("PUPIL", EMMA))
+    assert [d.code for d in school.send(SIS, ask(body=body))] == ["gate.receivers"]
+    decisions = school.send(SIS, ask(body=replace(body, other_party=PORTAL)))
+    assert [(d.receiver, d.code) for d in decisions] == [(PORTAL, "ok")]

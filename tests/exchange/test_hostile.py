@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,7 @@ from joserfc.jwk import ECKey
 from broker.client import Subject, Usage
 from broker.crypto import DataKeyOpener, jwe_kid, open_secret, part_key
 from broker.errors import ContractError
-from broker.exchange import InputRecord, Outcome
+from broker.exchange import CODES, InputRecord, Outcome
 from broker.exchange.model import AUDIT_CONTROL
 from broker.exchange.state import unpack_record
 from broker.keys import MemoryKeys
@@ -191,8 +192,18 @@ def test_any_envelope_gets_a_decision_and_none_of_its_text_is_repeated(
     assert len(shared.statuses(DELTA)) == 1
     written = b"".join(shared.leaves()) + b"".join(o.value or b"" for o in shared.topic(f"status.{DELTA}"))
     for text in changes.values():
-        if isinstance(text, str) and len(text) > 8:
+        # What hypothesis finds in our own sources, such as the name of a member, may stand there as ours.
+        if isinstance(text, str) and len(text) > 8 and text not in ours():
             assert text.encode() not in written
+
+
+@cache
+def ours() -> str:
+    """What stands in leaves and statuses whatever an event says: names, codes, sentences."""
+    world = make_world()
+    world.send(DELTA, event())
+    told = b"".join(world.leaves()) + b"".join(o.value or b"" for o in world.topic(f"status.{DELTA}"))
+    return repr(CODES) + told.decode(errors="replace")
 
 
 def bent(data: bytes) -> st.SearchStrategy[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, date, datetime
 
 from broker.client import Progress, Subject
 from broker.exchange import LaneState, Outcome
@@ -221,3 +222,17 @@ def test_those_who_waited_too_long_are_ended_a_transaction_at_a_time() -> None:
     world.now_ms += 31 * DAY_MS
     assert [len(world.run(DELTA).decisions) for _ in range(4)] == [2, 2, 1, 0]
     assert world.state(DELTA).parked == {}
+
+
+def test_what_is_for_the_next_school_year_waits_until_thirty_days_into_it() -> None:
+    """Ordered in June for a pupil who comes in August: it is there when he comes, and ends on 31 August if he does not."""
+    june = datetime(2027, 6, 15, 9, tzinfo=UTC)
+    for day, outcome in ((date(2027, 8, 30), Outcome.DELIVERED), (date(2027, 9, 1), Outcome.EXPIRED)):
+        world = make_world()
+        world.now_ms = int(june.timestamp() * 1000)
+        order = event(subject=LATE, receiver=PORTAL, created=june, school_year="2027-2028")
+        assert [d.outcome for d in world.send(DELTA, order)] == [Outcome.PARKED]
+        world.now_ms = int(datetime(day.year, day.month, day.day, 9, tzinfo=UTC).timestamp() * 1000)
+        if outcome is Outcome.DELIVERED:
+            world.send(SIS, enrolment(MAYA, "L0099", created=june))
+        assert [d.outcome for d in world.run(DELTA).decisions] == [outcome]

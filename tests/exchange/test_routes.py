@@ -120,6 +120,9 @@ def test_without_a_named_receiver_every_connected_party_of_the_tables_roles_gets
         code = "ok" if ways else "gate.route"
         if (sector, family, kind) == ("PO", *NOT_IN_PO) and ways:
             expected, code = set(), "gate.policy"
+        if family == "control" and ways:  # to nobody but whom it names, and the school
+            expected &= {"sis-a"}
+            code = "ok" if expected else "gate.receivers"
         codes = {d.code.removesuffix(".unchecked") for d in step.decisions}
         if (good(step.decisions), codes) != (expected, {code}):
             wrong[kind, role] = (step.decisions, expected)

@@ -56,7 +56,9 @@ def delta_of(state: LaneState, batch: Batch, names: list[int]) -> StateDelta:
     for number in sorted(state.parked)[:released]:
         delta.parked[number] = None
     for key in keys:
-        delta.parked[delta.next_parked] = Parked(delta.next_parked, bytes([key]) * 32, record(delta.next_parked))
+        delta.parked[delta.next_parked] = Parked(
+            delta.next_parked, bytes([key]) * 32, 30_000, record(delta.next_parked)
+        )
         delta.next_parked += 1
     for _ in range(deliveries):
         names[0] += 1
@@ -101,7 +103,7 @@ def test_what_the_records_say_is_the_state_that_was_adopted(run: list[Batch]) ->
 def test_another_lanes_records_are_not_taken_for_ones_own() -> None:
     """Lanes share partitions of `lane.state` and `parked`, and one lane's name can begin with another's."""
     other = LaneState(f"{LANE}0")
-    delta = StateDelta(7, delivered=[b"d" * 16], parked={0: Parked(0, b"w" * 32, record(1))}, next_parked=1)
+    delta = StateDelta(7, delivered=[b"d" * 16], parked={0: Parked(0, b"w" * 32, 30_000, record(1))}, next_parked=1)
     delta.objects, delta.duties = {b"o" * 16: Said(1, 1)}, {"seed/x": "now"}
     written = {(o.key or b"").decode(): o.value or b"" for o in other.records(delta, 1, 1)}
     assert LaneState.load(LANE, written, written, start=3) == LaneState(LANE, next_offset=3)
@@ -111,7 +113,10 @@ def test_a_state_that_was_not_adopted_did_not_change() -> None:
     """Writing the records of a delta leaves the state as it was: the transaction may still abort."""
     state, untouched = LaneState(LANE, limits=RING), LaneState(LANE, limits=RING)
     delta = StateDelta(
-        7, delivered=[bytes([n]) * 16 for n in range(20)], parked={0: Parked(0, b"w" * 32, record(1))}, next_parked=1
+        7,
+        delivered=[bytes([n]) * 16 for n in range(20)],
+        parked={0: Parked(0, b"w" * 32, 30_000, record(1))},
+        next_parked=1,
     )
     delta.objects, delta.duties = {bytes([n]) * 16: Said(n, n) for n in range(9)}, {"seed/x": "now"}
     first = state.records(delta, 1, 1)

@@ -14,7 +14,7 @@ Feature: Ordering in June
     Then the SIS is told "subject.waiting"
     And the message waits
     And nobody gets anything
-    When it becomes 1 July 2027
+    When it becomes 31 July 2027
     And the SIS enrols Emma at Het Kompas from 1 August 2027
     Then only the shop gets an order for Emma
     And the shop knows Emma by her ECK iD only
@@ -32,6 +32,16 @@ Feature: Ordering in June
     When the SIS enrols Emma at Het Kompas
     Then the shop gets an order for Emma
     And only the shop gets a changed order for Emma
+
+  @R28
+  Scenario: A pupil who does not come in August either
+    When the SIS sends an order for Emma
+      | school year | 2027-2028 |
+    And it becomes 31 August 2027
+    Then the message waits
+    When it becomes 1 September 2027
+    Then the SIS is told "parked.expired"
+    And nothing waits any more
 
   @R28
   Scenario: A pupil who never comes
