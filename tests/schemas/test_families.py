@@ -33,7 +33,7 @@ PROPERTIES = {  # product, object, revision, dated, digital, addressees
     "identity": (None, None, None, None, False, ()),
     "roster": ("product_id", None, None, None, True, ()),
     "connection": (None, "connection_id", None, None, False, ("sender", "receiver")),
-    "control": (None, "control_id", None, None, False, ()),
+    "control": (None, "control_id", None, None, False, ("other_party",)),
 }
 # What one sender may say of one object: some stories that may be told, and some that may not.
 STORIES = {
