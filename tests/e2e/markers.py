@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from hashlib import blake2b, md5, sha1, sha256
 from itertools import count
 from typing import Any, Final
+from uuid import uuid4
 
 from broker.schemas import PERSONAL, Family, catalogue
 from broker.schemas.framing import varint
@@ -56,6 +57,8 @@ def body(family: Family, kind: str, known: Mapping[str, Any]) -> dict[str, Any]:
         name = field["name"]
         value = _value(field["type"], (family.name, name), is_personal(field), named)
         made[name] = None if name in unused else known.get(name, value)
+    if "control_id" in made:  # stands on the control log, beside the request that it answers
+        made["control_id"] = str(uuid4())
     return made
 
 

@@ -28,7 +28,7 @@ from broker.exchange import ExchangeKeys, exchange
 from broker.exchange.model import VAULT
 from broker.kafka import access
 from broker.keys import FileKeys
-from broker.registry.store import apply, read_records
+from broker.registry.store import change, read_records
 from tests.e2e.watch import send
 from tests.e2e.withdrawing import (
     KEPT,
@@ -69,7 +69,7 @@ async def permitted(school: Stage) -> AsyncIterator[Records]:
     operator = school.connections["operator"]
     records = await read_records(operator)
     yield records
-    await apply(operator, records, operator="test", reason="as it was")
+    await change(operator, records, operator="test", reason="as it was")  # `apply` would keep what was revoked since
 
 
 async def worker(scene: Stage) -> None:
