@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product as product_of
 from typing import Any, Final
+from uuid import uuid4
 
 from broker.client import Event, Subject
 from broker.client.records import BODIES
@@ -166,7 +167,12 @@ def _of_party(registry: Registry, school: str, family: Family, kind: Kind, party
             known |= _CONTROL if family.name == "control" else {}
             known |= {} if material is None else {str(family.digital): material}
             subject = Subject() if who is None else who.subject
-            yield Sent(party, event(school, family, kind.name, subject, known), who)
+            one = event(school, family, kind.name, subject, known)
+            # A control event goes to whom it names, and to nobody else.
+            others = sorted(registry.parties.keys() - {party}) if family.name == "control" and number == 0 else []
+            yield from (Sent(party, replace(one, event_id=str(uuid4()), receiver=other), who) for other in others)
+            if not others:
+                yield Sent(party, one, who)
 
 
 def _products(registry: Registry, school: str, party: str) -> list[str | None]:

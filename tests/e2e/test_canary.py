@@ -42,7 +42,7 @@ ID_ATTRIBUTES = {
     "NL_EDU_PERSON_REAL_ID": "nlEduPersonRealId", "MEDEWERKERNUMMER": "employeeNumber",
 }  # fmt: skip
 # What a good event may be told: it went, or nobody may have it in this school.
-FAIR = ("ok", "gate.receivers", "gate.connection", "gate.agreement", "gate.policy", "event.duplicate")
+FAIR = ("ok", "gate.route", "gate.receivers", "gate.connection", "gate.agreement", "gate.policy", "event.duplicate")
 
 
 @dataclass(frozen=True)
