@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from broker.exchange.calendar import EPOCH, date_of
 from broker.exchange.model import Decision, Outcome
 from broker.exchange.open import Opened
 from broker.policy import Projection, Route
@@ -34,7 +35,6 @@ SUBJECT_ATTRIBUTES: Final = (
 )  # fmt: skip
 # Conditions of the policy that a receiver meets or not, whatever the event; the others are the event's to meet.
 OF_RECEIVER: Final = frozenset({"covenant-attested", "own-school-sis"})
-_EPOCH: Final = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,7 +151,7 @@ def _authorise(q: Question, family: Family, school: School, registry: Registry) 
         return _nobody("gate.route")
     # A SIS speaks for a school as long as the board's mandate lasts; what a former one may still switch off is its own
     # side of a connection.
-    if not school.mandated(q.sender, _date(q.day)) and not any(r.receiver_role == "REGISTRY" for r in routes):
+    if not school.mandated(q.sender, date_of(q.day)) and not any(r.receiver_role == "REGISTRY" for r in routes):
         routes = tuple(route for route in routes if route.sender_role != "SIS")
         if not routes:
             return _nobody("school.not_yours")
@@ -223,7 +223,7 @@ def _gates(
     q: Question, family: Family, school: School, registry: Registry, route: Route, party: Party
 ) -> Target | Decision:
     """The four gates for one receiver in one role, in order."""
-    today, ended = _date(q.day), None
+    today, ended = date_of(q.day), None
     if route.subject != "optional" and (route.subject == "required") != q.about_somebody:
         code = "subject.missing" if route.subject == "required" else "subject.not_allowed"
         return Decision(Outcome.REFUSED, code, party.id, field="subject")
@@ -249,14 +249,14 @@ def _gates(
         return Decision(Outcome.REFUSED, "receiver.key", party.id)
     if ended is None:
         return target
-    return replace(target.closing_only(essential), ended=(ended - _EPOCH).days)
+    return replace(target.closing_only(essential), ended=(ended - EPOCH).days)
 
 
 def _projected(q: Question, family: Family, school: School, registry: Registry, target: Target) -> Target:
     """What policy, agreement and exceptions let pass to this receiver."""
     route, party, agreement = target.route, target.party, target.agreement
     assert party is not None and agreement is not None  # noqa: S101, PT018 - for the type checker
-    today = _date(q.day)
+    today = date_of(q.day)
     exceptions = registry.exceptions(q.school, party.id, route.process, today)
     projection = registry.policy.projection(
         route.process, q.sector, route.receiver_role, agreement.product_type(q.product),
@@ -287,12 +287,8 @@ def _named(agreement: Agreement, exceptions: Iterable[TemporaryException], today
 def _conditions_met(party: Party, school: School, day: int) -> set[str]:
     """The policy's conditions that this receiver meets."""
     met = set()
-    if party.may_hold_eck_id and party.eck_id_attested_on is not None and party.eck_id_attested_on <= _date(day):
+    if party.may_hold_eck_id and party.eck_id_attested_on is not None and party.eck_id_attested_on <= date_of(day):
         met.add("covenant-attested")
-    if school.mandated(party.id, _date(day)):
+    if school.mandated(party.id, date_of(day)):
         met.add("own-school-sis")
     return met
-
-
-def _date(day: int) -> date:
-    return datetime.fromtimestamp(day * 86_400, UTC).date()

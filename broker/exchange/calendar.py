@@ -5,19 +5,25 @@ An agreement that ends on 31 July ends at midnight in the Netherlands, not one o
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
 MS_PER_DAY: Final = 86_400_000
 MS_PER_HOUR: Final = 3_600_000
+EPOCH: Final = date(1970, 1, 1)
 NETHERLANDS: Final = ZoneInfo("Europe/Amsterdam")
 
 
 def day_of(ms: int) -> int:
     """The day in the Netherlands of a time in milliseconds, counted from 1970-01-01."""
     return (ms + _offset_ms(ms // MS_PER_HOUR)) // MS_PER_DAY
+
+
+def date_of(day: int) -> date:
+    """The date of a day since 1970-01-01."""
+    return EPOCH + timedelta(days=day)
 
 
 @lru_cache(maxsize=64)
@@ -32,14 +38,14 @@ def _offset_ms(hour: int) -> int:
 
 def school_year(day: int) -> str:
     """The school year of a day since 1970, such as 2026-2027; it begins on 1 August."""
-    today = datetime.fromtimestamp(day * 86_400, UTC)
+    today = date_of(day)
     first = today.year if today.month >= 8 else today.year - 1
     return f"{first}-{first + 1}"
 
 
 def first_day(year: str) -> int:
     """The first day of a school year, 1 August, in days since 1970."""
-    return (date(int(year[:4]), 8, 1) - date(1970, 1, 1)).days
+    return (date(int(year[:4]), 8, 1) - EPOCH).days
 
 
 @lru_cache(maxsize=8)

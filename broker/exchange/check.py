@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, Final
 
 from broker.errors import AccessDenied, ContractError
-from broker.exchange.calendar import MS_PER_DAY, day_of, school_years
+from broker.exchange.calendar import MS_PER_DAY, date_of, day_of, school_years
 from broker.exchange.model import InputRecord
 from broker.exchange.open import Opened
 from broker.identity.formats import is_eck_id, is_product_id, is_school_id, is_uuid
@@ -82,7 +81,7 @@ def check_envelope(
         raise AccessDenied("the sender is not registered", code="party.unknown")
     # One answer for "unknown", "of another school" and "a location that this party does not serve" (promise P8).
     school = registry.school(envelope["school"]) if is_school_id(envelope["school"]) else None
-    if school is None or not registry.serves(record.party, envelope["school"], _date(now_ms)):
+    if school is None or not registry.serves(record.party, envelope["school"], date_of(day_of(now_ms))):
         raise AccessDenied("not a school of this party", code="school.not_yours")
     if envelope["sector"] not in school.sectors:
         raise AccessDenied("the school has no such sector", code="school.sector")
@@ -221,7 +220,3 @@ def _texts(value: Any, name: str, limits: Limits) -> Iterator[str]:
 @cache
 def _compiled(form: str | None) -> re.Pattern[str] | None:
     return None if form is None else re.compile(form)
-
-
-def _date(now_ms: int) -> date:
-    return datetime.fromtimestamp(day_of(now_ms) * 86_400, UTC).date()

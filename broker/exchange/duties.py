@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, Final, NamedTuple
 
 from broker.crypto import derived_uuid
+from broker.exchange.calendar import EPOCH, date_of
 from broker.exchange.state import LaneState
 from broker.registry import Agreement, Registry
 
@@ -98,7 +99,7 @@ def due(state: LaneState, registry: Registry, party: str, day: int) -> Duties:
     """Compare what the registry says with what was told."""
     found = Duties()
     _seeds(found, state, registry, party)
-    _destructions(found, state, registry, party, datetime.fromtimestamp(day * 86_400, UTC).date())
+    _destructions(found, state, registry, party, date_of(day))
     return found.cut()
 
 
@@ -151,7 +152,7 @@ def _destructions(found: Duties, state: LaneState, registry: Registry, party: st
             body = {
                 "reason_code": "AGREEMENT_ENDED",
                 "agreement_id": name.split("/")[1],
-                "deadline": (today - date(1970, 1, 1)).days + DESTROY_DAYS,
+                "deadline": (today - EPOCH).days + DESTROY_DAYS,
             }
             # With the day: an agreement that is put back can end again, and that is another request.
             asked = f"{ASKED}/{today.isoformat()}"

@@ -5,24 +5,23 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-from broker.audit.leaf import Commitments, Ids, commitment, control_leaf, leaf
+from broker.audit.leaf import Commitments, Ids, control_leaf, leaf
 from broker.crypto import partition_of
 from broker.exchange.calendar import day_of, school_year
 from broker.exchange.decide import NAMES, OWN_ACTIVITY
 from broker.exchange.duties import FAMILY, Duty
 from broker.exchange.journal import Journal
 from broker.exchange.keys import BROKER
-from broker.exchange.model import Decision, Outcome, Outgoing
+from broker.exchange.minimise import NOBODY
+from broker.exchange.model import Decision, Outcome
 from broker.exchange.open import Opened
 from broker.exchange.seal import seal_to
 from broker.identity.vault import SUBJECT_KEY_BYTES
 from broker.registry import Party, Registry
-from broker.schemas import JsonObject, catalogue
-from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, KEY_ID, POLICY, TRACEPARENT
+from broker.schemas import catalogue
 
 CODE: Final = "ok.duty"
 DESTROYED: Final = "DESTROY_CONFIRM"
-_NOBODY: Final[JsonObject] = {"kind": "NONE", "eck_id": None, "user_ids": [], "previous_user_ids": []}
 _LEAVES: Final = {"SEED_REQUEST": "seed-requested", "DESTROY_REQUEST": "destroy-requested"}
 
 
@@ -51,26 +50,12 @@ def run_errand(duty: Duty, party: str, journal: Journal) -> bool:
         "correlation": None,
         "agreement": duty.agreement.id if duty.agreement is not None else None,
     }
-    value, data_key, kid = seal_to(found, envelope, schema, _NOBODY, body, journal.keys)
+    sealed = seal_to(found, envelope, schema, NOBODY, body, journal.keys)
     key = journal.keys.record_key(party, duty.school, duty.event_id)
-    partition = partition_of(key, partitions)
-    flow, seq = journal.next_seq(topic, partition)
     ids = Ids.of(f"duty/{duty.event_id}", 0, 0, party, None)
-    salt = Commitments(os.urandom(SUBJECT_KEY_BYTES), ids).salt("out")
-    headers = (
-        (DATA_KEY, data_key),
-        (KEY_ID, kid.encode()),
-        (POLICY, journal.registry.policy.version.encode()),
-        (FLOW, journal.state.lane.encode()),
-        (FLOW_SEQ, str(seq).encode()),
-        (AUDIT_SALT, salt),
-        (TRACEPARENT, f"00-{ids.trace.hex()}-{ids.span.hex()}-01".encode()),
-    )
-    journal.outgoing.append(Outgoing(topic, partition, key, value, headers))
-    journal.audit(
-        _leaf(duty, found, journal, ids, {"flow": flow, "seq": seq, "value": commitment(salt, value)}),
-        Decision(Outcome.DELIVERED, CODE, party),
-    )
+    secrets = Commitments(os.urandom(SUBJECT_KEY_BYTES), ids)
+    delivery = journal.output(topic, partition_of(key, partitions), key, sealed, ids, secrets)
+    journal.audit(_leaf(duty, found, journal, ids, delivery), Decision(Outcome.DELIVERED, CODE, party))
     asked = {name: value for name, value in duty.body.items() if value is not None}
     said = {**asked, "at": journal.now_ms, "event": duty.event_id, "party": party, "school": duty.school}
     journal.control(control_leaf(_LEAVES[duty.kind], said))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from broker.audit.leaf import Commitments, Ids
+from typing import Any
+
+from broker.audit.leaf import Commitments, Ids, commitment
 from broker.crypto import partition_of
 from broker.errors import FieldError
 from broker.exchange.authorise import Target
@@ -22,6 +24,7 @@ from broker.exchange.outcomes import meaning
 from broker.exchange.state import LaneState, lane_partition
 from broker.limits import Limits
 from broker.registry import Registry
+from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, KEY_ID, POLICY, TRACEPARENT
 
 
 class Journal:
@@ -75,6 +78,32 @@ class Journal:
         """Tell the sender."""
         value = status_record(account, decisions, self.now_ms)
         self._by_event(f"status.{account.record.party}", account, value)
+
+    def output(
+        self, topic: str, partition: int, key: bytes, sealed: tuple[bytes, bytes, str], ids: Ids, secrets: Commitments
+    ) -> dict[str, Any]:
+        """Write a record for a receiver, with the headers that lead from it to its leaf.
+
+        Args:
+            sealed: value, data key and id of the recipient key, as `seal` gives them.
+
+        Returns:
+            What the leaf says of it: flow, seq, and the commitment to the value.
+        """
+        value, data_key, kid = sealed
+        flow, seq = self.next_seq(topic, partition)
+        salt = secrets.salt("out")
+        headers = (
+            (DATA_KEY, data_key),
+            (KEY_ID, kid.encode()),
+            (POLICY, self.registry.policy.version.encode()),
+            (FLOW, self.state.lane.encode()),
+            (FLOW_SEQ, str(seq).encode()),
+            (AUDIT_SALT, salt),
+            (TRACEPARENT, f"00-{ids.trace.hex()}-{ids.span.hex()}-01".encode()),
+        )
+        self.outgoing.append(Outgoing(topic, partition, key, value, headers))
+        return {"flow": flow, "seq": seq, "value": commitment(salt, value)}
 
     def next_seq(self, topic: str, partition: int) -> tuple[str, int]:
         """Flow and sequence number of the next output to a partition."""

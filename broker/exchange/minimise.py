@@ -26,6 +26,8 @@ ID_ATTRIBUTES: Final[Mapping[str, str]] = MappingProxyType({
     "MEDEWERKERNUMMER": "employeeNumber",
 })  # fmt: skip
 
+NOBODY: Final[JsonObject] = {"kind": "NONE", "eck_id": None, "user_ids": [], "previous_user_ids": []}
+
 TRANSFORMS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({
     "first_letter": lambda text: text[:1] if isinstance(text, str) else None,
 })  # fmt: skip
@@ -120,7 +122,7 @@ def minimise_subject(
         The subject, and the attribute names of what is in it.
     """
     if person is None:
-        return {"kind": "NONE", "eck_id": None, "user_ids": [], "previous_user_ids": []}, frozenset()
+        return NOBODY, frozenset()
     may = target.ids
     sent: set[str] = set()
     eck_id = person.eck_id if "eckId" in may else None

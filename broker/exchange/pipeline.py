@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from broker.audit.leaf import commitment
 from broker.crypto import partition_of
 from broker.errors import AccessDenied, ContractError, FieldError
 from broker.exchange.authorise import REGISTRY as REGISTRY_RECEIVER
@@ -40,7 +39,6 @@ from broker.exchange.switch import LINKS, SwitchBoard, change_leaf, switched
 from broker.identity.vault import VaultRecord
 from broker.limits import DEFAULT, Limits
 from broker.registry import ConnectionSide, Registry
-from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, KEY_ID, POLICY, TRACEPARENT
 
 
 def exchange(
@@ -201,33 +199,15 @@ class _Batch:
             target = passing(event, target, account.person)
             body = minimise_body(event, target, schema, projection)
             subject, sent = minimise_subject(account.person, target, self.keys)
-            value, data_key, kid = seal_for(event, target, schema, subject, body, self.keys)
+            sealed = seal_for(event, target, schema, subject, body, self.keys)
         except FieldError as error:
             return self.journal.refuse(account, error, target)
         key = output_key(event, account.person, target, self.keys)
-        partition = partition_of(key, partitions)
-        flow, seq = self.journal.next_seq(topic, partition)
         decision = Decision(Outcome.DELIVERED, code, target.receiver)
         ids, secrets = self.journal.secrets(account, target.receiver)
-        salt = secrets.salt("out")
-        headers = (
-            (DATA_KEY, data_key),
-            (KEY_ID, kid.encode()),
-            (POLICY, self.registry.policy.version.encode()),
-            (FLOW, self.state.lane.encode()),
-            (FLOW_SEQ, str(seq).encode()),
-            (AUDIT_SALT, salt),
-            (TRACEPARENT, f"00-{ids.trace.hex()}-{ids.span.hex()}-01".encode()),
-        )
-        self.journal.outgoing.append(Outgoing(topic, partition, key, value, headers))
+        delivery = self.journal.output(topic, partition_of(key, partitions), key, sealed, ids, secrets)
         kept, dropped = attribute_names(target.kept, target.dropped, sent, account.person is not None)
-        evidence = {
-            "dropped": dropped,
-            "flow": flow,
-            "kept": kept,
-            "seq": seq,
-            "value": commitment(salt, value),
-        }
+        evidence = {"dropped": dropped, "kept": kept, **delivery}
         leaf = audit_leaf(account, decision, self.registry, ids, secrets, self.now_ms, target, evidence)
         self.journal.audit(leaf, decision)
         self._remember(account, target)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from broker.audit.leaf import control_leaf
 from broker.errors import AccessDenied
-from broker.exchange.calendar import day_of
+from broker.exchange.calendar import date_of, day_of
 from broker.exchange.open import Opened
 from broker.policy.words import PROCESSES, Process
 from broker.registry import ConnectionSide, Registry
@@ -52,7 +52,7 @@ def switched(event: Opened, registry: Registry, find: FindSide, now_ms: int) -> 
     body, kind, sender = event.body, event.envelope["kind"], event.envelope["sender"]
     sides = _SIDES[body["side"]]
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
-    for_school = event.school.mandated(sender, date(1970, 1, 1) + timedelta(days=day_of(now_ms)))
+    for_school = event.school.mandated(sender, date_of(day_of(now_ms)))
     own = {"sender": body["sender"], "receiver": body["receiver"]}
     if not for_school and (kind == "ACCEPT" or any(own[side] != sender for side in sides)):
         raise AccessDenied("not the sender's side", code="link.not_yours", field="side")

@@ -19,7 +19,7 @@ import pytest
 from broker import wire
 from broker.audit.leaf import Commitments
 from broker.crypto import DataKeyMaker, KeyedHash, keyed_hash, seal, unseal
-from broker.exchange import authorise, check, minimise, pipeline, swap
+from broker.exchange import authorise, check, journal, minimise, pipeline, swap
 from broker.exchange import open as opening
 from broker.exchange import parking as parking_of
 from broker.exchange.decide import Account
@@ -300,7 +300,7 @@ MUTANTS = (
     Mutant("duplicates", stub(_Batch, "_was_delivered", never), of(delivery.test_an_event_sent_again_is_a_duplicate_for_who_got_it)),
     Mutant("duplicates after a restart", wrapped(LaneState, "records", no_slots), of(window.test_the_window_is_the_same_after_a_restart)),
     Mutant("sequence numbers", stub(Journal, "next_seq", restart_flow), of(delivery.test_sequence_numbers_of_a_flow_have_no_gap)),
-    Mutant("commitment to the value", stub(pipeline, "commitment", lambda *_: "x" * 43), of(delivery.test_the_leaf_says_what_was_sent_and_holds_no_value)),
+    Mutant("commitment to the value", stub(journal, "commitment", lambda *_: "x" * 43), of(delivery.test_the_leaf_says_what_was_sent_and_holds_no_value)),
     Mutant("tokens per event", stub(Commitments, "token", lambda _: "emma"), of(delivery.test_tokens_of_one_pupil_differ_between_events)),
     Mutant("incidents", stub(Journal, "_incident", nothing), row("a BSN in a note")),
     Mutant("quarantine", wrapped(Journal, "_by_event", no_quarantine), row("a changed body")),
