@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.connectors import edexml
-from broker.connectors.edexml import EdexmlLimits, Problem, check, employees, pupils
+from broker.connectors.edexml import Limits, Problem, check, employees, pupils
 from broker.errors import ConfigError, ContractError
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "edexml"
@@ -292,7 +292,7 @@ def test_a_problem_at_the_end_of_the_file_stops_the_second_pass_as_well() -> Non
 def test_problems_are_listed_up_to_a_limit() -> None:
     """A file with a problem on every line does not fill the memory, and one more entry says that there is more."""
     source = changed(("<leerkrachten>", "<x/>" * 100 + "<leerkrachten>"))
-    report = check(source, EdexmlLimits(problems=10))
+    report = check(source, Limits(problems=10))
     assert len(report.problems) == 11
     assert report.problems[-1].reason == "there is more; not listed from here on"
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.connectors.edexml import EdexmlLimits, Report, check, employees, pupils
-from broker.connectors.edexml_reader import elements
+from broker.connectors.edexml import Limits, Report, check, employees, pupils
+from broker.connectors.xml_reader import elements
 from broker.errors import ContractError
 
 CANARY = "182071649"  # a published test BSN
@@ -38,8 +38,8 @@ CLASS_LIST = f"""<?xml version="1.0" encoding="UTF-8"?>
 SECRET = "the content of a local file"
 
 
-def only_problem(data: bytes, limits: EdexmlLimits | None = None) -> tuple[int, str]:
-    report = check(io.BytesIO(data), limits or EdexmlLimits())
+def only_problem(data: bytes, limits: Limits | None = None) -> tuple[int, str]:
+    report = check(io.BytesIO(data), limits or Limits())
     assert len(report.problems) == 1, report.problems
     return report.problems[0].line, report.problems[0].reason
 
@@ -117,14 +117,14 @@ def test_processing_instructions_and_comments_are_nothing() -> None:
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (EdexmlLimits(file_bytes=500), "the file is larger than 500 bytes"),
-        (EdexmlLimits(depth=3), "elements are nested more than 3 deep"),
-        (EdexmlLimits(text_chars=8), "a text is longer than 8 characters"),
-        (EdexmlLimits(records=2), "there are more than 2 records"),
-        (EdexmlLimits(references=0), "refers to more than 0 groups"),
+        (Limits(file_bytes=500), "the file is larger than 500 bytes"),
+        (Limits(depth=3), "elements are nested more than 3 deep"),
+        (Limits(text_chars=8), "a text is longer than 8 characters"),
+        (Limits(records=2), "there are more than 2 records"),
+        (Limits(references=0), "refers to more than 0 groups"),
     ],
 )
-def test_each_limit_is_a_problem_of_its_own(limits: EdexmlLimits, reason: str) -> None:
+def test_each_limit_is_a_problem_of_its_own(limits: Limits, reason: str) -> None:
     """And reading stops there."""
     assert only_problem(CLASS_LIST.encode(), limits)[1] == reason
 
@@ -167,7 +167,7 @@ class Endless:
 def test_elements_are_let_go_once_read() -> None:
     """Of 5,000 pupils no more than the parser's chunk is in the tree at any time, and what was read is empty."""
     most = 0
-    for event, element, _line in elements(cast(BinaryIO, Endless(5_000)), EdexmlLimits()):
+    for event, element, _line in elements(cast(BinaryIO, Endless(5_000)), Limits()):
         if event == "end" and element.tag == "leerling":
             before, parent = element.getprevious(), element.getparent()
             assert before is None or (len(before) == 0 and before.getprevious() is None)
