@@ -253,7 +253,7 @@ class _Reading:
             self._keyless(record, eck_id)
         if eck_id is None:
             self.report.without_eck_id += 1
-            self.report.without_eck_id_las_keys.append(las_key)
+            self.report.without_eck_id_las_keys += [las_key] if las_key else []
         else:
             self.report.with_eck_id += 1
         enrolled_from, left_on = (

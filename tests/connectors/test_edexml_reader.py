@@ -13,9 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.connectors.edexml import Limits, Report, check, employees, pupils
+from broker.connectors import edexml, uwlr
+from broker.connectors.class_list import ClassListReader
+from broker.connectors.edexml import Limits, Report, check, pupils
 from broker.connectors.xml_reader import elements
 from broker.errors import ContractError
+from tests.connectors.messages import as_uwlr
 
 CANARY = "182071649"  # a published test BSN
 CLASS_LIST = f"""<?xml version="1.0" encoding="UTF-8"?>
@@ -262,12 +265,12 @@ def test_a_file_cut_off_is_a_problem() -> None:
     assert check(io.BytesIO(data)).usable
 
 
-def everything_said(data: bytes, caplog: pytest.LogCaptureFixture) -> tuple[Report, str]:
+def everything_said(data: bytes, caplog: pytest.LogCaptureFixture, reader: ClassListReader) -> tuple[Report, str]:
     """All text that comes out of reading a file, whatever way it takes."""
     said = []
-    report = check(io.BytesIO(data))
+    report = reader.check(io.BytesIO(data))
     said += [repr(report), str(report), report.to_json()]
-    for read in (pupils, employees):
+    for read in (reader.pupils, reader.employees):
         if report.usable:
             said += [f"{enrolment!r} {enrolment}" for enrolment in read(io.BytesIO(data))]
             continue
@@ -279,6 +282,7 @@ def everything_said(data: bytes, caplog: pytest.LogCaptureFixture) -> tuple[Repo
 
 
 SAMPLE = CLASS_LIST.encode()
+ANSWER = as_uwlr(CLASS_LIST, envelope=True).encode()
 MUTATIONS = st.lists(
     st.tuples(
         st.sampled_from(["set", "delete", "insert", "repeat", "swap"]),
@@ -321,9 +325,10 @@ def test_a_damaged_file_gives_a_report_and_never_says_a_personal_number(
 ) -> None:
     """Whatever bytes change: `check` never raises, and the canary is in no repr, report, error, traceback or log."""
     caplog.set_level(logging.DEBUG)
-    report, said = everything_said(mutate(SAMPLE, mutations), caplog)
-    assert CANARY not in said
-    assert isinstance(report.usable, bool)
+    for data, reader in ((SAMPLE, edexml.READER), (ANSWER, uwlr.READER)):
+        report, said = everything_said(mutate(data, mutations), caplog, reader)
+        assert CANARY not in said
+        assert isinstance(report.usable, bool)
 
 
 @given(st.binary(max_size=300))
