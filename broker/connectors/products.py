@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
-from broker.connectors.records import EMPTY, ORDER
 from broker.connectors.structure import StandardName
 from broker.data import data_path
 from broker.errors import ConfigError
@@ -20,8 +19,8 @@ __all__ = ["Evidence", "LocalIds", "Product", "products"]
 
 Text = Annotated[str, Field(min_length=1, max_length=2_000)]
 Version = Annotated[str, Field(pattern=r"^[0-9]{1,3}\.[0-9]{1,3}$")]
-Deviation = Literal["element-order", "empty-elements"]
-_TOLERABLE: Final = frozenset({ORDER, EMPTY})
+Deviation = Literal["element-order", "empty-elements"]  # those that broker.connectors.records can do without
+_TOLERABLE: Final = frozenset(get_args(Deviation))
 
 
 class Evidence(Written):

@@ -107,7 +107,7 @@ class _Walk:
         """Find what this element is, given where it stands, and read its attributes."""
         tag = self._standard.element(element.tag)
         if not self._stack:
-            frame = self._root(tag, line)
+            frame = self._root(tag, element.tag, line)
         elif self._stack[-1].shape.opaque:
             frame = _Frame("", line, _DROPPED, None)
         elif tag is None:
@@ -125,11 +125,11 @@ class _Walk:
     def _note(self, line: int, element: str, reason: str, deviation: str | None = None) -> None:
         self._tell(line, element, reason, deviation)
 
-    def _root(self, tag: str | None, line: int) -> _Frame:
+    def _root(self, tag: str | None, written: str, line: int) -> _Frame:
         shape = self._standard.roots.get(tag or "")
         if tag is not None and shape is not None:
             return _Frame(tag, line, shape, None)
-        self._note(line, _name(tag or ""), self._standard.wrong_root)
+        self._note(line, _name(written), self._standard.wrong_root)
         return _Frame("", line, _DROPPED, None)
 
     def _child(self, parent: _Frame, tag: str, line: int) -> _Frame:

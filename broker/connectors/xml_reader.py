@@ -37,7 +37,7 @@ class Limits:
 
     Attributes:
         file_bytes: of the file as it is stored.
-        depth: of nested elements; EDEXML 2.1 needs 7, supplier additions some more.
+        depth: of nested elements; EDEXML 2.1 needs 7, UWLR in its envelope 10, supplier additions some more.
         text_chars: of one element's text; the standard leaves only comments and additions unbounded.
         records: pupils, employees, groups and locations together.
         references: groups one pupil or employee is in.

@@ -1,7 +1,7 @@
 Feature: The class list of a primary school
-  ParnasSys, ESIS, EDUscope and School OAS give a class list by an open standard: a file (EDEXML) or an answer to a question
-  (UWLR). The connector makes enrolments of it, with the ECK iD and the local id and no more (R7, R10). Numbers of the state
-  that stand in it stay with the school.
+  Class lists of ParnasSys, ESIS, EDUscope and School OAS are read by open standards: a file (EDEXML) or an answer to a
+  question (UWLR). How each product writes is known in part only; those here are invented by what is known. The connector
+  makes enrolments of a list, with the ECK iD and the local id and no more (R7, R10). Numbers of the state stay with the school.
 
   Background:
     Given it is 24 November 2026
