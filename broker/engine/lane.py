@@ -27,6 +27,7 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import ProducerFenced
 
+from broker.engine.arrivals import Arrivals
 from broker.engine.backlog import Backlog
 from broker.engine.ending import told_to_end
 from broker.engine.observe import BatchReport
@@ -71,7 +72,7 @@ class Lane:
         # for ever. It grows again slowly.
         self._most = host.config.batch_records
         self._overlay = VaultOverlay()
-        self._waits: frozenset[bytes] = frozenset()  # vault keys that parked events wait for
+        self._arrivals = Arrivals(host.config.tick_s)
         self._duties = duties_of(self.id) is not None  # looks at each registry, and at each day
         self._nudged, self._ticked = False, time.monotonic()
         self._reported: BaseException | None = None  # a failure seen by the reader
@@ -127,12 +128,14 @@ class Lane:
 
     def vault_changed(self, keys: Iterable[bytes]) -> None:
         """The view read these keys: parked events may go on."""
-        if self._waits and not self._waits.isdisjoint(keys):
+        # Without a state the lane takes over, and then looks at everything. What the batch under way parks is looked
+        # at once it is committed.
+        if self._state is not None and self._arrivals.add(keys, self._state.waiting):
             self._nudge()
 
     def registry_changed(self) -> None:
         """Parked events may go on, or end; the party may have to be told of a duty."""
-        if self._waits or self._duties:
+        if self.parked or self._duties:
             self._nudge()
 
     async def settle(self) -> None:
@@ -187,8 +190,8 @@ class Lane:
                 self._producer = lane_producer(self.host.client, self.id, self.host.config)
                 self._state = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
                 self._overlay.clear()
-                self._waits = frozenset(self._state.waiting)
-                self._nudged = bool(self._waits) or self._duties
+                self._arrivals.everything()
+                self._nudged = bool(self.parked) or self._duties
         # From here to the end without waiting: position and expectation change together.
         self.host.source.read_from(self.partition, self._state.next_offset)
         self._expected = self._state.next_offset
@@ -203,7 +206,7 @@ class Lane:
             await asyncio.wait_for(self._wake.wait(), timeout)
 
     def _due(self) -> bool:
-        if not self._waits and not self.parked and not self._duties:
+        if not self.parked and not self._duties:
             self._nudged = False
             return False
         return self._nudged or time.monotonic() >= self._ticked + self.host.config.tick_s
@@ -256,7 +259,8 @@ class Lane:
         decided = time.monotonic()
         written = await self._commit(step, registry) if step.outgoing else {}
         state.adopt(step.delta)
-        self._follow_waits(step)
+        self._arrivals.committed(more=step.more)
+        self._look_after(step)
         self._nudged = self._nudged or step.more
         # A link that this lane switched on is on for its very next event.
         await views.registry.passed({p: offset for (topic, p), offset in written.items() if topic == REGISTRY})
@@ -271,7 +275,8 @@ class Lane:
             self._overlay.prune(vault.read)
             topics.missed.clear()
             with vault.reading() as reader:
-                views = Views(registry, self._overlay.over(reader), topics.partitions)
+                vault_now, look_at = self._overlay.over(reader), self._arrivals.to_look_at()
+                views = Views(registry, vault_now, topics.partitions, look_at)
                 step = self.host.process(state, records, views, time.time_ns() // 1_000_000, next_offset)
             if not topics.missed or not await topics.recheck(frozenset(topics.missed)):
                 break
@@ -295,14 +300,18 @@ class Lane:
                 self._overlay.add(record.partition, offsets[VAULT, record.partition], record.key, record.value)
         return offsets
 
-    def _follow_waits(self, step: Step) -> None:
-        waits = frozenset(step.waits_for)
-        added = waits - self._waits
-        self._waits = waits
-        if added:  # one of them may have come between the decision and now
-            with self.host.views.vault.reading() as reader:
-                vault = self._overlay.over(reader)
-                self._nudged = self._nudged or any(vault.get(key) is not None for key in added)
+    def _look_after(self, step: Step) -> None:
+        """What was parked just now may have come between the decision and the commit, when nobody waited for it yet."""
+        waits_for = {event.waits_for for event in step.delta.parked.values() if event is not None}
+        if not waits_for:
+            return
+        vault = self.host.views.vault
+        self._overlay.prune(vault.read)  # else it may hide what another lane wrote since
+        with vault.reading() as reader:
+            now = self._overlay.over(reader)
+            came = [key for key in waits_for if now.get(key) is not None]
+        if self._arrivals.add(came, waits_for):
+            self._nudged = True
 
     # ---- failures
 

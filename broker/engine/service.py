@@ -40,6 +40,7 @@ class DataPlane:
         process: the pure function; see `Process`.
         registry, vault: the views; run from here on, and the vault is closed at the end.
         outputs: names of the topics that an input topic may lead to.
+        on_loaded: called once, when the views are loaded and the group is not joined yet.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class DataPlane:
         outputs: Callable[[str], Iterable[str]],
         config: EngineConfig | None = None,
         observer: Observer | None = None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config = config or EngineConfig()
         client = connection.aiokafka(request_timeout_ms=int(config.request_timeout_s * 1000))
@@ -64,6 +66,7 @@ class DataPlane:
             config, client, self._reader, process, outputs, self._states, self._parked, self.views, self.topics,
             observer, asyncio.Semaphore(config.starting_lanes),
         )  # fmt: skip
+        self._on_loaded = on_loaded
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped, self._started = False, asyncio.Event()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -102,6 +105,7 @@ class DataPlane:
             self._spawn(tail.run(), f"tail {tail.topic}")
         await self._unless_failed(asyncio.gather(*(tail.loaded() for tail in tails)))
         log.info("views.loaded", age_s=round(self.views.age_s, 2))
+        self._on_loaded()
         await self._reader.start()
         for name in ("_fetch", "_watch", "_report", "_follow_topics"):
             self._spawn(getattr(self, name)(), name)

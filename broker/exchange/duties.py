@@ -15,7 +15,7 @@ receiver, and SEED_DONE at the end (docs/adr/0007).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, NamedTuple
@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from broker.crypto import derived_uuid
 from broker.exchange.calendar import EPOCH, date_of
 from broker.exchange.state import LaneState
-from broker.registry import Agreement, Registry
+from broker.registry import Agreement, Party, Registry, School
 
 FAMILY: Final = "control"
 ACTIVE, ASKED = "active", "asked"
@@ -76,6 +76,11 @@ class Duties:
         return self
 
 
+def control_topic(party: str) -> str:
+    """Where a party is told."""
+    return f"out.{party}.{FAMILY}"
+
+
 def duties_of(lane: str) -> str | None:
     """The party whose duties a lane owns: `<group>.in.<party>.0`; None for another lane."""
     before, _, partition = lane.rpartition(".")
@@ -83,16 +88,38 @@ def duties_of(lane: str) -> str | None:
     return party if is_input and partition == "0" else None
 
 
-def moment(registry: Registry, party: str, day: int) -> object:
-    """Equal as long as the duties of a party can not have changed; compared by its parts' identity."""
-    return registry.links_from(party), registry.agreements_of(party), registry.schools, day
+class Moment(NamedTuple):
+    """All that the duties of a party follow from, and whether it can be told of them.
+
+    Args:
+        party: its entry, with its keys.
+        untold: there are duties that it could not be told of, since its topic did not exist.
+    """
+
+    links: Mapping[str, str]
+    agreements: tuple[Agreement, ...]
+    schools: Mapping[str, School]
+    party: Party | None
+    day: int
+    untold: bool = False
 
 
-def same_moment(one: object, other: object) -> bool:
-    """Whether two moments are the same: cheap, and asked for every batch."""
-    if not isinstance(one, tuple) or not isinstance(other, tuple):
-        return False
-    return all(a is b or (isinstance(a, int) and a == b) for a, b in zip(one, other, strict=True))
+def moment(registry: Registry, party: str, day: int) -> Moment:
+    """As it is now."""
+    links, agreements = registry.links_from(party), registry.agreements_of(party)
+    return Moment(links, agreements, registry.schools, registry.party(party), day)
+
+
+def same_moment(one: Moment, other: Moment | None) -> bool:
+    """Whether nothing changed that duties follow from: asked for every batch, so by identity, not by content."""
+    return (
+        other is not None
+        and one.links is other.links
+        and one.agreements is other.agreements
+        and one.schools is other.schools
+        and one.party is other.party
+        and one.day == other.day
+    )
 
 
 def due(state: LaneState, registry: Registry, party: str, day: int) -> Duties:

@@ -9,7 +9,7 @@ from broker.audit.leaf import Commitments, Ids, control_leaf, leaf
 from broker.crypto import partition_of
 from broker.exchange.calendar import day_of, school_year
 from broker.exchange.decide import NAMES, OWN_ACTIVITY
-from broker.exchange.duties import FAMILY, Duty
+from broker.exchange.duties import FAMILY, Duty, control_topic
 from broker.exchange.journal import Journal
 from broker.exchange.keys import BROKER
 from broker.exchange.minimise import NOBODY
@@ -31,7 +31,7 @@ def run_errand(duty: Duty, party: str, journal: Journal) -> bool:
     Returns:
         False if the party can not be told yet: it is not registered, or has no key or no topic.
     """
-    topic, found = f"out.{party}.{FAMILY}", journal.registry.party(party)
+    topic, found = control_topic(party), journal.registry.party(party)
     partitions = journal.views.partitions(topic)
     if found is None or not found.keys or partitions < 1:
         return False

@@ -151,17 +151,17 @@ def _single(subject: dict[str, Any]) -> list[dict[str, Any]]:
 
 def release_only(self: _Batch) -> None:
     """Parked events go on, or wait for ever."""
-    for number in sorted(self.parking.parked):
-        event = self.parking.parked.get(number)
+    for number in sorted(self.state.parked):
+        event = self.parking.event(number)
         if event is not None and self.get(event.waits_for) is not None:
             self.handle(event.record, event)
 
 
 def release_backwards(self: _Batch) -> None:
     """The last that was parked goes first."""
-    for number in sorted(self.parking.parked, reverse=True):
-        event = self.parking.parked[number]
-        if self.get(event.waits_for) is not None:
+    for number in sorted(self.state.parked, reverse=True):
+        event = self.parking.event(number)
+        if event is not None and self.get(event.waits_for) is not None:
             self.handle(event.record, event)
 
 

@@ -32,6 +32,7 @@ from tests.exchange import (
     test_locations,
     test_nested,
     test_objects,
+    test_parking,
     test_people,
     test_roles,
     test_routes,
@@ -339,6 +340,8 @@ RULES = (
     Mutant("own writes to the registry", stub(SwitchBoard, "registry", property(lambda self: self._registry)), lambda: test_switched.test_the_next_event_of_the_batch_sees_what_was_switched(enrolled())),
     Mutant("refused and told anyway", wrapped(_Batch, "_sides", told_anyway), of(test_switch.test_both_sides_change_together_or_not_at_all)),
     Mutant("changes on the control log", stub(Journal, "control", nothing), of(test_switched.test_record_and_control_leaf_stand_in_one_transaction)),
+    # parking
+    Mutant("looks at those who arrived", rewritten(_Batch, "release", "self.parking.keys() if self.views.arrived is None else self.views.arrived", "self.parking.keys()"), of(test_parking.test_a_batch_asks_the_vault_for_nobody_who_waits_but_those_who_arrived)),
     # duties
     Mutant("duties told once", both(wrapped(pipeline, "due", forgetful), stub(pipeline, "same_moment", never)), of(test_duties.test_the_sender_of_each_link_is_asked_once_to_seed_its_receiver, DELTA)),
     Mutant("duties after a take-over", wrapped(LaneState, "records", without(b"#!")), of(test_duties.test_what_was_told_stays_told_after_a_take_over)),
@@ -349,6 +352,8 @@ RULES = (
     Mutant("agreements asked once", rewritten(duties, "_destructions", "marker.startswith(ASKED)", "False"), of(test_duties.test_the_end_of_an_agreement_asks_once_to_destroy_what_it_covered)),
     Mutant("controllers", rewritten(duties, "_destructions", ' if a.position == "processor"', ""), of(test_duties.test_a_controller_of_its_own_is_asked_nothing)),
     Mutant("who could not be told", wrapped(pipeline, "run_errand", untold), of(test_errand.test_who_can_not_be_told_yet_is_told_once_he_can, test_errand.no_topic)),
+    Mutant("who has a key by now", rewritten(pipeline, "same_moment", "and one.party is other.party", ""), of(test_errand.test_who_can_not_be_told_yet_is_told_once_he_can, test_errand.no_keys)),
+    Mutant("who has a topic by now", rewritten(_Batch, "do_duties", " and not (seen and seen.untold and self._has_topic(party))", ""), of(test_errand.test_who_can_not_be_told_yet_is_told_once_he_can, test_errand.no_topic)),
     Mutant("many duties", stub(Duties, "cut", lambda self: self), lambda: few(test_errand.test_many_duties_are_told_in_several_transactions, 3)),
     Mutant("confirmations", stub(pipeline, "DESTROYED", "none"), of(test_errand.test_what_a_party_confirmed_stands_beside_what_was_asked)),
     Mutant("confirmations of what nobody got", rewritten(_Batch, "_steps", 'if event.envelope["kind"] == DESTROYED and any(d.outcome is Outcome.DELIVERED for d in decisions):', 'if event.envelope["kind"] == DESTROYED:'), of(test_errand.test_a_confirmation_that_was_refused_confirms_nothing, {"receiver": SHOP})),

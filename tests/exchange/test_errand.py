@@ -63,6 +63,42 @@ def test_who_can_not_be_told_yet_is_told_once_he_can(hinder: Callable[[World], C
     assert told(world, DELTA) == []
 
 
+@pytest.mark.parametrize("most", [1, 500])
+@pytest.mark.parametrize("hinder", [no_topic, no_keys, no_party])
+def test_duties_are_not_worked_out_again_while_nothing_changed(
+    monkeypatch: pytest.MonkeyPatch, hinder: Callable[[World], Callable[[], None]], most: int
+) -> None:
+    """A party that can not be told does not make each of its batches dear; what it waits for wakes it, and no more."""
+    monkeypatch.setattr(duties, "MOST_AT_ONCE", most)
+    worked_out: list[str] = []
+    monkeypatch.setattr(pipeline, "due", lambda *given: worked_out.append(given[2]) or duties.due(*given))
+    world = first_lane()
+    free = hinder(world)
+    told(world, DELTA)
+    worked_out.clear()
+    for _ in range(3):
+        world.registry = world.registry.with_changes({})  # a change somewhere else
+        assert told(world, DELTA) == []
+    assert worked_out == []
+    free()
+    assert len(told(world, DELTA)) == len(links_of(world, DELTA))
+    worked_out.clear()
+    assert told(world, DELTA) == []
+    assert worked_out == []
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_party_that_lacks_both_key_and_topic_is_told_once_it_has_both(first: int) -> None:
+    """In either order."""
+    world = first_lane()
+    ways = [no_topic(world), no_keys(world)]
+    for way in (lambda: None, ways[first]):
+        way()
+        assert told(world, DELTA) == []
+    ways[1 - first]()
+    assert len(told(world, DELTA)) == len(links_of(world, DELTA))
+
+
 # ---- many, and none
 
 

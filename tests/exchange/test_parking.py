@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from broker.client import Progress, Subject
-from broker.exchange import LaneState, Outcome
+from broker.exchange import LaneState, Outcome, Views, exchange
 from broker.exchange.model import LANE_STATE, PARKED
 from broker.limits import Limits
 from broker.policy import Routes
@@ -213,6 +213,34 @@ def test_who_is_not_released_yet_is_not_overtaken_under_another_id() -> None:
     while world.run(DELTA).more:
         pass
     assert [d.envelope["event_id"] for d in world.delivered(PORTAL)] == [e.event_id for e in (*early, late)]
+
+
+def test_a_batch_asks_the_vault_for_nobody_who_waits_but_those_who_arrived() -> None:
+    """A lane full of events for strangers costs a batch no look at each of them; without word of who came, it does."""
+    world = make_world()
+    strangers = [Subject("PUPIL", None, (("LAS_KEY", f"L1{n:03}"),)) for n in range(20)]
+    world.send(DELTA, *[event(subject=one, receiver=PORTAL) for one in strangers])
+    world.send(SIS, enrolment(), enrolment(MAYA, "L1007"))
+    state, asked = world.state(DELTA), list[bytes]()
+    came = next(key for key in state.waiting if key in world.vault)
+
+    class Asked:
+        def get(self, key: bytes) -> bytes | None:
+            asked.append(key)
+            return world.vault.get(key)
+
+    def codes(arrived: set[bytes] | None) -> list[str]:
+        asked.clear()
+        views = Views(world.registry, Asked(), world.partitions, arrived)
+        record = world.record(DELTA, event(receiver=PORTAL))
+        step = exchange(state, [record], views, world.exchange_keys, world.now_ms, record.offset + 1, world.limits)
+        return [d.code for d in step.decisions]
+
+    assert codes(set()) == ["ok"]
+    assert not state.waiting.keys() & asked
+    assert codes({came, b"of another lane".ljust(32)}) == codes(None) == ["ok", "ok"]
+    assert codes({came})
+    assert state.waiting.keys() & asked == {came}
 
 
 def test_those_who_waited_too_long_are_ended_a_transaction_at_a_time() -> None:
