@@ -163,7 +163,7 @@ def _side(
     try:
         return ConnectionSide.model_validate(document)
     except ValueError:
-        raise AccessDenied("no products", code="link.form", field="products") from None
+        raise AccessDenied("not ids of products", code="link.form", field="products") from None
 
 
 def change_leaf(
