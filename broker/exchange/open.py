@@ -45,7 +45,7 @@ class Opened:
 
     @property
     def happened(self) -> int:
-        """When it happened in the world, in days since 1970: as its body says, else when it was made."""
+        """When it happened in the world, in days since 1970 (UTC): as its body says, else when it was made."""
         name = self.family.dated_field
         at = self.body[name] if name is not None else None
         if at is None:
