@@ -84,9 +84,7 @@ TYPICAL: Final[dict[str, Typical]] = {
     ),
     "connection": Typical(
         "OFFER", SIS, DELTA, False,
-        lambda n: Connection(
-            connection_id=f"bench-{n}", side="BOTH", sender=DELTA, receiver=PORTAL, service="usage", process="GEBRUIK"
-        ),
+        lambda _: Connection(side="BOTH", sender=DELTA, receiver=PORTAL, service="usage", process="GEBRUIK"),
     ),
     "control": Typical(
         "STATUS", SIS, DELTA, False, lambda _: Control(code="object.transition", about_object=str(uuid4()))

@@ -78,12 +78,13 @@ class Connection(Body):
     """`connection.v1`: a school's link, switched on or off for one side of it or both.
 
     `side` is SENDER, RECEIVER or BOTH; `process` BESTELLEN_LEVEREN, TOEGANG, GEBRUIK or TERUGKOPPELEN; `products` None
-    means all.
+    means all. A new link gets a new `connection_id`, which must be a UUID: keep it, since whatever is said of the link
+    later repeats it.
     """
 
     FAMILY: ClassVar[str] = "connection"
 
-    connection_id: str
+    connection_id: str = field(default_factory=new_id)
     side: str
     sender: str
     receiver: str

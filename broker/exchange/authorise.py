@@ -20,7 +20,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from broker.exchange.calendar import EPOCH, date_of
+from broker.days import EPOCH, date_of
 from broker.exchange.model import Decision, Outcome
 from broker.exchange.open import Opened
 from broker.policy import Projection, Route

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
+from broker.days import MS_PER_DAY, date_of, day_of
 from broker.errors import AccessDenied, ContractError
-from broker.exchange.calendar import MS_PER_DAY, date_of, day_of, school_years
+from broker.exchange.calendar import school_years
 from broker.exchange.model import InputRecord
 from broker.exchange.open import Opened
 from broker.identity.formats import is_eck_id, is_product_id, is_school_id, is_uuid

@@ -21,7 +21,7 @@ from datetime import date
 from typing import Any, Final, NamedTuple
 
 from broker.crypto import derived_uuid
-from broker.exchange.calendar import EPOCH, date_of
+from broker.days import EPOCH, date_of
 from broker.exchange.state import LaneState
 from broker.registry import Agreement, Party, Registry, School
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from broker.audit.leaf import Commitments, Ids, control_leaf, leaf
 from broker.crypto import partition_of
-from broker.exchange.calendar import day_of, school_year
+from broker.days import day_of
+from broker.exchange.calendar import school_year
 from broker.exchange.decide import NAMES, OWN_ACTIVITY
 from broker.exchange.duties import FAMILY, Duty, control_topic
 from broker.exchange.journal import Journal

@@ -6,9 +6,9 @@ from typing import Any
 
 from broker.audit.leaf import Commitments, Ids, commitment
 from broker.crypto import partition_of
+from broker.days import day_of
 from broker.errors import FieldError
 from broker.exchange.authorise import Target
-from broker.exchange.calendar import day_of
 from broker.exchange.decide import (
     Account,
     audit_leaf,

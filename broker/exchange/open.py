@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from broker.crypto import DataKeyOpener
+from broker.days import day_of
 from broker.errors import ContractError
-from broker.exchange.calendar import day_of
 from broker.exchange.model import InputRecord
 from broker.limits import Limits
 from broker.registry import School

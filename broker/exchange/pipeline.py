@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from broker.crypto import partition_of
+from broker.days import day_of
 from broker.errors import AccessDenied, ContractError, FieldError
 from broker.exchange.authorise import REGISTRY as REGISTRY_RECEIVER
 from broker.exchange.authorise import VAULT as VAULT_RECEIVER
 from broker.exchange.authorise import Target, authorise
-from broker.exchange.calendar import day_of, first_day
+from broker.exchange.calendar import first_day
 from broker.exchange.check import check_content, check_envelope, check_outside
 from broker.exchange.decide import Account, attribute_names, audit_leaf
 from broker.exchange.duties import control_topic, due, duties_of, moment, same_moment

@@ -28,7 +28,7 @@ class Links:
 
     Attributes:
         on: both sides of each connection that is on.
-        revoked: of each that was on and is revoked, with the day of it.
+        revoked: of each that was on and is revoked, with the day of it; its sides as they were then.
         markers: sender -> connection id -> marker, of those that are on; see `LinkIndex.of_sender`.
         parties: those that have or had a link: where (None: all of the school), and the day it was revoked.
     """
@@ -72,7 +72,8 @@ def links_of(school: School | None, sides: Iterable[ConnectionSide]) -> Links:
         return NO_LINKS
     pairs: defaultdict[str, dict[str, ConnectionSide]] = defaultdict(dict)
     for side in sides:
-        pairs[side.id][side.side] = side
+        if (accepted := side.last_accepted()) is not None:
+            pairs[side.id][side.side] = accepted
     found = Links()
     for pair in pairs.values():
         if len(pair) == 2:
@@ -84,7 +85,7 @@ def _add(found: Links, school: School, pair: Pair) -> None:
     about = pair[0].about()
     if about != pair[1].about() or not _share_a_product(*pair):
         return
-    if not all(side.state in ("accepted", "revoked") and side.counts(school) for side in pair):
+    if not all(side.counts(school) for side in pair):
         return
     way = (about.sender, about.receiver, about.service, about.process)
     day = min((side.day for side in pair if side.state == "revoked"), default=None)

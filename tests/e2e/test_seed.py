@@ -38,7 +38,7 @@ from tests.e2e.watch import PATIENCE_SECONDS, outcomes, raw, send
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(280)]
 
 SHOP, PORTAL, PUBLISHER, SIS = story.SHOP, story.PORTAL, story.PUBLISHER, story.SIS
-OLD, NEW = "po-licence-winkel-portaal", "po-licence-opnieuw"
+OLD, NEW = "po-licence-winkel-portaal", "5eed5eed-0000-4000-8000-0000000000aa"
 ECK_ID = "https://ketenid.nl/pilot/" + "5eed" * 32
 FIRST, SECOND, THIRD, FOURTH = (f"5eed5eed-0000-4000-8000-00000000000{n}" for n in range(4))
 ENDED = "vwo-po-portaal"

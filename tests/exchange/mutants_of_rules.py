@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 from broker.errors import AccessDenied
@@ -19,8 +20,7 @@ from broker.exchange.pipeline import _Batch
 from broker.exchange.state import LaneState
 from broker.exchange.switch import SwitchBoard
 from broker.policy import PROCESSES, Closing
-from broker.registry import Agreement, ConnectionSide, Registry, School, TemporaryException
-from broker.registry.connections import About
+from broker.registry import Agreement, ConnectionSide, Registry, School, TemporaryException, connections
 from broker.schemas import model
 from tests.exchange import (
     test_closing,
@@ -55,7 +55,7 @@ from tests.exchange.mutants import (
 )
 from tests.exchange.open_world import FREE, open_world
 from tests.exchange.test_conditions import Person
-from tests.exchange.world import BOOK, DELTA, PORTAL, SHOP
+from tests.exchange.world import BOOK, DELTA, SHOP
 
 # ---- ways to remove a guard
 
@@ -262,7 +262,6 @@ def consent(person: Person, product: str) -> Check:
 
 
 PURE_TERM = "(today - ended).days > route.closing.days"
-ONE = About("99PA", DELTA, PORTAL, "usage", "Gebruik", None)
 
 RULES = (
     # the order of an object
@@ -289,6 +288,9 @@ RULES = (
     Mutant("only what it is about, of who left", rewritten(pipeline, "passing", "check_left(event, person, closing):\n        target = target.closing_only(essential)", "check_left(event, person, closing):\n        pass"), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "enrolment")),
     Mutant("kinds that close nothing", wrapped(authorise, "_gates", all_closing), of(test_closing.test_what_closes_nothing_stops_at_once, "link")),
     Mutant("links that never counted", stub(ConnectionSide, "counts", always), of(test_closing.test_a_revoked_link_that_did_not_count_or_was_about_something_else_closes_nothing, "accepted without a mandate")),
+    Mutant("links offered anew", stub(ConnectionSide, "last_accepted", lambda self: self if self.state in ("accepted", "revoked") else None), of(test_closing.test_no_party_of_a_link_ends_its_term_by_a_new_offer, "publisher-a", "SENDER")),
+    Mutant("links never accepted", stub(ConnectionSide, "last_accepted", lambda self: self), of(test_closing.test_a_revoked_link_that_did_not_count_or_was_about_something_else_closes_nothing, "never accepted")),
+    Mutant("Dutch day of a revocation", stub(connections, "date_at", lambda at: at.astimezone(UTC).date()), of(test_closing.test_the_last_day_of_a_link_is_a_day_in_the_netherlands, "23:00:00", 0)),
     Mutant("agreements about something else", rewritten(Registry, "ended_agreement", "and agreement.is_for(school, product, process, location)", ""), of(test_closing.test_an_agreement_that_was_about_something_else_closes_nothing, "of another product")),
     # routes and roles
     Mutant("subject rule of a route", rewritten(authorise, "_gates", 'route.subject != "optional"', "False"), opened(test_routes.test_a_route_says_whether_an_event_must_may_or_must_not_be_about_somebody, "order")),
@@ -333,12 +335,16 @@ RULES = (
     Mutant("own side", rewritten(pipeline, "switched", "any(own[side] != sender for side in sides)", "False"), who("who sends over the link", "REVOKE")),
     Mutant("strangers to a link", wrapped(pipeline, "switched", sent_by_whom_it_concerns), who("a stranger to the link", "OFFER")),
     Mutant("transitions of a link", any_state, of(test_switch.test_every_kind_is_held_against_the_state_of_the_side, "OFFER", "accepted")),
-    Mutant("two links of one id", stub(ConnectionSide, "about", lambda _: ONE), of(test_switch.test_an_id_stands_for_one_link, "another school", BOTH)),
+    Mutant("two links of one id", rewritten(switch, "_check_id", "side.about() != about", "False"), of(test_switch.test_an_id_stands_for_one_link, "another school", BOTH)),
     Mutant("two links of one id, across", wrapped(pipeline, "switched", one_side_seen), of(test_switch.test_an_id_stands_for_one_link, "another receiver", ("receiver",))),
     Mutant("links that can not be", stub(switch, "_check_link", nothing), of(test_switch.test_a_link_that_can_not_be_is_refused, "a service between other roles")),
     Mutant("clock of the sender", wrapped(pipeline, "switched", clock_of_sender), of(test_switch.test_a_senders_clock_decides_nothing, -300)),
     Mutant("own writes to the registry", stub(SwitchBoard, "registry", property(lambda self: self._registry)), lambda: test_switched.test_the_next_event_of_the_batch_sees_what_was_switched(enrolled())),
-    Mutant("refused and told anyway", wrapped(_Batch, "_sides", told_anyway), of(test_switch.test_both_sides_change_together_or_not_at_all)),
+    Mutant("refused and told anyway", wrapped(_Batch, "_sides", told_anyway), of(test_switch.test_a_link_that_can_not_be_is_refused, "a service between other roles")),
+    Mutant("ids of new links", rewritten(switch, "_check_id", "is_uuid(connection)", "connection"), of(test_switch.test_a_link_that_an_event_brings_up_has_a_uuid, "a code", "OFFER")),
+    Mutant("ids of new links, case", rewritten(switch, "_check_id", "connection == connection.lower()", "True"), of(test_switch.test_a_link_that_an_event_brings_up_has_a_uuid, "upper case", "ACCEPT")),
+    Mutant("accepted for fewer products", stub(switch, "_covers_all", always), of(test_switch.test_a_link_that_both_sides_accept_is_on_for_all_products_that_are_named, [BOOK], None, "object.transition")),
+    Mutant("ends of links", stub(ConnectionSide, "ending", nothing), of(test_switch.test_a_side_that_was_revoked_keeps_how_it_ended_until_it_is_accepted_again)),
     Mutant("changes on the control log", stub(Journal, "control", nothing), of(test_switched.test_record_and_control_leaf_stand_in_one_transaction)),
     # parking
     Mutant("looks at those who arrived", rewritten(_Batch, "release", "self.parking.keys() if self.views.arrived is None else self.views.arrived", "self.parking.keys()"), of(test_parking.test_a_batch_asks_the_vault_for_nobody_who_waits_but_those_who_arrived)),

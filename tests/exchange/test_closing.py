@@ -22,6 +22,7 @@ from tests.exchange.route_table import TABLE, Way, between_parties
 from tests.exchange.world import NOW, World, enrolment, event, usage
 
 Cell = tuple[str, str, str, str]
+NOT_THERE = "9789493113862"
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 SUBJECT_NAMES = {
     "eckId", "lasKey", "leerlingnummer", "nlEduPersonProfileId", "nlEduPersonRealId", "employeeNumber",
@@ -55,6 +56,21 @@ def with_links_revoked(ago: int, state: str = "revoked") -> Registry:
 
 
 @cache
+def with_links_offered_anew(ago: int) -> Registry:
+    """All links were switched off so many days ago at the receivers' sides, who offered them anew since: for another
+    product, so that what is offered can not be taken for what was on."""
+    base, at = with_links_revoked(ago), f"{day(ago)}T12:00:00Z"
+    changed = {}
+    for key, record in open_world().records.items():
+        if key.startswith("connection/") and key.endswith("/receiver"):
+            was = json.loads(record)
+            end = {"at": at, **{name: was[name] for name in ("accepted_by", "mandate", "products") if name in was}}
+            offer = {"state": "offered", "at": f"{day(0)}T00:00:00Z", "products": [NOT_THERE], "ended": end}
+            changed[key] = canonical({**was, **offer, "accepted_by": None, "mandate": None})
+    return base.with_changes(changed)
+
+
+@cache
 def vault_of_who_left(ago: int) -> dict[bytes, bytes]:
     """Emma and her teacher left so many days ago."""
     world = open_world()
@@ -72,6 +88,8 @@ def ended(what: str, ago: int) -> World:
         world.registry = with_agreements_until(ago).with_changes({})  # what is remembered hangs on the object
     elif what == "link":
         world.registry = with_links_revoked(ago).with_changes({})
+    elif what == "link offered anew":
+        world.registry = with_links_offered_anew(ago).with_changes({})
     elif what == "enrolment":
         world.vault = dict(vault_of_who_left(ago))
     return world
@@ -81,6 +99,7 @@ def ended(what: str, ago: int) -> World:
 ENDS: dict[str, tuple[str, Callable[[Cell, Way], bool]]] = {
     "agreement": ("gate.agreement", lambda _cell, _way: True),
     "link": ("gate.connection", lambda _cell, way: way.connection == "required"),
+    "link offered anew": ("gate.connection", lambda _cell, way: way.connection == "required"),
     "enrolment": ("subject.left", lambda cell, way: "none" not in (way.subject, subject_rule(cell))),
 }
 
@@ -129,13 +148,13 @@ def test_what_closes_something_passes_within_the_term_of_its_route_and_not_a_day
             wrong[cell] = decision
     assert wrong == {}
     terms = {(TABLE[cell][0].closing or {})["days"] for cell in cells(what, closing=True)}
-    assert terms == ({62} if what == "link" else {62, 400})
+    assert terms == ({62} if what.startswith("link") else {62, 400})
 
 
 @pytest.mark.parametrize("what", ENDS)
 def test_what_closes_nothing_stops_at_once(what: str) -> None:
     """Every route without a closing term, on the first day."""
-    world = ended(what, 0 if what == "link" else 1)
+    world = ended(what, 0 if what.startswith("link") else 1)
     refused = {cell: send(world, cell, happened=TODAY - 1).code for cell in cells(what, closing=False)}
     assert refused == dict.fromkeys(cells(what, closing=False), ENDS[what][0])
     assert len(refused) > 10
@@ -176,7 +195,13 @@ DATED = [c for c in between_parties() if (TABLE[c][0].closing or {}).get("dated_
 
 
 @pytest.mark.parametrize(
-    ("what", "code"), [("agreement", "gate.ended"), ("link", "gate.ended"), ("enrolment", "subject.left")]
+    ("what", "code"),
+    [
+        ("agreement", "gate.ended"),
+        ("link", "gate.ended"),
+        ("link offered anew", "gate.ended"),
+        ("enrolment", "subject.left"),
+    ],
 )
 def test_what_happened_after_the_end_does_not_pass_where_the_route_says_so(what: str, code: str) -> None:
     """A test that was taken on the last day is still told, one of the day after it not, whenever it is sent."""
@@ -200,6 +225,17 @@ def test_the_earlier_of_two_ends_counts() -> None:
     assert [send(world, cell, happened=TODAY - ago).code for ago in (10, 9, 5)] == ["ok", "gate.ended", "gate.ended"]
 
 
+@pytest.mark.parametrize(("at", "last"), [("22:59:59", 1), ("23:00:00", 0)])
+def test_the_last_day_of_a_link_is_a_day_in_the_netherlands(at: str, last: int) -> None:
+    """R19: revoked a second before midnight or on it, in winter: a test of the day that began then is told or not."""
+    world = open_world()
+    for side in ("sender", "receiver"):
+        world.edit(f"connection/publisher-a.sis-b.result.Terugkoppelen/{side}", state="revoked", at=f"{day(1)}T{at}Z")
+    cell = ("result", "RESULT", "PUBLISHER", "SIS")
+    codes = {ago: send(world, cell, happened=TODAY - ago).code for ago in (2, 1, 0)}
+    assert codes == {ago: "ok" if ago >= last else "gate.ended" for ago in codes}
+
+
 RETRACT = ("usage", "RETRACT", "PUBLISHER", "PORTAL")
 
 
@@ -211,7 +247,27 @@ def test_a_link_that_was_never_on_has_nothing_to_close(state: str) -> None:
     assert send(world, RETRACT).code == "gate.connection"
 
 
+@pytest.mark.parametrize(("party", "side"), [("publisher-a", "SENDER"), ("portal-b", "RECEIVER")])
+def test_no_party_of_a_link_ends_its_term_by_a_new_offer(party: str, side: str) -> None:
+    """R19: it revokes its side and offers it anew, for another product: what was on is closed within its term."""
+    world = open_world()
+    link = {
+        "connection_id": "publisher-a.portal-b.usage.Gebruik", "side": side, "sender": "publisher-a",
+        "receiver": "portal-b", "service": "usage", "process": "GEBRUIK",
+    }  # fmt: skip
+    for kind, products in (("REVOKE", None), ("OFFER", [NOT_THERE]), ("DECLINE", [NOT_THERE])):
+        said = body("connection", kind, **link, products=products)
+        record = world.made(party, "connection", kind, said, Subject(), school=SCHOOL, sector="VO")
+        assert world.run(party, record).decisions[0].code == "ok.link"
+        assert good(send(world, RETRACT)), kind
+    world.now_ms += 62 * DAY_MS
+    assert good(send(world, RETRACT))
+    world.now_ms += DAY_MS
+    assert send(world, RETRACT).code == "gate.connection"
+
+
 NEVER_ON: dict[str, dict[str, Any]] = {
+    "never accepted": {"state": "offered"},
     "accepted without a mandate": {"mandate": "sis-b"},
     "accepted by a stranger": {"accepted_by": "shop-a"},
     "accepted before the mandate's first day": {"at": "2024-07-31T10:00:00Z"},

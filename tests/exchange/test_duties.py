@@ -22,7 +22,7 @@ from tests.exchange.first_lane import (
     settled,
     told,
 )
-from tests.exchange.links import said
+from tests.exchange.links import link_id, said
 from tests.exchange.world import DELTA, NOW_MS, PORTAL, SHOP, SIS, World
 
 # ---- seeds
@@ -112,10 +112,10 @@ def test_a_link_that_was_off_and_on_again_between_two_looks_is_seeded_anew() -> 
 def test_a_link_of_which_one_side_is_on_is_no_duty_yet() -> None:
     """Both sides must be accepted; then it is, whoever accepted which in which lane."""
     world = settled(DELTA)
-    world.send(SIS, said("ACCEPT", "SENDER", connection_id="nieuw"))
+    world.send(SIS, said("ACCEPT", "SENDER", connection_id=link_id("nieuw")))
     assert told(world, DELTA) == []
-    world.send(SIS, said("ACCEPT", "RECEIVER", connection_id="nieuw"))
-    assert [r.body["connection_id"] for r in told(world, DELTA)] == ["nieuw"]
+    world.send(SIS, said("ACCEPT", "RECEIVER", connection_id=link_id("nieuw")))
+    assert [r.body["connection_id"] for r in told(world, DELTA)] == [link_id("nieuw")]
 
 
 # ---- destruction

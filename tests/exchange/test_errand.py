@@ -24,7 +24,7 @@ from tests.exchange.first_lane import (
     settled,
     told,
 )
-from tests.exchange.links import said
+from tests.exchange.links import link_id, said
 from tests.exchange.world import DELTA, NOW, NOW_MS, PORTAL, SHOP, SIS, World
 
 # ---- who can not be told yet
@@ -142,7 +142,7 @@ def test_duties_are_worked_out_anew_only_when_they_can_have_changed(monkeypatch:
     for change, expected in (
         (lambda: None, 0),
         (lambda: world.edit(f"party/{SHOP}", name="Anders"), 0),
-        (lambda: world.send(SIS, said("ACCEPT", "BOTH", connection_id="nieuw")), 2),  # of Delta and of the SIS
+        (lambda: world.send(SIS, said("ACCEPT", "BOTH", connection_id=link_id("nieuw"))), 2),  # of Delta and of the SIS
         (lambda: world.edit("agreement/vwo-po-delta", retention="anders"), 1),
         (lambda: world.edit("agreement/vwo-po-portaal", retention="anders"), 0),
         (lambda: setattr(world, "now_ms", world.now_ms + DAY_MS), 1),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from broker.exchange.calendar import day_of
+from broker.days import day_of
 from broker.schemas import catalogue
 from tests.scenarios.words import PRODUCTS, field, value
 
