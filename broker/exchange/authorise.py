@@ -135,7 +135,9 @@ def _in_time(event: Opened, answer: Authorised) -> Authorised:
     """Without targets whose gate was closed before the thing happened that the event tells."""
     if all(target.ended is None for target in answer.targets):
         return answer
-    late = [t for t in answer.targets if t.ended is not None and _dated_before_end(t) and event.happened > t.ended]
+    late = [
+        t for t in answer.targets if t.ended is not None and _dated_before_end(t) and not event.happened_by(t.ended)
+    ]
     refusals = [Decision(Outcome.REFUSED, "gate.ended", target.receiver) for target in late]
     return Authorised(tuple(t for t in answer.targets if t not in late), (*answer.refusals, *refusals))
 

@@ -196,7 +196,7 @@ class _Batch:
         if schema is None or projection is None or partitions < 1:
             return self.journal.log(account, Decision(Outcome.REFUSED, "receiver.topic", target.receiver), target)
         try:
-            target = passing(event, target, account.person)
+            target = passing(event, target, account.person, self.day)
             body = minimise_body(event, target, schema, projection)
             subject, sent = minimise_subject(account.person, target, self.keys)
             sealed = seal_for(event, target, schema, subject, body, self.keys)

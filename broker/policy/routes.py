@@ -25,7 +25,8 @@ class Closing(Written):
 
     Args:
         days: after the end of the agreement or connection, or after the person left.
-        dated_before_end: only what happened in the world on or before that end (a test that was taken in time).
+        dated_before_end: only what happened in the world on or before that end (a test that was taken in time), by the
+            date in its body; when the event was made says nothing.
     """
 
     days: Annotated[int, Field(ge=1, le=400, strict=True)]

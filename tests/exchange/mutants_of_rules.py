@@ -111,8 +111,8 @@ def without(mark: bytes) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def filled_only(real: Callable[..., Any]) -> Callable[..., Any]:
     """The audit names what was filled in, not what could pass."""
 
-    def passing(event: Any, target: Any, person: Any) -> Any:
-        found = real(event, target, person)
+    def passing(event: Any, target: Any, *rest: Any) -> Any:
+        found = real(event, target, *rest)
         filled = {f.attribute for f in event.family.schema.fields if event.body[f.name] is not None}
         return replace(found, kept=found.kept & filled)
 
@@ -279,13 +279,13 @@ RULES = (
     # closing
     Mutant("term after an agreement", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), term("agreement", 63)),
     Mutant("term after a link", rewritten(authorise, "_gates", PURE_TERM, "False"), term("link", 63)),
-    Mutant("term after a departure", rewritten(minimise, "check_left", "over > closing.days", "False"), term("enrolment", 63)),
+    Mutant("term after a departure", rewritten(minimise, "check_left", "day - left_on > closing.days", "False"), term("enrolment", 63)),
     Mutant("term that ends at midnight", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), of(test_closing.test_the_term_ends_at_midnight_though_the_registry_stands_still)),
     Mutant("dated before the end", stub(authorise, "_dated_before_end", never), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "agreement", "gate.ended")),
     Mutant("dated before the departure", rewritten(minimise, "check_left", "closing.dated_before_end and", "False and"), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "enrolment", "subject.left")),
     Mutant("the earlier end", rewritten(authorise, "_gates", "min(agreement.valid_until, ended or agreement.valid_until)", "agreement.valid_until"), of(test_closing.test_the_earlier_of_two_ends_counts)),
     Mutant("only what it is about", stub(authorise.Target, "closing_only", lambda self, _: self), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "agreement")),
-    Mutant("only what it is about, of who left", rewritten(pipeline, "passing", "check_left(event, person, closing):\n        target = target.closing_only(essential)", "check_left(event, person, closing):\n        pass"), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "enrolment")),
+    Mutant("only what it is about, of who left", rewritten(pipeline, "passing", "check_left(event, person, closing, day):\n        target = target.closing_only(essential)", "check_left(event, person, closing, day):\n        pass"), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "enrolment")),
     Mutant("kinds that close nothing", wrapped(authorise, "_gates", all_closing), of(test_closing.test_what_closes_nothing_stops_at_once, "link")),
     Mutant("links that never counted", stub(ConnectionSide, "counts", always), of(test_closing.test_a_revoked_link_that_did_not_count_or_was_about_something_else_closes_nothing, "accepted without a mandate")),
     Mutant("agreements about something else", rewritten(Registry, "ended_agreement", "and agreement.is_for(school, product, process, location)", ""), of(test_closing.test_an_agreement_that_was_about_something_else_closes_nothing, "of another product")),

@@ -14,6 +14,7 @@ import pytest
 from broker.audit.leaf import canonical
 from broker.client import Identity, Subject
 from broker.exchange import Decision, Outcome
+from broker.policy import Closing, Routes
 from broker.registry import Registry
 from broker.schemas import catalogue
 from tests.exchange.bodies import TODAY, body
@@ -291,13 +292,41 @@ def test_without_consent_only_what_closes_something_passes_and_only_what_it_is_a
 
 
 def test_somebody_who_left_is_found_under_each_of_his_ids() -> None:
-    """By whatever id: what happened after that day stops, what happened before it passes whole."""
-    world = ended("enrolment", 10)
+    """By whatever id: to his last day all passes whole, from the day after it nothing that closes nothing."""
+    world = ended("enrolment", 0)
     cell = ("usage", "USE", "PUBLISHER", "PORTAL")
     ids = [Subject("PUPIL", PUPIL.eck_id), *(Subject("PUPIL", None, (i,)) for i in PUPIL.user_ids)]
-    midnight = (TODAY - 9) * DAY_MS - HOUR_MS  # of the Netherlands, in winter
+    midnight = (TODAY + 1) * DAY_MS - HOUR_MS  # of the Netherlands, in winter
     for about in ids:
-        assert send(world, cell, about=about).code == "subject.left"
-        assert send(world, cell, about=about, created=midnight).code == "subject.left"
-        assert good(send(world, cell, about=about, created=midnight - 1))
+        world.now_ms = midnight - 1
+        assert good(send(world, cell, about=about))
         assert {"usageDates", "usageFrequency"} <= set(world.evidence()[0]["kept"])
+        world.now_ms = midnight
+        assert send(world, cell, about=about).code == "subject.left"
+
+
+@pytest.mark.parametrize("what", ENDS)
+@pytest.mark.parametrize("ago", [1, 63, 401])
+def test_a_senders_clock_opens_nothing(what: str, ago: int) -> None:
+    """An event that says it was made while all was open is decided as one that was made now, whatever its kind."""
+    world, wrong = ended(what, ago), dict[Cell, Any]()
+    made = (TODAY - min(ago + 1, 399)) * DAY_MS  # the oldest that is looked at at all: 400 days
+    for cell in [*cells(what, closing=True), *cells(what, closing=False)]:
+        found = []
+        for created in (world.now_ms, made):
+            decision = send(world, cell, happened=TODAY - ago, created=created)
+            found.append((decision.outcome, decision.code, world.evidence()[0].get("kept")))
+        if found[0] != found[1]:
+            wrong[cell] = found
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("what", "code"), [("agreement", "gate.ended"), ("link", "gate.ended"), ("enrolment", "subject.left")]
+)
+def test_what_does_not_say_when_it_happened_is_not_dated_before_the_end(what: str, code: str) -> None:
+    """Usage has no such field: were its route to ask for it, the sender's clock would not stand in for it."""
+    world, dated = ended(what, 5), Closing(days=62, dated_before_end=True)
+    routes = [r.model_copy(update={"closing": dated}) if "RETRACT" in r.kinds else r for r in world.registry.routes]
+    world.registry = world.registry.with_changes({"routes/current": Routes(routes).record()})
+    assert send(world, RETRACT, created=(TODAY - 9) * DAY_MS).code == code
