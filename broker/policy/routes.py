@@ -41,7 +41,7 @@ class Route(Written):
         connection: `required`: the school has switched this link on, at both sides; `agreement-only`: the receiver's
             agreement is enough (domain, section 1); `none`: towards the broker itself.
         subject: whether an event that goes this way must, may or must not be about somebody.
-        closing: its term, if these kinds close something; None: they stop with what is withdrawn.
+        closing: its term, if these kinds close something; None: they stop with what is withdrawn. Only towards a party.
         evidence: where it is written that this route exists.
     """
 
@@ -57,13 +57,17 @@ class Route(Written):
 
     @model_validator(mode="after")
     def _only_the_broker_needs_no_agreement(self) -> Self:
-        _check_connection(self.connection, (self.receiver_role,))
+        _check_connection(self.connection, (self.receiver_role,), self.closing)
         return self
 
 
-def _check_connection(connection: str, receivers: Iterable[str]) -> None:
+def _check_connection(connection: str, receivers: Iterable[str], closing: Closing | None) -> None:
     if any((connection == "none") != (receiver in ("VAULT", "REGISTRY")) for receiver in receivers):
         raise ValueError("connection `none` is for the receivers VAULT and REGISTRY, and for no other")
+    if connection == "none" and closing is not None:
+        raise ValueError(
+            "a closing term is for what goes to a party: what goes to the broker itself has no end to pass"
+        )
 
 
 def _one_or_more(value: Any) -> Any:
@@ -88,7 +92,7 @@ class _Row(Written):
 
     @model_validator(mode="after")
     def _only_the_broker_needs_no_agreement(self) -> Self:
-        _check_connection(self.connection, self.receiver_role)
+        _check_connection(self.connection, self.receiver_role, self.closing)
         return self
 
     def routes(self) -> Iterator[Route]:
