@@ -76,8 +76,8 @@ def identity_events(
             kind="ENROL", school=school, sector=sector, school_year=school_year,
             subject=Subject(enrolment.kind, enrolment.eck_id, ((local, enrolment.las_key),)),
             body=Identity(
-                enrolled_from=enrolment.enrolled_from, left_on=enrolment.left_on, year_group=enrolment.year_group,
-                group_ids=enrolment.group_keys or None, location=enrolment.location,
+                left_on=enrolment.left_on, year_group=enrolment.year_group, group_ids=enrolment.group_keys or None,
+                location=enrolment.location,
             ),
         )  # fmt: skip
 

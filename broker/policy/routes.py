@@ -65,9 +65,7 @@ def _check_connection(connection: str, receivers: Iterable[str], closing: Closin
     if any((connection == "none") != (receiver in ("VAULT", "REGISTRY")) for receiver in receivers):
         raise ValueError("connection `none` is for the receivers VAULT and REGISTRY, and for no other")
     if connection == "none" and closing is not None:
-        raise ValueError(
-            "a closing term is for what goes to a party: what goes to the broker itself has no end to pass"
-        )
+        raise ValueError("a closing term is for what goes to a party; what goes to the broker itself needs none")
 
 
 def _one_or_more(value: Any) -> Any:
