@@ -98,12 +98,12 @@ def same_moment(one: object, other: object) -> bool:
 def due(state: LaneState, registry: Registry, party: str, day: int) -> Duties:
     """Compare what the registry says with what was told."""
     found = Duties()
-    _seeds(found, state, registry, party)
+    _seeds(found, state, registry, party, date_of(day))
     _destructions(found, state, registry, party, date_of(day))
     return found.cut()
 
 
-def _seeds(found: Duties, state: LaneState, registry: Registry, party: str) -> None:
+def _seeds(found: Duties, state: LaneState, registry: Registry, party: str, today: date) -> None:
     links = registry.links_from(party)
     for connection, marker in links.items():
         name = f"seed/{connection}"
@@ -112,8 +112,8 @@ def _seeds(found: Duties, state: LaneState, registry: Registry, party: str) -> N
             continue
         sender = sides[0]
         school = registry.school(sender.school)
-        if school is None:
-            continue
+        if school is None or school.mandate_over(today) is not None:
+            continue  # nothing passes over it now; should the mandate be prolonged, the duty is still there
         body = {
             "reason_code": "CONNECTION_ACCEPTED",
             "connection_id": connection,
