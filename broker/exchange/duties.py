@@ -7,7 +7,7 @@ kind of transaction as everything else, also when both sides of a link were acce
     seed/<connection>              marker: since when the link is on; a link that is switched on anew is seeded anew
     agreement/<id>/<version>/<school>   `active`, then `asked/<day>` once it ended
 
-What was asked and what the party confirmed stand on `audit.control`, side by side.
+What was asked and what the party confirmed stand on `audit.control`, side by side, with what a school asks itself.
 
 The broker keeps no bodies (R28), so it can not seed by itself: the sender sends its current objects to the named
 receiver, and SEED_DONE at the end (docs/adr/0007).

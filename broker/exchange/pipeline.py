@@ -13,7 +13,7 @@ from broker.exchange.calendar import day_of, first_day
 from broker.exchange.check import check_content, check_envelope, check_outside
 from broker.exchange.decide import Account, attribute_names, audit_leaf
 from broker.exchange.duties import due, duties_of, moment, same_moment
-from broker.exchange.errand import DESTROYED, confirmation_leaf, run_errand
+from broker.exchange.errand import destruction_leaves, run_errand
 from broker.exchange.journal import Journal
 from broker.exchange.keys import ExchangeKeys
 from broker.exchange.minimise import minimise_body, minimise_subject, passing
@@ -157,10 +157,11 @@ class _Batch:
                 for target in fresh
             ),
         ]
-        if thing is not None and said is not None and any(d.outcome is Outcome.DELIVERED for d in decisions):
+        got = [d.receiver for d in decisions if d.outcome is Outcome.DELIVERED and d.receiver is not None]
+        if thing is not None and said is not None and got:
             self.delta.objects[thing] = said
-        if event.envelope["kind"] == DESTROYED and any(d.outcome is Outcome.DELIVERED for d in decisions):
-            self.journal.control(confirmation_leaf(event, account.event_id, self.registry, self.now_ms))
+        for leaf in destruction_leaves(event, account.event_id, got, self.registry, self.now_ms):
+            self.journal.control(leaf)
         return decisions
 
     def _follows(self, event: Opened, thing: bytes | None) -> tuple[Said | None, str]:

@@ -186,11 +186,7 @@ class School(Written):
 
     def mandated(self, party: str, on: date) -> bool:
         """Whether this party is the school's SIS, and has the board's mandate on this day."""
-        return (
-            party == self.sis
-            and self.mandated_from <= on
-            and self.mandate_over(on) is None
-        )
+        return party == self.sis and self.mandated_from <= on and self.mandate_over(on) is None
 
     def mandate_over(self, on: date) -> date | None:
         """The mandate's last day, if it has passed on this day.

@@ -83,8 +83,8 @@ _BLOCKS, _SOON, _NOTE = Severity.BLOCKS, Severity.SOON, Severity.NOTE
 CODES: Final[Mapping[str, Meaning]] = MappingProxyType({
     # ---- the school and its SIS
     "mandate.missing": Meaning(
-        _BLOCKS, "on the first day nobody has the board's mandate to speak for the school: no enrolment is taken in, and"
-        " no link of the school counts",
+        _BLOCKS, "on the first day nobody has the board's mandate to speak for the school: no enrolment is taken in,"
+        " and no link of the school counts",
         "have the board give or prolong the mandate; set `mandated_until`, or `sis` and `mandated_from`, of the school",
     ),
     "mandate.ends": Meaning(

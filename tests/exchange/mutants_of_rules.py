@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from broker.errors import AccessDenied
-from broker.exchange import authorise, check, duties, minimise, objects, pipeline, swap, switch
+from broker.exchange import authorise, check, duties, errand, minimise, objects, pipeline, swap, switch
+from broker.exchange.calendar import day_of
 from broker.exchange.duties import Duties
 from broker.exchange.journal import Journal
 from broker.exchange.objects import ObjectMemory
+from broker.exchange.open import Opened
 from broker.exchange.pipeline import _Batch
 from broker.exchange.state import LaneState
 from broker.exchange.switch import SwitchBoard
@@ -191,6 +193,11 @@ def last_role_first(real: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def by_senders_clock(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Today is the day on which the event says that it was made."""
+    return lambda event, person, closing, _day: real(event, person, closing, day_of(event.envelope["created"]))
+
+
 def all_closing(real: Callable[..., Any]) -> Callable[..., Any]:
     """Every kind closes something."""
     days = Closing(days=400)
@@ -284,6 +291,12 @@ RULES = (
     Mutant("dated before the end", stub(authorise, "_dated_before_end", never), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "agreement", "gate.ended")),
     Mutant("dated before the departure", rewritten(minimise, "check_left", "closing.dated_before_end and", "False and"), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "enrolment", "subject.left")),
     Mutant("the earlier end", rewritten(authorise, "_gates", "min(agreement.valid_until, ended or agreement.valid_until)", "agreement.valid_until"), of(test_closing.test_the_earlier_of_two_ends_counts)),
+    Mutant("clock of the sender, of who left", wrapped(minimise, "check_left", by_senders_clock), of(test_closing.test_a_senders_clock_opens_nothing, "enrolment", 63)),
+    Mutant("what is not dated", rewritten(Opened, "happened_by", "return False", "return True"), of(test_closing.test_what_does_not_say_when_it_happened_is_not_dated_before_the_end, "agreement", "gate.ended")),
+    Mutant("mandate of a link", stub(School, "mandate_over", nothing), of(test_closing.test_a_link_counts_to_midnight_of_the_mandates_last_day)),
+    Mutant("the earlier end, of mandate and link", rewritten(authorise, "_link_ended", "min(revoked, mandate_over)", "revoked"), of(test_closing.test_of_a_mandate_that_is_over_and_a_link_that_was_revoked_the_earlier_end_counts, 10, 5)),
+    Mutant("links that were never on, of a mandate", rewritten(authorise, "_link_ended", "revoked if revoked is None", "mandate_over if revoked is None"), of(test_closing.test_the_end_of_a_mandate_opens_no_link_that_was_never_on, "offered")),
+    Mutant("seeds under a mandate that is over", rewritten(duties, "_seeds", " or school.mandate_over(today) is not None", ""), of(test_duties.test_a_link_is_seeded_only_while_the_mandate_lasts_under_which_it_was_accepted)),
     Mutant("only what it is about", stub(authorise.Target, "closing_only", lambda self, _: self), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "agreement")),
     Mutant("only what it is about, of who left", rewritten(pipeline, "passing", "check_left(event, person, closing, day):\n        target = target.closing_only(essential)", "check_left(event, person, closing, day):\n        pass"), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "enrolment")),
     Mutant("kinds that close nothing", wrapped(authorise, "_gates", all_closing), of(test_closing.test_what_closes_nothing_stops_at_once, "link")),
@@ -350,6 +363,8 @@ RULES = (
     Mutant("controllers", rewritten(duties, "_destructions", ' if a.position == "processor"', ""), of(test_duties.test_a_controller_of_its_own_is_asked_nothing)),
     Mutant("who could not be told", wrapped(pipeline, "run_errand", untold), of(test_errand.test_who_can_not_be_told_yet_is_told_once_he_can, test_errand.no_topic)),
     Mutant("many duties", stub(Duties, "cut", lambda self: self), lambda: few(test_errand.test_many_duties_are_told_in_several_transactions, 3)),
-    Mutant("confirmations", stub(pipeline, "DESTROYED", "none"), of(test_errand.test_what_a_party_confirmed_stands_beside_what_was_asked)),
-    Mutant("confirmations of what nobody got", rewritten(_Batch, "_steps", 'if event.envelope["kind"] == DESTROYED and any(d.outcome is Outcome.DELIVERED for d in decisions):', 'if event.envelope["kind"] == DESTROYED:'), of(test_errand.test_a_confirmation_that_was_refused_confirms_nothing, {"receiver": SHOP})),
+    Mutant("confirmations", rewritten(pipeline, "destruction_leaves", "if kind == DESTROYED:", "if False:"), of(test_errand.test_what_a_party_confirmed_stands_beside_what_was_asked)),
+    Mutant("confirmations of what nobody got", rewritten(pipeline, "destruction_leaves", " or not receivers", ""), of(test_errand.test_a_confirmation_that_was_refused_confirms_nothing, {"receiver": SHOP})),
+    Mutant("requests of a school", stub(pipeline, "destruction_leaves", lambda *_: ()), of(test_errand.test_what_a_school_asks_to_destroy_stands_on_the_control_log_as_what_the_broker_asks)),
+    Mutant("agreements of others on the control log", rewritten(errand, "_agreement", " and its.board == board", ""), of(test_errand.test_a_request_names_only_an_agreement_that_the_registry_knows_as_the_receivers, "vwo-vo-portaal")),
 )  # fmt: skip
