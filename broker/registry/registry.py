@@ -167,8 +167,8 @@ class Registry:
         """Whether a party has to do with a school, or with a location of it.
 
         It has to do with it as its mandated SIS, by an agreement that is or was valid, or by a link that is or was on
-        (all of them end with the mandate of the school's SIS). What ended does so for another `CLOSING_DAYS`, because
-        what closes its affairs still comes.
+        (no link is once the mandate of the school's SIS is over). What ended does so for another `CLOSING_DAYS`,
+        because what closes its affairs still comes.
 
         Args:
             on: the day; without it mandate and agreements count whatever their dates, and links that are on.
