@@ -80,7 +80,7 @@ TYPICAL: Final[dict[str, Typical]] = {
         ),
     ),
     "identity": Typical(
-        "ENROL", SIS, None, True, lambda _: Identity(enrolled_from=_DAY, group_ids=("7a",), year_group="7")
+        "ENROL", SIS, None, True, lambda _: Identity(group_ids=("7a",), year_group="7")
     ),
     "connection": Typical(
         "OFFER", SIS, DELTA, False,

@@ -150,7 +150,7 @@ class ClassListFile:
                 kind="ENROL", school=school, sector=sector, school_year=school_year,
                 subject=Subject(enrolment.kind, enrolment.eck_id, ids),
                 body=Identity(
-                    enrolled_from=enrolment.enrolled_from, left_on=enrolment.left_on, year_group=enrolment.year_group,
+                    left_on=enrolment.left_on, year_group=enrolment.year_group,
                     group_ids=enrolment.group_keys or None, location=enrolment.location,
                 ),
             )  # fmt: skip

@@ -33,7 +33,6 @@ class Identity(Body):
 
     FAMILY: ClassVar[str] = "identity"
 
-    enrolled_from: date | None = None
     left_on: date | None = None
     year_group: str | None = None
     group_ids: tuple[str, ...] | None = None

@@ -256,11 +256,8 @@ class _Reading:
             self.report.without_eck_id_las_keys += [las_key] if las_key else []
         else:
             self.report.with_eck_id += 1
-        enrolled_from, left_on = (
-            as_date(record.texts.get("instroomdatum", "")),
-            as_date(record.texts.get("uitstroomdatum", "")),
-        )
-        if enrolled_from is not None and left_on is not None and left_on < enrolled_from:
+        first_day, left_on = (as_date(record.texts.get(name, "")) for name in ("instroomdatum", "uitstroomdatum"))
+        if first_day is not None and left_on is not None and left_on < first_day:  # looked at, not carried
             self._warn(record.line, "uitstroomdatum", "is before the instroomdatum")
         groups, location = self._references(record)
         inherited = self._year_group_of.get(_fingerprint(groups[0])) if groups else None
@@ -270,7 +267,6 @@ class _Reading:
             eck_id=eck_id,
             year_group=record.texts.get("jaargroep") or inherited,
             group_keys=groups,
-            enrolled_from=enrolled_from,
             left_on=left_on,
             location=location,
             line=record.line,
@@ -298,7 +294,6 @@ class _Reading:
             eck_id=self._eck_id(record),
             year_group=None,
             group_keys=self._references(record)[0],
-            enrolled_from=None,
             left_on=None,
             location=None,
             line=record.line,

@@ -87,7 +87,7 @@ class Enrolment:
         year_group: `jaargroep` of the pupil, else of the pupil's group; None for employees, and where a
             combination group leaves it open.
         group_keys: groups and combined groups, in the order of the file.
-        enrolled_from, left_on: `instroomdatum`, `uitstroomdatum`.
+        left_on: `uitstroomdatum`.
         location: key of the `vestiging`.
         line: where the element starts in the file.
     """
@@ -97,7 +97,6 @@ class Enrolment:
     eck_id: str | None
     year_group: str | None
     group_keys: tuple[str, ...]
-    enrolled_from: date | None
     left_on: date | None
     location: str | None
     line: int

@@ -196,7 +196,7 @@ def enrolment_of_latecomer(now: datetime) -> Event:
     eck_id = "https://ketenid.nl/pilot/" + "5a" * 64
     return Event(
         kind="ENROL", school=PO_SCHOOL, sector="PO", created=now,
-        subject=Subject("PUPIL", eck_id, (("LAS_KEY", LATECOMER),)), body=Identity(enrolled_from=now.date()),
+        subject=Subject("PUPIL", eck_id, (("LAS_KEY", LATECOMER),)), body=Identity(),
     )  # fmt: skip
 
 

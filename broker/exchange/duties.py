@@ -7,7 +7,7 @@ kind of transaction as everything else, also when both sides of a link were acce
     seed/<connection>              marker: since when the link is on; a link that is switched on anew is seeded anew
     agreement/<id>/<version>/<school>   `active`, then `asked/<day>` once it ended
 
-What was asked and what the party confirmed stand on `audit.control`, side by side.
+What was asked and what the party confirmed stand on `audit.control`, side by side, with what a school asks itself.
 
 The broker keeps no bodies (R28), so it can not seed by itself: the sender sends its current objects to the named
 receiver, and SEED_DONE at the end (docs/adr/0007).
@@ -125,12 +125,12 @@ def same_moment(one: Moment, other: Moment | None) -> bool:
 def due(state: LaneState, registry: Registry, party: str, day: int) -> Duties:
     """Compare what the registry says with what was told."""
     found = Duties()
-    _seeds(found, state, registry, party)
+    _seeds(found, state, registry, party, date_of(day))
     _destructions(found, state, registry, party, date_of(day))
     return found.cut()
 
 
-def _seeds(found: Duties, state: LaneState, registry: Registry, party: str) -> None:
+def _seeds(found: Duties, state: LaneState, registry: Registry, party: str, today: date) -> None:
     links = registry.links_from(party)
     for connection, marker in links.items():
         name = f"seed/{connection}"
@@ -139,8 +139,8 @@ def _seeds(found: Duties, state: LaneState, registry: Registry, party: str) -> N
             continue
         sender = sides[0]
         school = registry.school(sender.school)
-        if school is None:
-            continue
+        if school is None or school.mandate_over(today) is not None:
+            continue  # nothing passes over it now; should the mandate be prolonged, the duty is still there
         body = {
             "reason_code": "CONNECTION_ACCEPTED",
             "connection_id": connection,

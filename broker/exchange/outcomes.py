@@ -99,7 +99,7 @@ CODES: Final[Mapping[str, Meaning]] = MappingProxyType({
     "link.form": Meaning(_R, "The id of a connection that is not known yet must be a UUID in lower case; products that it names must be GTIN-13s or UUIDs."),
     # swap: the identity
     "subject.unknown": Meaning(_R, "The identifier is not known at this school."),
-    "subject.left": Meaning(_R, "The pupil left the school before the event's date."),
+    "subject.left": Meaning(_R, "The pupil left the school; only what closes something still passes, for a while."),
     "subject.conflict": Meaning(_R, "The ids given belong to different enrolments; send MERGE first."),
     "parked.full": Meaning(_R, "Too many events wait for this or other enrolments; send it again later."),
 })  # fmt: skip

@@ -14,7 +14,7 @@ from broker.exchange.calendar import first_day
 from broker.exchange.check import check_content, check_envelope, check_outside
 from broker.exchange.decide import Account, attribute_names, audit_leaf
 from broker.exchange.duties import control_topic, due, duties_of, moment, same_moment
-from broker.exchange.errand import DESTROYED, confirmation_leaf, run_errand
+from broker.exchange.errand import destruction_leaves, run_errand
 from broker.exchange.journal import Journal
 from broker.exchange.keys import ExchangeKeys
 from broker.exchange.minimise import minimise_body, minimise_subject, passing
@@ -158,10 +158,11 @@ class _Batch:
                 for target in fresh
             ),
         ]
-        if thing is not None and said is not None and any(d.outcome is Outcome.DELIVERED for d in decisions):
+        got = [d.receiver for d in decisions if d.outcome is Outcome.DELIVERED and d.receiver is not None]
+        if thing is not None and said is not None and got:
             self.delta.objects[thing] = said
-        if event.envelope["kind"] == DESTROYED and any(d.outcome is Outcome.DELIVERED for d in decisions):
-            self.journal.control(confirmation_leaf(event, account.event_id, self.registry, self.now_ms))
+        for leaf in destruction_leaves(event, account.event_id, got, self.registry, self.now_ms):
+            self.journal.control(leaf)
         return decisions
 
     def _follows(self, event: Opened, thing: bytes | None) -> tuple[Said | None, str]:
@@ -197,7 +198,7 @@ class _Batch:
         if schema is None or projection is None or partitions < 1:
             return self.journal.log(account, Decision(Outcome.REFUSED, "receiver.topic", target.receiver), target)
         try:
-            target = passing(event, target, account.person)
+            target = passing(event, target, account.person, self.day)
             body = minimise_body(event, target, schema, projection)
             subject, sent = minimise_subject(account.person, target, self.keys)
             sealed = seal_for(event, target, schema, subject, body, self.keys)

@@ -57,7 +57,7 @@ class Family:
         product_field: field that names the product.
         object_field: field that identifies the business object an event is about.
         revision_field: field that counts the versions of that object.
-        dated_field: field that says when it happened in the world; None: when the event was made.
+        dated_field: field that says when it happened in the world; None: its events do not say.
         digital: whether it is about digital learning material: yes or no for all events, or the field that says so.
         addressees: fields that hold the parties that an event concerns, when its sender names no receiver.
     """

@@ -78,7 +78,7 @@ def test_identity_events_hold_ids_and_nothing_else_of_a_person() -> None:
     events = list(identity_events(PO, "99PA", "PO", "2026-2027"))
     assert len(events) == 30
     filled = {name for e in events for name, value in e.json()["body"].items() if value is not None}
-    assert filled <= {"enrolled_from", "left_on", "year_group", "group_ids", "location"}
+    assert filled <= {"left_on", "year_group", "group_ids", "location"}
 
 
 def test_uwlr_pupil_data_is_reported_as_a_class_list_is() -> None:

@@ -70,7 +70,7 @@ def test_the_example_is_the_class_list_that_it_is_taken_from() -> None:
     for pupil in pupils:
         same = whole[pupil.las_key]
         assert (pupil.eck_id, pupil.year_group, pupil.group_keys) == (same.eck_id, same.year_group, same.group_keys)
-        assert (pupil.enrolled_from, pupil.left_on, pupil.location) == (None, None, None)
+        assert (pupil.left_on, pupil.location) == (None, None)
 
 
 @pytest.mark.parametrize("element", ["sofinummer", "bsn", "onderwijsnummer", "rijksregisternummer", "bsn_ondwnr-4"])

@@ -12,10 +12,12 @@ from datetime import UTC
 from typing import Any
 
 from broker.errors import AccessDenied
-from broker.exchange import authorise, check, duties, minimise, objects, pipeline, swap, switch
+from broker.exchange import authorise, check, duties, errand, minimise, objects, pipeline, swap, switch
+from broker.days import day_of
 from broker.exchange.duties import Duties
 from broker.exchange.journal import Journal
 from broker.exchange.objects import ObjectMemory
+from broker.exchange.open import Opened
 from broker.exchange.pipeline import _Batch
 from broker.exchange.state import LaneState
 from broker.exchange.switch import SwitchBoard
@@ -112,8 +114,8 @@ def without(mark: bytes) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def filled_only(real: Callable[..., Any]) -> Callable[..., Any]:
     """The audit names what was filled in, not what could pass."""
 
-    def passing(event: Any, target: Any, person: Any) -> Any:
-        found = real(event, target, person)
+    def passing(event: Any, target: Any, *rest: Any) -> Any:
+        found = real(event, target, *rest)
         filled = {f.attribute for f in event.family.schema.fields if event.body[f.name] is not None}
         return replace(found, kept=found.kept & filled)
 
@@ -190,6 +192,11 @@ def last_role_first(real: Callable[..., Any]) -> Callable[..., Any]:
     return lambda q, family, school, registry, routes, candidate: real(
         q, family, school, registry, tuple(reversed(routes)), candidate
     )
+
+
+def by_senders_clock(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Today is the day on which the event says that it was made."""
+    return lambda event, person, closing, _day: real(event, person, closing, day_of(event.envelope["created"]))
 
 
 def all_closing(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -279,13 +286,19 @@ RULES = (
     # closing
     Mutant("term after an agreement", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), term("agreement", 63)),
     Mutant("term after a link", rewritten(authorise, "_gates", PURE_TERM, "False"), term("link", 63)),
-    Mutant("term after a departure", rewritten(minimise, "check_left", "over > closing.days", "False"), term("enrolment", 63)),
+    Mutant("term after a departure", rewritten(minimise, "check_left", "day - left_on > closing.days", "False"), term("enrolment", 63)),
     Mutant("term that ends at midnight", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), of(test_closing.test_the_term_ends_at_midnight_though_the_registry_stands_still)),
     Mutant("dated before the end", stub(authorise, "_dated_before_end", never), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "agreement", "gate.ended")),
     Mutant("dated before the departure", rewritten(minimise, "check_left", "closing.dated_before_end and", "False and"), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "enrolment", "subject.left")),
     Mutant("the earlier end", rewritten(authorise, "_gates", "min(agreement.valid_until, ended or agreement.valid_until)", "agreement.valid_until"), of(test_closing.test_the_earlier_of_two_ends_counts)),
+    Mutant("clock of the sender, of who left", wrapped(minimise, "check_left", by_senders_clock), of(test_closing.test_a_senders_clock_opens_nothing, "enrolment", 63)),
+    Mutant("what is not dated", rewritten(Opened, "happened_by", "return False", "return True"), of(test_closing.test_what_does_not_say_when_it_happened_is_not_dated_before_the_end, "agreement", "gate.ended")),
+    Mutant("mandate of a link", stub(School, "mandate_over", nothing), of(test_closing.test_a_link_counts_to_midnight_of_the_mandates_last_day)),
+    Mutant("the earlier end, of mandate and link", rewritten(authorise, "_link_ended", "min(revoked, mandate_over)", "revoked"), of(test_closing.test_of_a_mandate_that_is_over_and_a_link_that_was_revoked_the_earlier_end_counts, 10, 5)),
+    Mutant("links that were never on, of a mandate", rewritten(authorise, "_link_ended", "revoked if revoked is None", "mandate_over if revoked is None"), of(test_closing.test_the_end_of_a_mandate_opens_no_link_that_was_never_on, "offered")),
+    Mutant("seeds under a mandate that is over", rewritten(duties, "_seeds", " or school.mandate_over(today) is not None", ""), of(test_duties.test_a_link_is_seeded_only_while_the_mandate_lasts_under_which_it_was_accepted)),
     Mutant("only what it is about", stub(authorise.Target, "closing_only", lambda self, _: self), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "agreement")),
-    Mutant("only what it is about, of who left", rewritten(pipeline, "passing", "check_left(event, person, closing):\n        target = target.closing_only(essential)", "check_left(event, person, closing):\n        pass"), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "enrolment")),
+    Mutant("only what it is about, of who left", rewritten(pipeline, "passing", "check_left(event, person, closing, day):\n        target = target.closing_only(essential)", "check_left(event, person, closing, day):\n        pass"), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "enrolment")),
     Mutant("kinds that close nothing", wrapped(authorise, "_gates", all_closing), of(test_closing.test_what_closes_nothing_stops_at_once, "link")),
     Mutant("links that never counted", stub(ConnectionSide, "counts", always), of(test_closing.test_a_revoked_link_that_did_not_count_or_was_about_something_else_closes_nothing, "accepted without a mandate")),
     Mutant("links offered anew", stub(ConnectionSide, "last_accepted", lambda self: self if self.state in ("accepted", "revoked") else None), of(test_closing.test_no_party_of_a_link_ends_its_term_by_a_new_offer, "publisher-a", "SENDER")),
@@ -361,6 +374,8 @@ RULES = (
     Mutant("who has a key by now", rewritten(pipeline, "same_moment", "and one.party is other.party", ""), of(test_errand.test_who_can_not_be_told_yet_is_told_once_he_can, test_errand.no_keys)),
     Mutant("who has a topic by now", rewritten(_Batch, "do_duties", " and not (seen and seen.untold and self._has_topic(party))", ""), of(test_errand.test_who_can_not_be_told_yet_is_told_once_he_can, test_errand.no_topic)),
     Mutant("many duties", stub(Duties, "cut", lambda self: self), lambda: few(test_errand.test_many_duties_are_told_in_several_transactions, 3)),
-    Mutant("confirmations", stub(pipeline, "DESTROYED", "none"), of(test_errand.test_what_a_party_confirmed_stands_beside_what_was_asked)),
-    Mutant("confirmations of what nobody got", rewritten(_Batch, "_steps", 'if event.envelope["kind"] == DESTROYED and any(d.outcome is Outcome.DELIVERED for d in decisions):', 'if event.envelope["kind"] == DESTROYED:'), of(test_errand.test_a_confirmation_that_was_refused_confirms_nothing, {"receiver": SHOP})),
+    Mutant("confirmations", rewritten(pipeline, "destruction_leaves", "if kind == DESTROYED:", "if False:"), of(test_errand.test_what_a_party_confirmed_stands_beside_what_was_asked)),
+    Mutant("confirmations of what nobody got", rewritten(pipeline, "destruction_leaves", " or not receivers", ""), of(test_errand.test_a_confirmation_that_was_refused_confirms_nothing, {"receiver": SHOP})),
+    Mutant("requests of a school", stub(pipeline, "destruction_leaves", lambda *_: ()), of(test_errand.test_what_a_school_asks_to_destroy_stands_on_the_control_log_as_what_the_broker_asks)),
+    Mutant("agreements of others on the control log", rewritten(errand, "_agreement", " and its.board == board", ""), of(test_errand.test_a_request_names_only_an_agreement_that_the_registry_knows_as_the_receivers, "vwo-vo-portaal")),
 )  # fmt: skip

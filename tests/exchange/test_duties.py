@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,20 @@ def test_a_link_that_was_off_and_on_again_between_two_looks_is_seeded_anew() -> 
     world.now_ms += 1
     world.send(SIS, said("REVOKE", "BOTH", connection_id=LINK), said("ACCEPT", "BOTH", connection_id=LINK))
     assert [r.body["connection_id"] for r in told(world, DELTA)] == [LINK]
+
+
+def test_a_link_is_seeded_only_while_the_mandate_lasts_under_which_it_was_accepted() -> None:
+    """What the sender would send is refused until the board prolongs it; then it is asked, once."""
+    world = first_lane()
+    of_school = {
+        c for c in links_of(world, DELTA) if json.loads(world.records[f"connection/{c}/sender"])["school"] == "99PA"
+    }
+    world.edit("school/99PA", mandated_until="2026-11-23")
+    others = {r.body["connection_id"] for r in told(world, DELTA)}
+    assert others == links_of(world, DELTA) - of_school
+    world.edit("school/99PA", mandated_until="2027-07-31")
+    assert {r.body["connection_id"] for r in told(world, DELTA)} == of_school != set()
+    assert told(world, DELTA) == []
 
 
 def test_a_link_of_which_one_side_is_on_is_no_duty_yet() -> None:

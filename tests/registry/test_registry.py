@@ -514,6 +514,32 @@ def test_a_link_serves_until_closing_kinds_have_come(receiver: dict[str, Any], o
     assert registry(receiver=receiver).serves("uitgeverij-delta", "99PA", on) is serves
 
 
+@pytest.mark.parametrize(("days", "serves"), [(0, True), (1, True), (400, True), (401, False)])
+def test_by_a_link_a_party_serves_until_closing_kinds_have_come_after_the_end_of_the_mandate(
+    days: int, serves: bool
+) -> None:
+    """Without another mandate no link of the school counts any more."""
+    last = date(2026, 10, 1)
+    found = registry(school={"mandated_until": last.isoformat()})
+    assert found.serves("uitgeverij-delta", "99PA", last + timedelta(days)) is serves
+
+
+@pytest.mark.parametrize(
+    ("until", "on", "over"),
+    [
+        (None, date(2099, 1, 1), None),
+        ("2026-10-01", date(2026, 10, 1), None),
+        ("2026-10-01", date(2026, 10, 2), date(2026, 10, 1)),
+        ("2026-10-01", date(2027, 10, 2), date(2026, 10, 1)),
+    ],
+)
+def test_a_mandate_is_over_from_the_day_after_its_last(until: str | None, on: date, over: date | None) -> None:
+    """The last day itself counts whole."""
+    school = registry(school={} if until is None else {"mandated_until": until}).school("99PA")
+    assert school is not None
+    assert school.mandate_over(on) == over
+
+
 def test_a_party_of_one_location_serves_that_and_the_school_but_no_other_location() -> None:
     """P8: an agreement or a link for a location is none for the next one."""
     places = {"school": {"locations": ["99PA00", "99PA01"]}}

@@ -237,7 +237,7 @@ def also_a(chain: Chain, party: str, role: str) -> None:
     chain.change(f"party/{PARTIES[party]}", roles=[*roles, role.upper()])
 
 
-@step(parsers.re(rf"the mandate of the SIS for (?P<school>{SCHOOL}) ended on (?P<last>{DAY})"))
+@step(parsers.re(rf"the mandate of the SIS for (?P<school>{SCHOOL}) (?:ends|ended) on (?P<last>{DAY})"))
 def mandate_ended(chain: Chain, school: str, last: str) -> None:
     """It does not speak for the school any more."""
     chain.change(f"school/{chain.brin(school)}", mandated_until=day(last).isoformat())

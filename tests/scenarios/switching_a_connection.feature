@@ -52,6 +52,22 @@ Feature: Switching a link on and off
     And the link for use from publisher Oost to the portal at De Regenboog is off
 
   @R5
+  Scenario: What it accepted counts to the last day of its mandate
+    Given the mandate of the SIS for De Regenboog ends on 30 November 2026
+    When it becomes 30 November 2026 at 23:59
+    And publisher Delta sends a use of Emma to the portal
+    Then only the portal gets a use of Emma
+    When it becomes 1 December 2026 at 00:00
+    And publisher Delta sends a use of Emma to the portal
+    Then publisher Delta is told "gate.connection"
+    And nobody gets anything
+    When publisher Delta sends a retracted use of Emma to the portal
+    Then only the portal gets a retracted use of Emma
+    When the mandate of the SIS for De Regenboog ends on 31 July 2027
+    And publisher Delta sends a use of Emma to the portal
+    Then only the portal gets a use of Emma
+
+  @R5
   Scenario: Switched off, it stops with the next message
     When publisher Delta sends a use of Emma
     Then only the portal, the shop and the SIS get a use of Emma

@@ -239,3 +239,9 @@ def test_what_a_school_tells_of_consents_goes_nowhere_but_to_the_vault() -> None
     for name, family in FAMILIES.items():
         here = {"contactFlags", "ageGroup", "consents"} & set(family.attributes)
         assert bool(here) == (name == "identity")
+
+
+def test_of_an_enrolment_no_date_is_asked_but_the_last_day() -> None:
+    """R28: nothing depends on the first one. An order for who comes in August goes on once he is enrolled."""
+    dates = [f["name"] for f in FAMILIES["identity"].schema.document["fields"] if "logicalType" in str(f["type"])]
+    assert dates == ["left_on"]
