@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from broker.days import day_of
 from broker.errors import AccessDenied, ContractError
 from broker.exchange.open import Opened
 from broker.identity.vault import ECK_ID, Flags, Reader, VaultCipher, VaultRecord, new_subject_key

@@ -11,9 +11,9 @@ from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
+from broker.days import day_of
 from broker.errors import AccessDenied
 from broker.exchange import authorise, check, duties, errand, minimise, objects, pipeline, swap, switch
-from broker.days import day_of
 from broker.exchange.duties import Duties
 from broker.exchange.journal import Journal
 from broker.exchange.objects import ObjectMemory
