@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from broker.errors import AccessDenied, ContractError
 from broker.exchange.calendar import MS_PER_DAY, date_of, day_of, school_years
@@ -114,9 +114,10 @@ def check_content(event: Opened, school: School, limits: Limits) -> None:
         AccessDenied: refusal; see `outcomes`.
     """
     _check_subject_texts(event.subject, _compiled(school.local_id_form), limits)
-    for field in event.family.schema.fields:
-        if event.body[field.name] is not None:
-            _check_texts(field, event.body[field.name], limits)
+    for field, texts in event.family.texts:
+        value = event.body[field.name]
+        if value is not None:
+            _check_texts(field, texts(value, limits.list_items), limits)
     kind = event.family.kinds.get(event.envelope["kind"])
     if kind is None:
         raise AccessDenied("no such kind", code="kind.unknown")
@@ -145,8 +146,8 @@ def _check_fields(event: Opened, kind: Kind) -> None:
             raise _refused("field.form", name)
 
 
-def _check_texts(field: Field, value: Any, limits: Limits) -> None:
-    for text in _texts(value, field.name, limits):
+def _check_texts(field: Field, texts: Iterable[tuple[str, bool]], limits: Limits) -> None:
+    for text, code in texts:
         if len(text) > limits.text_chars:
             raise ContractError("a text is too long", code="text.too_long", field=field.name)
         if _CONTROL.search(text):
@@ -157,9 +158,9 @@ def _check_texts(field: Field, value: Any, limits: Limits) -> None:
             continue
         if kind := find_pgn(text):
             raise ContractError("a field holds a PGN", code=f"pgn.{kind}", field=field.name)
-        # No policy decides over what says nothing of a person: such a text is a code, not a place for sentences. Nine
+        # What says nothing of a person, at the top or inside a record, is a code and not a place for sentences. Nine
         # digits are refused whatever they are, so that a sender's numbers do not pass or fail by chance.
-        if field.cls == "business" and field.attribute is None and (not _CODE.fullmatch(text) or _NINE.search(text)):
+        if code and (not _CODE.fullmatch(text) or _NINE.search(text)):
             raise _refused("code.form", field.name)
 
 
@@ -201,20 +202,6 @@ def _check_subject(event: Opened, rules: Kind) -> None:
 
 def _refused(code: str, field: str) -> AccessDenied:
     return AccessDenied("a field is not as it must be", code=code, field=field)
-
-
-def _texts(value: Any, name: str, limits: Limits) -> Iterator[str]:
-    """All strings in a field's value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _texts(inner, name, limits)
-    elif isinstance(value, list):
-        if len(value) > limits.list_items:
-            raise ContractError("a list is too long", code="list.too_long", field=name)
-        for inner in value:
-            yield from _texts(inner, name, limits)
 
 
 @cache
