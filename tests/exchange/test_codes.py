@@ -101,6 +101,8 @@ BAD = {
     "PO-182071649": "pgn.bsn",
     "182.071.649": "pgn.bsn",
     "18 20 71 649": "pgn.bsn",
+    "182/071/649": "pgn.bsn",
+    "PO:1820_71_649": "pgn.bsn",
     "١٨٢٠٧١٦٤٩": "pgn.bsn",
     "100310303": "pgn.onderwijsnummer",
     "9735dfd2235eaeb5f0300886bcc99c82ffc1d6420c4e0bde8de7218def2135fa": "pgn.hpgn",
