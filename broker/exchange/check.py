@@ -21,6 +21,7 @@ from broker.wire import DATA_KEY, TRACEPARENT
 # Tab, line feed and carriage return are text; the other C0 and C1 controls are not.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,99}")
+_ENTRY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _NINE: Final = re.compile(r"(?<![0-9])[0-9]{9}(?![0-9])")
 _RANDOM: Final = {
     DATA_KEY: re.compile(rb"[A-Za-z0-9_-]{32,}(?:\.[A-Za-z0-9_-]{8,}){4}"),
@@ -51,8 +52,7 @@ def check_outside(record: InputRecord) -> None:
         raise ContractError("the key holds a PGN", code=f"pgn.{kind}", field="key")
     for name, value in record.headers:
         # A JWE and a trace context are random digits and letters of a fixed form: a run of nine digits is chance.
-        form = _RANDOM.get(name)
-        if form is not None and form.fullmatch(value):
+        if is_random(name, value):
             continue
         if kind := screen_bytes(name.encode(errors="replace")) or screen_bytes(value):
             raise ContractError("a header holds a PGN", code=f"pgn.{kind}", field="headers")
@@ -60,6 +60,12 @@ def check_outside(record: InputRecord) -> None:
     names = [name for name, _ in record.headers if name in _RANDOM]
     if len(names) != len(set(names)):
         raise ContractError("a header is there twice", code="headers.repeated", field="headers")
+
+
+def is_random(name: str, value: bytes) -> bool:
+    """Tell whether a header that is used has the form that its name asks."""
+    form = _RANDOM.get(name)
+    return form is not None and form.fullmatch(value) is not None
 
 
 def check_envelope(
@@ -104,6 +110,9 @@ def _check_envelope_texts(envelope: JsonObject, limits: Limits) -> None:
     for name in ("event_id", "correlation"):
         if envelope[name] is not None and not is_uuid(envelope[name]):
             raise ContractError("not a uuid", code="envelope.form", field=name)
+    # Only a hint, but in clear for as long as the event waits: an id of the registry, and no room for a name.
+    if envelope["agreement"] is not None and not _ENTRY_ID.fullmatch(envelope["agreement"]):
+        raise ContractError("not an agreement's id", code="envelope.form", field="agreement")
 
 
 def check_content(event: Opened, school: School, limits: Limits) -> None:

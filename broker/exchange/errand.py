@@ -22,6 +22,7 @@ from broker.schemas import catalogue
 
 CODE: Final = "ok.duty"
 DESTROYED: Final = "DESTROY_CONFIRM"
+MOST_PUPILS: Final = 9_999_999  # seven digits: a number of the state has eight or nine
 _LEAVES: Final = {"SEED_REQUEST": "seed-requested", "DESTROY_REQUEST": "destroy-requested"}
 
 
@@ -66,9 +67,11 @@ def confirmation_leaf(event: Opened, event_id: str, registry: Registry, now_ms: 
     """What a party confirmed to have destroyed, for the control log, beside what was asked.
 
     `control_id` is that of the request. The agreement is named only if the registry knows it as this party's: what
-    stands here stands for ever, and a party's own words do not.
+    stands here stands for ever, and a party's own words do not; so neither does a count that no country has pupils
+    for, which may be a number of one of them.
     """
     party, agreement = event.record.party, event.body["agreement_id"]
+    count = event.body["count"]
     known = any(agreement == its.id for its in registry.agreements_of(party))
     return control_leaf(
         "destroy-confirmed",
@@ -76,7 +79,7 @@ def confirmation_leaf(event: Opened, event_id: str, registry: Registry, now_ms: 
             **({"agreement_id": agreement} if known else {}),
             "at": now_ms,
             "control_id": event.body["control_id"],
-            "count": event.body["count"],
+            **({"count": count} if 0 <= count <= MOST_PUPILS else {}),
             "event": event_id,
             "party": party,
             "school": event.school.id,
