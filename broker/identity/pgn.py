@@ -73,8 +73,9 @@ _ALIKE: Final = {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)
     for sign in signs
 }  # fmt: skip
 
-# Tab, line ends and separators (white space to Python) stay.
-_CONTROLS: Final = bytes((*range(0x09), *range(0x0E, 0x1C), 0x7F))
+# In bytes a control character sets digits apart as white space does; zero bytes are those of UTF-16, and stay.
+_CONTROLS: Final = bytes((*range(0x01, 0x09), *range(0x0E, 0x1C), 0x7F))
+_SET_APART: Final = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 
 # Cheap tests first. In ASCII text, most of what there is, nine digits cannot start anywhere else than here.
 _ascii_start = re.compile(rf"[0-9](?:[0-9\s.\-\x00]{{8}}|[0-9\s\x00{_MARKS}]{{10}})").search
@@ -140,12 +141,12 @@ def screen_bytes(data: bytes, *, allowed_form: re.Pattern[str] | None = None) ->
     """Find a personal number in a record key or header; as `find_pgn`, for bytes of unknown encoding.
 
     Read as UTF-8; what is no valid UTF-8 is read as Latin-1 as well. UTF-16 is covered because a zero byte
-    between digits counts as invisible, as do other control characters. A number in binary form (a serialised
-    integer) is not found.
+    between digits counts as invisible; other control characters count as white space. A number in binary form (a
+    serialised integer) is not found.
     """
     if len(data) < 9:
         return None
-    data = data.translate(None, _CONTROLS)
+    data = data.translate(_SET_APART)
     try:
         return find_pgn(data.decode(), allowed_form=allowed_form)
     except UnicodeDecodeError:

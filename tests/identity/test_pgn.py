@@ -307,6 +307,7 @@ def test_control_characters_hide_nothing_in_a_key_or_header(pgn: tuple[str, str]
     """Texts that hold one are refused; keys and headers may be any bytes."""
     number, kind = pgn
     assert screen_bytes(control.join(number).encode()) == kind
+    assert screen_bytes(f"7{control}{number}{control}8".encode()) == kind
     assert screen_bytes(f"{control}/".join(grouped(number, (3, 3, 3))).encode()) == kind
 
 
