@@ -6,7 +6,7 @@ Who was asked to destroy, by the broker or by a school, and who confirmed it sta
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from broker.audit.leaf import Commitments, Ids, control_leaf, leaf
@@ -28,6 +28,8 @@ from broker.schemas import catalogue
 CODE: Final = "ok.duty"
 DESTROY: Final = "DESTROY_REQUEST"
 DESTROYED: Final = "DESTROY_CONFIRM"
+MOST_PUPILS: Final = 9_999_999  # seven digits: a number of the state has eight or nine
+LAST_DAY: Final = 99_999  # days since 1970, in the year 2243: five digits
 _LEAVES: Final = {"SEED_REQUEST": "seed-requested", DESTROY: "destroy-requested"}
 
 
@@ -83,7 +85,8 @@ def destruction_leaves(
 
     A request: one leaf for each party that is asked, as when the broker asks. A confirmation: one, beside the request
     whose `control_id` it has. What stands here stands for ever, so it holds codes, ids and days, nothing of whom it is
-    about and no party's own words: an agreement is named only if the registry knows it as that party's with this board.
+    about and no party's own words: an agreement is named only if the registry knows it as that party's with this board,
+    a count or a day only if it can not be the number of a person.
 
     Args:
         receivers: who got it.
@@ -94,18 +97,23 @@ def destruction_leaves(
     told = {"at": now_ms, "control_id": body["control_id"], "event": event_id, "school": event.school.id}
     if kind == DESTROYED:
         party = event.record.party
-        confirmed = {**told, "count": body["count"], "party": party}
+        confirmed = {**told, **_number("count", body, MOST_PUPILS), "party": party}
         yield control_leaf("destroy-confirmed", confirmed | _agreement(event, party, registry))
         return
     for party in receivers:
         asked = {
             **told,
-            "deadline": body["deadline"],
+            **_number("deadline", body, LAST_DAY),
             "party": party,
             "reason_code": body["reason_code"],
             "sender": event.record.party,
         }
         yield control_leaf(_LEAVES[DESTROY], asked | _agreement(event, party, registry))
+
+
+def _number(name: str, body: Mapping[str, Any], most: int) -> dict[str, int]:
+    number = body[name]
+    return {name: number} if number is not None and 0 <= number <= most else {}
 
 
 def _agreement(event: Opened, party: str, registry: Registry) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from broker.exchange.check import is_random
 from broker.exchange.model import InputRecord, Parked, StateDelta
 from broker.exchange.state import LaneState
 from broker.limits import Limits
@@ -62,7 +63,9 @@ class Parking:
 
     def add(self, record: InputRecord, key: bytes, expires: int) -> None:
         """Park an event until its last day; `has_room` was asked."""
-        headers = tuple((name, value) for name, value in record.headers if name in ALLOWED_IN)
+        # A trace context that is none would be a text in clear.
+        allowed = [(name, value) for name, value in record.headers if name in ALLOWED_IN]
+        headers = tuple((name, value) for name, value in allowed if name != TRACEPARENT or is_random(name, value))
         kept = InputRecord(
             record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
         )

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from broker.data import data_path
 from broker.errors import ConfigError
-from broker.schemas.model import Schema, load, parse
+from broker.schemas.model import Field, Schema, load, parse
 from broker.schemas.shape import Fits, in_calendar
+from broker.schemas.texts import Texts, texts_of
 
 OWN: Final = ("envelope.v1", "subject.v1", "status.v1", "quarantine.v1", "record.v1", "vault.v1", "lane.v1")
 
@@ -90,6 +91,13 @@ class Family:
         """Fields that hold a date or a time, with the check that it lies in the calendar (years 1 to 9999)."""
         found = [(f["name"], in_calendar(f["type"], {})) for f in self.schema.document["fields"]]
         return tuple((name, check) for name, check in found if check is not None)
+
+    @cached_property
+    def texts(self) -> tuple[tuple[Field, Texts], ...]:
+        """Fields that hold texts or lists, at whatever depth, with how to find them in a value."""
+        known: dict[str, Texts | None] = {}
+        found = [texts_of(declared, declared["name"], known) for declared in self.schema.document["fields"]]
+        return tuple((f, texts) for f, texts in zip(self.schema.fields, found, strict=True) if texts is not None)
 
     @cached_property
     def attributes(self) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from broker.exchange.state import LaneState
 from broker.exchange.switch import SwitchBoard
 from broker.policy import PROCESSES, Closing
 from broker.registry import Agreement, ConnectionSide, Registry, School, TemporaryException, connections
-from broker.schemas import model
+from broker.schemas import Family, Field, model
 from tests.exchange import (
     test_closing,
     test_codes,
@@ -75,6 +75,18 @@ def rewritten(owner: Any, name: str, old: str, new: str) -> Callable[[Patch], No
         patch.setattr(owner, name, made[name])
 
     return remove
+
+
+_texts = Family.texts.func
+
+
+def codes_at_the_top(self: Family) -> list[tuple[Field, Callable[..., list[tuple[str, bool]]]]]:
+    """A text goes by the outermost field's class."""
+
+    def texts_of(field: Field, texts: Callable[..., Any]) -> Callable[..., list[tuple[str, bool]]]:
+        return lambda value, most: [(text, field.cls == "business") for text, _ in texts(value, most)]
+
+    return [(field, texts_of(field, texts)) for field, texts in _texts(self)]
 
 
 class Anything:
@@ -338,6 +350,7 @@ RULES = (
     Mutant("end of local ids", stub(Agreement, "named", lambda self, _: self.attributes), of(test_exceptions.test_local_ids_pass_until_their_last_day, 1, False)),
     # codes and classes
     Mutant("form of a code", stub(check, "_CODE", re.compile(r".*", re.DOTALL)), opened(test_codes.test_what_is_no_code_is_refused_in_every_business_field, "Emma de Vries")),
+    Mutant("form of a code inside a record", stub(Family, "texts", property(codes_at_the_top)), opened(test_codes.test_what_is_no_code_is_refused_in_every_business_field, "Emma de Vries")),
     Mutant("nine digits", stub(check, "_NINE", NEVER_MATCHES), opened(test_codes.test_what_is_no_code_is_refused_in_every_business_field, "123456789")),
     Mutant("PGN in a code", stub(check, "find_pgn", nothing), opened(test_codes.test_what_is_no_code_is_refused_in_every_business_field, "PO-182071649")),
     Mutant("attributes inside another", rewritten(model, "_check_inside", 'declared.get("attribute", attribute) != attribute', "False"), of(test_nested.test_a_field_inside_another_can_not_name_an_attribute_of_its_own)),

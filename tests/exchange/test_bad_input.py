@@ -159,6 +159,7 @@ TABLE: dict[str, tuple[Make, str]] = {
         sealed(subject=Subject("PUPIL", None, tuple(("LAS_KEY", f"L{i}") for i in range(20)))), "list.too_long",
     ),
     "an event id that is none": (sealed(event_id="x" * 36), "envelope.form"),
+    "a name in the agreement hint": (sealed(agreement="Emma de Vries"), "envelope.form"),
     "an envelope field too long": (sealed(agreement="x" * 200), "envelope.form"),
     "a school that nobody knows": (sealed(school="00XX"), "school.not_yours"),
     "a school that is no BRIN": (sealed(school="Emma de Vries"), "school.not_yours"),

@@ -270,6 +270,18 @@ def test_a_partys_own_words_do_not_reach_the_control_log() -> None:
         assert leaf["control"]["control_id"] == "0b9f4c7e-6f0a-4f4e-9c55-0d6b3f3c2a11"
 
 
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, True), (9_999_999, True), (10_000_000, False), (182_071_649, False), (-1, False)]
+)
+def test_a_count_that_may_be_somebodys_number_does_not_reach_the_control_log(count: int, told: bool) -> None:
+    """A BSN fits into an int; no school has ten million pupils."""
+    world = settled(DELTA)
+    world.outgoing.clear()
+    assert [d.code for d in world.send(DELTA, confirmation(said={"count": count}))] == ["ok"]
+    (leaf,) = world.controls()
+    assert leaf["control"].get("count") == (count if told else None)
+
+
 # ---- what a school asks itself
 
 

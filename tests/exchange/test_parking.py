@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
+import pytest
+
 from broker.client import Progress, Subject
 from broker.exchange import LaneState, Outcome, Views, exchange
 from broker.exchange.model import LANE_STATE, PARKED
@@ -13,7 +15,10 @@ from broker.limits import Limits
 from broker.policy import Routes
 from broker.policy.document import canonical
 from broker.registry import Registry
+from broker.wire import TRACEPARENT
 from tests.exchange.world import DELTA, PORTAL, SHOP, SIS, World, enrolment, event, make_world, usage
+
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 LATE = Subject("PUPIL", None, (("LAS_KEY", "L0099"),))
 MAYA = "https://ketenid.nl/pilot/" + "f5" * 64
@@ -186,6 +191,18 @@ def test_only_the_headers_that_open_it_are_parked(world: World) -> None:
     record = world.record(DELTA, event(subject=LATE))
     world.run(DELTA, replace(record, headers=(*record.headers, ("x-leerling", b"Emma"))))
     assert b"Emma" not in b"".join(o.value or b"" for o in world.outgoing)
+
+
+@pytest.mark.parametrize(("trace", "kept"), [(b"Emma de Vries", False), (TRACE, True), (TRACE + b" Emma", False)])
+def test_a_trace_that_is_none_is_not_parked(world: World, trace: bytes, kept: bool) -> None:
+    """It would be a text of the sender, in clear for as long as the event waits."""
+    record = world.record(DELTA, event(subject=LATE))
+    step = world.run(DELTA, replace(record, headers=(*record.headers, (TRACEPARENT, trace))))
+    assert [d.code for d in step.decisions] == ["subject.waiting"]
+    (parked,) = step.delta.parked.values()
+    assert parked is not None
+    assert dict(parked.record.headers).get(TRACEPARENT) == (trace if kept else None)
+    assert kept or not [o for o in world.outgoing if b"Emma" in (o.value or b"")]
 
 
 def test_a_call_releases_no_more_than_one_transaction_should_take() -> None:
