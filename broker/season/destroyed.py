@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Final
+
+from broker.days import date_of, day_of
 
 REQUESTED: Final = "destroy-requested"
 CONFIRMED: Final = "destroy-confirmed"
 BROKER: Final = "broker"  # as sender: the broker itself asked
-_EPOCH: Final = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,10 @@ def unconfirmed(leaves: Iterable[Mapping[str, Any]]) -> tuple[DestroyRequest, ..
         if one["kind"] == CONFIRMED:
             confirmed.setdefault((party, school), []).append(one)
             continue
+        # A sender's deadline that can be no day is not in the leaf: the request is overdue from the day it came.
+        deadline = one.get("deadline", day_of(one["at"]))
         request = DestroyRequest(
-            party, school, one.get("agreement_id"), _EPOCH + timedelta(days=one["deadline"]), one["at"],
-            one["control_id"], one["sender"],
+            party, school, one.get("agreement_id"), date_of(deadline), one["at"], one["control_id"], one["sender"],
         )  # fmt: skip
         ids.add((party, school, request.control_id))
         about = str(request.agreement) if request.sender == BROKER else request.control_id
