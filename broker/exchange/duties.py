@@ -167,7 +167,7 @@ def _seeds(found: Duties, state: LaneState, registry: Registry, party: str) -> N
         connection, marker = max(together, key=lambda link: (link[1], link[0]))
         body = {
             "reason_code": "CONNECTION_ACCEPTED", "connection_id": connection, "service": asked.service,
-            "other_party": asked.receiver, "products": asked.products,
+            "other_party": asked.receiver, "products": None if asked.products is None else list(asked.products),
         }  # fmt: skip
         others = tuple((f"{SEED}{name}", since) for name, since in together if name != connection)
         found.tell.append(

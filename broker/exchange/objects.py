@@ -108,11 +108,12 @@ def check_order(event: Opened, last: Said | None) -> tuple[Said | None, bool]:
     """
     family, kind = event.family, event.family.kinds[event.envelope["kind"]]
     revision = event.body[family.revision_field] if family.revision_field else 0
+    corrects = family.remembers == "corrections"
+    if last is None and corrects and kind.first and revision <= FIRST_REVISION:
+        return None, True
     said = Said(kind_code(kind.name), min(max(revision, 0), 2**32 - 1))
-    if last is None and family.remembers == "corrections":
-        return (None, True) if kind.first and said.revision <= FIRST_REVISION else (said, False)
     if last is None:
-        return said, kind.first
+        return said, kind.first and not corrects
     if said == last and event.envelope["receiver"] is not None:
         return said, True  # the same once more, for one receiver: the initial seed of a new connection
     if last.kind not in kind_codes(kind.after):

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from broker.client import Control, Event, Licence, pupil
+from broker.client import Event, Licence, pupil
 from broker.client.seed import seed_of
 from broker.limits import Limits
-from tests.exchange.first_lane import first_lane, told
+from tests.exchange.first_lane import event_of, first_lane, told
 from tests.exchange.links import said as link_said
-from tests.exchange.world import BOOK, NOW, PORTAL, SHOP, SIS, Delivered, World, enrolment
+from tests.exchange.world import BOOK, NOW, PORTAL, SHOP, SIS, World, enrolment
 
 LINK, TOEGANG = "po-licence-winkel-portaal", "po-licence-toegang-winkel-portaal"
 ONE, TWO, THREE = (f"0b9f4c7e-6f0a-4f4e-9c55-0d6b3f3c2a1{n}" for n in range(3))
@@ -36,13 +36,6 @@ def licence(kind: str, revision: int, thing: str = ONE, **envelope: Any) -> Even
     return Event(**values | envelope)
 
 
-def event_of(request: Delivered) -> Event:
-    """A control event as a party's client gives it."""
-    body = Control(**request.body | {"products": request.body["products"] and tuple(request.body["products"])})
-    names = ("kind", "school", "sector", "sender", "receiver", "event_id")
-    return Event(body=body, **{name: request.envelope[name] for name in names})
-
-
 def requests(world: World, party: str = SHOP) -> dict[str, Event]:
     """What the broker asks of a party, by connection. What was sent after that goes through another of its lanes."""
     world.partition = 0
@@ -51,13 +44,18 @@ def requests(world: World, party: str = SHOP) -> dict[str, Event]:
     return found
 
 
-@pytest.fixture
-def world() -> World:
-    """Emma is enrolled."""
+def schools_world() -> World:
+    """Emma is enrolled; nothing is asked yet."""
     made = first_lane()
     made.partition = 1
     made.send(SIS, enrolment())
     return made
+
+
+@pytest.fixture
+def world() -> World:
+    """One for each test."""
+    return schools_world()
 
 
 def asked(world: World, connection: str = LINK) -> Event:
@@ -83,17 +81,29 @@ def got(world: World, receiver: str) -> list[tuple[str, int]]:
 
 
 def test_a_licence_that_is_blocked_is_told_with_what_is_blocked(world: World) -> None:
-    """Grant and block, in that order, to the new receiver only; what was said last to all still stands."""
+    """Change and block, in that order, to the new receiver only; what was said last to all still stands, meanwhile too."""
     archive = [licence("GRANT", 1), licence("CHANGE", 2), licence("BLOCK", 3)]
     world.send(SHOP, *archive)
     request, known = asked(world), dict(world.state(SHOP).objects.known)
     world.outgoing.clear()
-    assert codes(world, *seed(request, *archive)) == [(PORTAL, "ok")] * 2
+    for event in seed(request, *archive):
+        assert codes(world, event) == [(PORTAL, "ok")]
+        assert world.state(SHOP).objects.known == known
     assert got(world, PORTAL) == [("CHANGE", 2), ("BLOCK", 3)]
-    assert world.state(SHOP).objects.known == known
     assert {code for _, code in codes(world, licence("CHANGE", 3))} == {"object.transition"}
     assert {code for _, code in codes(world, licence("REINSTATE", 3))} == {"object.stale"}
     assert {code for _, code in codes(world, licence("REINSTATE", 4))} == {"ok"}
+
+
+def test_the_same_answer_again_delivers_nothing(world: World) -> None:
+    """Who crashed answers again; the end of it comes once too."""
+    archive = [licence("GRANT", 1), licence("BLOCK", 2)]
+    world.send(SHOP, *archive)
+    answer = [replace(event, created=NOW) for event in seed_of(asked(world), archive)]
+    assert codes(world, *answer) == [(PORTAL, "ok")] * 3
+    assert codes(world, *answer) == [(PORTAL, "event.duplicate")] * 3
+    (done,) = world.delivered(PORTAL, "control")
+    assert (done.envelope["kind"], done.body["count"]) == ("SEED_DONE", 2)
 
 
 def test_a_seed_does_not_fill_the_memory(world: World) -> None:
@@ -103,8 +113,7 @@ def test_a_seed_does_not_fill_the_memory(world: World) -> None:
     world.send(SHOP, *archive)
     request, ring = asked(world), dict(world.state(SHOP).objects.ring.content)
     for again in range(9):
-        one = replace(request, event_id=request.event_id)
-        events = [replace(e, event_id=f"{again}{e.event_id[1:]}") for e in seed(one, *archive)]
+        events = [replace(e, event_id=f"{again}{e.event_id[1:]}") for e in seed(request, *archive)]
         assert {code for _, code in codes(world, *events)} == {"ok"}
     assert world.state(SHOP).objects.ring.content == ring
 
