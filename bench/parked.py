@@ -106,7 +106,7 @@ def _bystander(world: World) -> float:
     about = Subject("PUPIL", None, (("LAS_KEY", f"L{count}"),))
     spent = []
     for number in range(BYSTANDERS):
-        record = world.record(DELTA, event(receiver=PORTAL, subject=about, body=usage(revision=number)))
+        record = world.record(DELTA, event(receiver=PORTAL, subject=about, body=usage(frequency=number)))
         began = time.process_time()
         assert [d.outcome for d in world.run(DELTA, record).decisions] == [Outcome.DELIVERED]
         spent.append(time.process_time() - began)
@@ -116,7 +116,7 @@ def _bystander(world: World) -> float:
 def _events(count: int, pupils: int) -> list[Event]:
     """The pupils in turn, so that each one's events lie far apart."""
     who = [Subject("PUPIL", None, (("LAS_KEY", f"L{n:05}"),)) for n in range(pupils)]
-    return [event(receiver=PORTAL, subject=who[n % pupils], body=usage(revision=n)) for n in range(count)]
+    return [event(receiver=PORTAL, subject=who[n % pupils], body=usage(frequency=n)) for n in range(count)]
 
 
 def _check_order(sent: list[Event], delivered: list[Outgoing]) -> None:
