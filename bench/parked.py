@@ -117,7 +117,7 @@ def _bystander(full: World) -> dict[str, float]:
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(BYSTANDERS):
         for name, (world, arrived) in ways.items():
-            record = world.record(DELTA, event(receiver=PORTAL, subject=about, body=usage(revision=number)))
+            record = world.record(DELTA, event(receiver=PORTAL, subject=about, body=usage(frequency=number)))
             world.arrived = arrived
             began = time.process_time()
             assert [d.outcome for d in world.run(DELTA, record).decisions] == [Outcome.DELIVERED]
@@ -128,7 +128,7 @@ def _bystander(full: World) -> dict[str, float]:
 def _events(count: int, pupils: int) -> list[Event]:
     """The pupils in turn, so that each one's events lie far apart."""
     who = [Subject("PUPIL", None, (("LAS_KEY", f"L{n:05}"),)) for n in range(pupils)]
-    return [event(receiver=PORTAL, subject=who[n % pupils], body=usage(revision=n)) for n in range(count)]
+    return [event(receiver=PORTAL, subject=who[n % pupils], body=usage(frequency=n)) for n in range(count)]
 
 
 def _check_order(sent: list[Event], delivered: list[Outgoing]) -> None:

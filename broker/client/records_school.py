@@ -105,6 +105,7 @@ class Control(Body):
     connection_id: str | None = None
     service: str | None = None
     other_party: str | None = None
+    products: tuple[str, ...] | None = None
     about_event: str | None = None
     about_object: str | None = None
     code: str | None = None

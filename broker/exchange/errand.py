@@ -50,7 +50,7 @@ def run_errand(duty: Duty, party: str, journal: Journal) -> bool:
         "event_id": duty.event_id,
         "family": FAMILY,
         "kind": duty.kind,
-        "school": duty.school,
+        "school": duty.location or duty.school,
         "sector": duty.sector,
         "school_year": school_year(day_of(journal.now_ms)),
         "sender": BROKER,

@@ -115,8 +115,8 @@ class Journal:
     def _incident(self, account: Account, decision: Decision) -> None:
         """At most one per school, code, field and day; each record is quarantined all the same.
 
-        Each school is a controller of its own, whose clock starts when it knows (R23). What is of no school that could be
-        told, and what is more than a lane should remember, is counted together.
+        Each school is a controller of its own, whose clock starts when it knows (R23). What is of no school that could
+        be told, and what is more than a lane should remember, is counted together.
         """
         today, what = day_of(self.now_ms), f"{decision.code}/{decision.field or ''}"
         if any(day != today for day in self.delta.incidents.values()):

@@ -13,7 +13,7 @@ from broker.exchange.authorise import Target, authorise
 from broker.exchange.calendar import first_day
 from broker.exchange.check import check_content, check_envelope, check_outside
 from broker.exchange.decide import Account, attribute_names, audit_leaf
-from broker.exchange.duties import control_topic, due, duties_of, moment, same_moment
+from broker.exchange.duties import answers_seed, control_topic, due, duties_of, moment, same_moment
 from broker.exchange.errand import destruction_leaves, run_errand
 from broker.exchange.journal import Journal
 from broker.exchange.keys import ExchangeKeys
@@ -30,7 +30,7 @@ from broker.exchange.model import (
     Step,
     Views,
 )
-from broker.exchange.objects import Said, check_order, object_id
+from broker.exchange.objects import Said, check_order, object_id, told_before
 from broker.exchange.open import Opened, open_envelope, open_event
 from broker.exchange.parking import Parking
 from broker.exchange.seal import output_key, output_topic, seal_for
@@ -169,7 +169,10 @@ class _Batch:
         """Whether the event may follow what its sender said of the object before; the code of its deliveries."""
         if thing is None:
             return None, "ok"
-        said, checked = check_order(event, self.delta.objects.get(thing) or self.state.objects.last(thing))
+        last = self.delta.objects.get(thing) or self.state.objects.last(thing)
+        if last is not None and answers_seed(event, self.registry) and told_before(event, last):
+            return None, "ok"  # for the new receiver only: what all others were told last stands
+        said, checked = check_order(event, last)
         return said, "ok" if checked else "ok.unchecked"
 
     def _person(self, event: Opened, parked: Parked | None) -> VaultRecord | Waiting | None:
@@ -258,7 +261,8 @@ class _Batch:
         duties = due(self.state, self.views.registry, party, self.day)
         self.delta.duties.update(duties.remember)
         told = [run_errand(duty, party, self.journal) for duty in duties.tell]
-        self.delta.duties.update({d.name: d.marker for d, done in zip(duties.tell, told, strict=True) if done})
+        for duty, done in zip(duties.tell, told, strict=True):
+            self.delta.duties.update(duty.remember if done else {})
         if not duties.complete and (any(told) or duties.remember):
             self.more = True
         else:  # who could not be told is looked at again once its entry changes, or its topic is there

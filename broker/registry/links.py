@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date
 from types import MappingProxyType
@@ -49,6 +49,12 @@ class Links:
         days = (day for pair, day in self.revoked.get(way, ()) if _cover(pair, product, location))
         return max(days, default=None)
 
+    def between(self, sender: str, receiver: str, service: str) -> Iterator[tuple[str, str]]:
+        """Connection id and marker of each link that is on for a service, in any process."""
+        for way, pairs in self.on.items():
+            if way[:3] == (sender, receiver, service):
+                yield from ((pair[0].id, _marker(pair)) for pair in pairs)
+
     def concern(self, party: str, location: str | None, on: date | None) -> bool:
         """Whether a party has a link that is on, or had one less than `CLOSING_DAYS` before this day.
 
@@ -91,12 +97,15 @@ def _add(found: Links, school: School, pair: Pair) -> None:
     day = min((side.day for side in pair if side.state == "revoked"), default=None)
     if day is None:
         found.on[way] = (*found.on.get(way, ()), pair)
-        marker = max(side.at for side in pair).astimezone(UTC).isoformat()
-        found.markers.setdefault(about.sender, {})[pair[0].id] = marker
+        found.markers.setdefault(about.sender, {})[pair[0].id] = _marker(pair)
     else:
         found.revoked[way] = (*found.revoked.get(way, ()), (pair, day))
     for party in (about.sender, about.receiver):
         found.parties.setdefault(party, set()).add((about.location, day))
+
+
+def _marker(pair: Pair) -> str:
+    return max(side.at for side in pair).astimezone(UTC).isoformat()
 
 
 def _share_a_product(a: ConnectionSide, b: ConnectionSide) -> bool:

@@ -8,7 +8,7 @@ strict one, and stands before every change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from types import MappingProxyType
 from typing import Final, Self, TypeVar
@@ -293,6 +293,10 @@ class Registry:
         The marker changes when the link is switched on anew. It is the same object until something of it changes.
         """
         return self._links.of_sender(party)
+
+    def links_between(self, school: str, sender: str, receiver: str, service: str) -> Iterator[tuple[str, str]]:
+        """As `links_from`, of those at one school to one receiver for one service."""
+        return self._links.of(school).between(sender, receiver, service)
 
     def link(self, connection: str) -> Pair | None:
         """Sender's and receiver's side of a connection, whatever they say; None if one of them is missing."""

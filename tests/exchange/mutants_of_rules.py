@@ -28,6 +28,7 @@ from tests.exchange import (
     test_closing,
     test_codes,
     test_conditions,
+    test_corrections,
     test_duties,
     test_errand,
     test_exceptions,
@@ -38,6 +39,7 @@ from tests.exchange import (
     test_people,
     test_roles,
     test_routes,
+    test_seeds,
     test_switch,
     test_switched,
 )
@@ -253,6 +255,11 @@ def ordered(test: Callable[..., None], *arguments: Any) -> Check:
     return lambda: test(test_objects.all_roles(), *arguments)
 
 
+def seeds(test: Callable[..., None], *arguments: Any) -> Check:
+    """A test of what is answered to a SEED_REQUEST, with a world of its own."""
+    return lambda: test(test_seeds.schools_world(), *arguments)
+
+
 def opened(test: Callable[..., None], *arguments: Any) -> Check:
     """A test in a world in which everything is granted."""
     return lambda: test(open_world(), *arguments)
@@ -295,6 +302,11 @@ RULES = (
     Mutant("bound of the object memory", stub(ObjectMemory, "_forget", nothing), of(test_objects.test_the_memory_is_bounded_and_holds_the_newest_in_every_position_of_the_ring)),
     Mutant("school of an object", rewritten(pipeline, "object_id", "{event.school.id}\\x00", ""), of(test_objects.test_an_object_is_one_senders_of_one_school_and_family, "another school")),
     Mutant("family of an object", rewritten(pipeline, "object_id", "{event.family.name}\\x00", ""), of(test_objects.test_an_object_is_one_senders_of_one_school_and_family, "another family")),
+    Mutant("first versions", rewritten(pipeline, "check_order", "if last is None and corrects and", "if False and"), of(test_corrections.test_a_first_version_is_delivered_and_not_remembered, "USE")),
+    Mutant("seeds without a request", stub(pipeline, "answers_seed", always), seeds(test_seeds.test_what_answers_no_request_is_held_against_the_order, "none")),
+    Mutant("seeds of one link for all", rewritten(pipeline, "answers_seed", "== correlation", "!= ''"), seeds(test_seeds.test_what_answers_no_request_is_held_against_the_order, "a request of a link that was switched since")),
+    Mutant("seeds of what ended", rewritten(pipeline, "told_before", " or last.kind in kind_codes(family.ending)", ""), seeds(test_seeds.test_an_object_that_ended_is_not_told_any_more)),
+    Mutant("seeds that move the memory back", rewritten(_Batch, "_follows", 'return None, "ok"  #', 'return check_order(event, None)[0], "ok"  #'), seeds(test_seeds.test_a_licence_that_is_blocked_is_told_with_what_is_blocked)),
     # closing
     Mutant("term after an agreement", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), term("agreement", 63)),
     Mutant("term after a link", rewritten(authorise, "_gates", PURE_TERM, "False"), term("link", 63)),
@@ -378,7 +390,8 @@ RULES = (
     Mutant("duties told once", both(wrapped(pipeline, "due", forgetful), stub(pipeline, "same_moment", never)), of(test_duties.test_the_sender_of_each_link_is_asked_once_to_seed_its_receiver, DELTA)),
     Mutant("duties after a take-over", wrapped(LaneState, "records", without(b"#!")), of(test_duties.test_what_was_told_stays_told_after_a_take_over)),
     Mutant("lanes with duties", stub(pipeline, "duties_of", lambda lane: lane.split(".")[2]), of(test_duties.test_only_the_first_lane_of_a_party_has_its_duties, 1)),
-    Mutant("links switched on anew", rewritten(duties, "_seeds", "state.duties.get(name) == marker", "name in state.duties"), of(test_duties.test_a_link_that_was_off_and_on_again_between_two_looks_is_seeded_anew)),
+    Mutant("links for one seed", rewritten(duties, "_entitlement", "sender.service, products", "sender.id, products"), of(test_duties.test_links_in_two_processes_that_come_on_together_are_one_request)),
+    Mutant("links switched on anew", rewritten(duties, "_seeds", 'state.duties.get(f"{SEED}{connection}") == marker', 'f"{SEED}{connection}" in state.duties'), of(test_duties.test_a_link_that_was_off_and_on_again_between_two_looks_is_seeded_anew)),
     Mutant("agreements renewed", rewritten(duties, "_destructions", "_in_the_place_of(known.get(name), running)", "False"), of(test_duties.test_an_agreement_that_was_renewed_asks_nothing, "a new agreement")),
     Mutant("locations renewed", rewritten(duties, "_destructions", "(place, school.id)", "(school.id,)"), of(test_duties.test_a_location_is_held_by_an_agreement_for_it_or_for_its_school, "a location, renewed")),
     Mutant("agreements asked once", rewritten(duties, "_destructions", "marker.startswith(ASKED)", "False"), of(test_duties.test_the_end_of_an_agreement_asks_once_to_destroy_what_it_covered)),

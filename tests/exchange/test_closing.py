@@ -366,7 +366,7 @@ def test_what_waited_closes_by_the_day_on_which_it_goes_on() -> None:
     world.send("sis-a", enrolment(None, "L0099", school=SCHOOL, sector="VO"))
     world.registry = with_links_revoked(0)
     world.outgoing.clear()
-    assert [d.code for d in world.run("publisher-a").decisions] == ["gate.connection", "ok"]
+    assert [d.code for d in world.run("publisher-a").decisions] == ["gate.connection", "ok.unchecked"]
     assert world.evidence()[1]["closing"] == TODAY
 
 

@@ -40,6 +40,13 @@ class Body:
         """As Avro takes it."""
         return self.values
 
+    def __getattr__(self, name: str) -> Any:
+        """A field, as the client's records have them."""
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
 
 def body(family_name: str, kind: str, now_ms: int, object_id: str, said: dict[str, str]) -> Body:
     """A body with what a table says, and the rest of what its kind needs.
