@@ -58,12 +58,12 @@ Feature: A link comes to its end
     And <who> offers the link for use from publisher Delta to the portal at De Regenboog for the <side>
     Then <who> is told that the registry has it
     When publisher Delta sends a retracted use of Emma to the portal
-    Then publisher Delta is told "ok" for the portal
+    Then publisher Delta is told "ok.unchecked" for the portal
     When the SIS declines the link for use from publisher Delta to the portal at De Regenboog for the <side>
     Then the SIS is told that the registry has it
     When it becomes 25 January 2027
     And publisher Delta sends a retracted use of Emma to the portal
-    Then publisher Delta is told "ok" for the portal
+    Then publisher Delta is told "ok.unchecked" for the portal
     When it becomes 26 January 2027
     And publisher Delta sends a retracted use of Emma to the portal
     Then publisher Delta is told "gate.connection"
