@@ -63,6 +63,7 @@ Feature: A link comes to its end
     Then the SIS is told that the registry has it
     When it becomes 25 January 2027
     And publisher Delta sends a retracted use of Emma to the portal
+      | number | 2 |
     Then publisher Delta is told "ok.unchecked" for the portal
     When it becomes 26 January 2027
     And publisher Delta sends a retracted use of Emma to the portal
