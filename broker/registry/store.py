@@ -132,7 +132,7 @@ def control_leaf(
         "kind": "registry",
         "key": change.key,
         "action": change.action,
-        "before": None if before is None else json.loads(before),
+        "before": None if before is None else _before(before),
         "after": None if after is None else json.loads(after),
         "operator": operator,
         "reason": reason,
@@ -148,6 +148,14 @@ def control_leaf(
             code="registry.too_large",
         )
     return leaf
+
+
+def _before(record: bytes) -> Any:
+    """What is replaced; its hash if nobody can read it. Else the change that puts it right could not be made."""
+    try:
+        return json.loads(record)
+    except ValueError:
+        return {"sha256": sha256(record).hexdigest()}
 
 
 class _Desired(Protocol):

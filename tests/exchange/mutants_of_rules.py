@@ -311,7 +311,7 @@ RULES = (
     Mutant("term after an agreement", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), term("agreement", 63)),
     Mutant("term after a link", rewritten(authorise, "_gates", PURE_TERM, "False"), term("link", 63)),
     Mutant("term after a departure", rewritten(minimise, "check_left", "day - left_on > closing.days", "False"), term("enrolment", 63)),
-    Mutant("term that ends at midnight", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), of(test_closing.test_the_term_ends_at_midnight_though_the_registry_stands_still)),
+    Mutant("term that ends at midnight", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), of(test_closing.test_the_term_ends_at_midnight_though_the_registry_stands_still, "agreement")),
     Mutant("dated before the end", stub(authorise, "_dated_before_end", never), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "agreement", "gate.ended")),
     Mutant("dated before the departure", rewritten(minimise, "check_left", "closing.dated_before_end and", "False and"), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "enrolment", "subject.left")),
     Mutant("the earlier end", rewritten(authorise, "_gates", "min(agreement.valid_until, ended or agreement.valid_until)", "agreement.valid_until"), of(test_closing.test_the_earlier_of_two_ends_counts)),
