@@ -243,10 +243,16 @@ def _storable(record: InputRecord, limits: Limits) -> InputRecord:
     return replace(record, key=key and key[: limits.header_bytes], value=value, headers=headers)
 
 
-def incident_leaf(account: Account, decision: Decision, now_ms: int) -> bytes:
-    """An incident for the control log: what, where and when, no value."""
+def incident_leaf(account: Account, decision: Decision, now_ms: int, *, alone: bool = True) -> bytes:
+    """An incident for the control log: what, where and when, no value.
+
+    Args:
+        alone: False: it stands for all further ones of its code and field on this day, at whatever school.
+    """
     record = account.record
-    school = {} if account.school is None else {"school": account.school}
+    school: dict[str, Any] = {} if account.school is None else {"school": account.school}
+    if not alone:
+        school = {"more": True}
     return control_leaf(
         "incident",
         {

@@ -121,13 +121,13 @@ class Journal:
         today, what = day_of(self.now_ms), f"{decision.code}/{decision.field or ''}"
         if any(day != today for day in self.delta.incidents.values()):
             self.delta.incidents = {name: day for name, day in self.delta.incidents.items() if day == today}
-        name = f"{what}/{account.school or ''}"
+        name, alone = f"{what}/{account.school or ''}", True
         if name not in self.delta.incidents and len(self.delta.incidents) >= self.limits.incidents_per_day:
-            name = what
+            name, alone = what, False
         if name in self.delta.incidents:
             return
         self.delta.incidents[name] = today
-        self.control(incident_leaf(account, decision, self.now_ms))
+        self.control(incident_leaf(account, decision, self.now_ms, alone=alone))
 
     def _by_event(self, topic: str, account: Account, value: bytes) -> None:
         key = account.event_id.encode()

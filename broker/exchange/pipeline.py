@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from broker.crypto import partition_of
-from broker.days import day_of
+from broker.days import date_of, day_of
 from broker.errors import AccessDenied, ContractError, FieldError
 from broker.exchange.authorise import REGISTRY as REGISTRY_RECEIVER
 from broker.exchange.authorise import VAULT as VAULT_RECEIVER
@@ -170,8 +170,11 @@ class _Batch:
         if thing is None:
             return None, "ok"
         last = self.delta.objects.get(thing) or self.state.objects.last(thing)
-        if last is not None and answers_seed(event, self.registry) and told_before(event, last):
-            return None, "ok"  # for the new receiver only: what all others were told last stands
+        if answers_seed(event, self.registry, date_of(self.day)):  # for the new receiver only
+            if last is None:
+                return None, "ok.unchecked"  # old objects must not push out what is spoken of now
+            if told_before(event, last):
+                return None, "ok"  # what all others were told last stands
         said, checked = check_order(event, last)
         return said, "ok" if checked else "ok.unchecked"
 
