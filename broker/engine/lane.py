@@ -32,7 +32,7 @@ from broker.engine.ending import told_to_end
 from broker.engine.observe import BatchReport
 from broker.engine.overlay import VaultOverlay
 from broker.engine.takeover import LaneHost, NotAssigned, take_over
-from broker.engine.transaction import LaneProducer, lane_producer, write
+from broker.engine.transaction import LaneProducer, write
 from broker.errors import BrokerError, TransientError
 from broker.exchange.duties import duties_of
 from broker.exchange.model import REGISTRY, VAULT, InputRecord, Step, Views
@@ -184,7 +184,7 @@ class Lane:
             raise NotAssigned  # and do not fence the new owner
         async with asyncio.timeout(self.host.config.takeover_timeout_s):
             if self._state is None:
-                self._producer = lane_producer(self.host.client, self.id, self.host.config)
+                self._producer = self.host.clients.producer(self.id, self.host.config)
                 self._state = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
                 self._overlay.clear()
                 self._waits = frozenset(self._state.waiting)

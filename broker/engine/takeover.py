@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
 from broker.engine.observe import Observer
 from broker.engine.topics import TopicCounts
@@ -65,7 +66,7 @@ class LaneHost:
     """
 
     config: EngineConfig
-    client: dict[str, Any]
+    clients: Clients
     source: Source
     process: Process
     outputs: Callable[[str], Iterable[str]]
@@ -93,7 +94,7 @@ async def take_over(
         await producer.start()  # returns after InitProducerId
         party = partition.topic.partition(".")[2]
         flows = _load(lane, host, 0).flows
-        partitions = settle_partitions(lane, party, host.outputs(partition.topic), flows, host.topics)
+        partitions = settle_partitions(lane, party, host.outputs(partition.topic), flows, host.topics.partitions)
         # Apart and first: the views of every worker wait for what is open there, also when a partition of the others
         # has no leader for a while.
         shared = {place for place in partitions if place.topic in (REGISTRY, VAULT)}

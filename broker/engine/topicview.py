@@ -13,12 +13,13 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from broker.engine.clients import Clients
 from broker.engine.ending import end_within, told_to_end
 
 log = structlog.get_logger()
@@ -67,12 +68,12 @@ class TopicTail:
     """Reads all partitions of a topic, for ever.
 
     Args:
-        client: keyword arguments for aiokafka, as `KafkaConnection.aiokafka()` gives them.
+        clients: makes a consumer, and another one when that does not answer.
     """
 
-    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
+    def __init__(self, clients: Clients, topic: str) -> None:
         self.topic = topic
-        self._client = dict(client)
+        self._clients = clients
         self._read: dict[int, int] = {}
         self._proofs: dict[int, _Proof] = {}
         self._looked = float("-inf")
@@ -139,8 +140,7 @@ class TopicTail:
     async def run(self) -> None:
         """Follow the topic until cancelled."""
         while True:
-            consumer = AIOKafkaConsumer(
-                **self._client,
+            consumer = self._clients.consumer(
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 auto_offset_reset="none",
@@ -242,8 +242,8 @@ class CompactedTail(TopicTail):
     The groups let one lane find its own keys without a look at those of a thousand others.
     """
 
-    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
-        super().__init__(client, topic)
+    def __init__(self, clients: Clients, topic: str) -> None:
+        super().__init__(clients, topic)
         self._groups: dict[str, dict[str, bytes]] = {}
 
     def of(self, group: str) -> Mapping[str, bytes]:
