@@ -13,7 +13,8 @@ Safety rests on two rules, whatever the consumer group does meanwhile:
 2. Records are accepted only if they were read from exactly the position where the previous ones ended (`start`).
    Anything lost or repeated on the way makes the lane read again.
 
-An acknowledged commit is not believed on its own either: after any doubt the log is asked (`takeover`).
+An acknowledged commit is not believed on its own either: after any doubt the log is asked (`takeover`), and until the
+lane's own record of it can be read, the next transaction has its end marked wherever that one wrote (`_unproven`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from broker.engine.takeover import LaneHost, NotAssigned, take_over
 from broker.engine.transaction import LaneProducer, write
 from broker.errors import BrokerError, TransientError
 from broker.exchange.duties import duties_of
-from broker.exchange.model import REGISTRY, VAULT, InputRecord, Step, Views
+from broker.exchange.model import LANE_STATE, REGISTRY, VAULT, InputRecord, Step, Views
 from broker.exchange.state import LaneState
 from broker.registry import Registry
 
@@ -65,6 +66,12 @@ class Lane:
         self.progressed_at = time.monotonic()
         self._state: LaneState | None = None  # known only while our producer lives
         self._producer: LaneProducer | None = None
+        # Where acknowledged transactions wrote that were not seen to be committed. Kafka 4.3 may have written none of
+        # their markers (KAFKA-20734); the marker of our next transaction would then commit them where both wrote, and
+        # leave the rest to be aborted: half a transaction. So it is marked everywhere.
+        self._unproven: set[TopicPartition] = set()
+        self._proof: tuple[int, int] = 0, -1  # partition and offset in `lane.state` of the last head
+        self._acknowledged = 0.0  # monotonic seconds of the last one
         self._expected: int | None = None  # where the next records begin; None: not reading
         self._backlog = Backlog(host.config)
         # Most records of the next batch. Halved by a failure: what is too much for its time-out must not come back
@@ -199,14 +206,27 @@ class Lane:
         timeout = None
         if self.parked or self._duties:
             timeout = max(0.0, self._ticked + self.host.config.tick_s - time.monotonic())
+        if self._unproven:
+            timeout = min(timeout or self.host.config.proof_s, self.host.config.proof_s)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout)
 
     def _due(self) -> bool:
+        if self._in_doubt():
+            return True
         if not self._waits and not self.parked and not self._duties:
             self._nudged = False
             return False
         return self._nudged or time.monotonic() >= self._ticked + self.host.config.tick_s
+
+    def _in_doubt(self) -> bool:
+        """Whether a commit was acknowledged a while ago, and its records can not be read."""
+        self._look_for_proof()
+        return bool(self._unproven) and time.monotonic() >= self._acknowledged + self.host.config.proof_s
+
+    def _look_for_proof(self) -> None:
+        if self._unproven and self.host.states.has_passed(*self._proof):
+            self._unproven.clear()
 
     def _nudge(self) -> None:
         self._nudged = True
@@ -254,7 +274,7 @@ class Lane:
         else:
             raise TransientError("The registry changes faster than a batch.", code="registry.moving")
         decided = time.monotonic()
-        written = await self._commit(step, registry) if step.outgoing else {}
+        written = await self._commit(step, registry) if step.outgoing or self._in_doubt() else {}
         state.adopt(step.delta)
         self._follow_waits(step)
         self._nudged = self._nudged or step.more
@@ -282,6 +302,8 @@ class Lane:
         if producer is None:
             raise TransientError("The lane lost its producer.", code="lane.producer")
         await producer.begin_transaction()
+        self._look_for_proof()
+        producer.include(self._unproven)
         offsets = await write(producer, step.outgoing)
         await self.host.views.wait_current(self.host.config.request_timeout_s)
 
@@ -290,6 +312,11 @@ class Lane:
                 raise RegistryMoved  # withdrawn meanwhile
 
         await producer.commit(look)
+        self._acknowledged = time.monotonic()
+        for (topic, partition), offset in offsets.items():
+            self._unproven.add(TopicPartition(topic, partition))
+            if topic == LANE_STATE:
+                self._proof = partition, offset
         for record in step.outgoing:
             if record.topic == VAULT and record.key is not None:
                 self._overlay.add(record.partition, offsets[VAULT, record.partition], record.key, record.value)
@@ -339,6 +366,7 @@ class Lane:
     def _drop_producer(self) -> None:
         producer, self._producer, self._state = self._producer, None, None
         if producer is not None:
+            self._unproven.clear()  # the take-over settles whatever the lane may have written
             # Never wait for it: stop() flushes and hangs while Kafka is away. Nor cut it short: its sender would
             # live on. It ends by itself once its id is taken over.
             task = asyncio.create_task(_stop(producer))

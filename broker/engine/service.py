@@ -100,8 +100,12 @@ class DataPlane:
         tails = (self._states, self._parked, self.views.registry, self.views.vault)
         for tail in tails:
             self._spawn(tail.run(), f"tail {tail.topic}")
-        await self._unless_failed(asyncio.gather(*(tail.loaded() for tail in tails)))
-        log.info("views.loaded", age_s=round(self.views.age_s, 2))
+        # A transaction that does not end by itself (KAFKA-20734) is ended by the lane that left it. So its views must not
+        # keep a worker from having lanes; a batch waits for them all the same.
+        blocked_s = self.config.transaction_timeout_s + self.config.view_age_s
+        await self._unless_failed(asyncio.gather(*(tail.loaded_or_blocked(blocked_s) for tail in tails)))
+        blocked = [tail.topic for tail in tails if not tail.caught_up()]
+        log.info("views.loaded", age_s=round(self.views.age_s, 2), blocked=blocked)
         await self._reader.start()
         for name in ("_fetch", "_watch", "_report", "_follow_topics"):
             self._spawn(getattr(self, name)(), name)

@@ -78,6 +78,7 @@ class TopicTail:
         self._proofs: dict[int, _Proof] = {}
         self._looked = float("-inf")
         self._confirmed_at = float("-inf")
+        self._blocked_since: float | None = None
         self._loaded = asyncio.Event()
         self._moved = asyncio.Condition()
 
@@ -105,6 +106,17 @@ class TopicTail:
     async def loaded(self) -> None:
         """Wait until it is."""
         await self._loaded.wait()
+
+    async def loaded_or_blocked(self, seconds: float) -> None:
+        """Wait until everything has been read, or for so long nothing but an open transaction keeps it from that."""
+        while not self.caught_up() and self.blocked_s < seconds:
+            async with self._moved:
+                await self._moved.wait()
+
+    @property
+    def blocked_s(self) -> float:
+        """For how many seconds all that is left to read stands behind a transaction that does not end."""
+        return 0.0 if self._blocked_since is None else time.monotonic() - self._blocked_since
 
     def has_passed(self, partition: int, offset: int) -> bool:
         """Whether everything up to and including `offset` is decided and read."""
@@ -213,7 +225,7 @@ class TopicTail:
         return partitions
 
     async def _prove(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
-        at_end, looked_before, self._looked = True, self._looked, time.monotonic()
+        at_end, behind, looked_before, self._looked = True, False, self._looked, time.monotonic()
         for partition in partitions:
             stable = consumer.last_stable_offset(partition)
             here = stable is not None and self._read[partition.partition] >= stable
@@ -221,7 +233,11 @@ class TopicTail:
             self._proofs[partition.partition].look(
                 consumer.last_poll_timestamp(partition), looked_before, position, end
             )
-            at_end = at_end and here
+            at_end, behind = at_end and here, behind or (end is not None and end > position)
+        if not (at_end and behind):
+            self._blocked_since = None
+        elif self._blocked_since is None:
+            self._blocked_since = self._looked
         if not at_end:
             return
         confirmed = min(p.confirmed for p in self._proofs.values())

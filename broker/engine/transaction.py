@@ -34,6 +34,11 @@ class LaneProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka publishes
         self._send = self.client.send
         self.client.send = self._send_if_permitted
 
+    def include(self, places: Iterable[TopicPartition]) -> None:
+        """Have the end of the open transaction marked in these partitions too, though nothing is written there."""
+        for place in places:
+            self._txn_manager.maybe_add_partition_to_txn(place)
+
     async def commit(self, look: Callable[[], object]) -> None:
         """Commit the open transaction.
 
