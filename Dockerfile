@@ -18,6 +18,7 @@ COPY broker/ /opt/venv/lib/python3.12/site-packages/broker/
 COPY schemas/ /opt/venv/lib/python3.12/site-packages/broker/_data/schemas/
 COPY topics/ /opt/venv/lib/python3.12/site-packages/broker/_data/topics/
 COPY policies/ /opt/venv/lib/python3.12/site-packages/broker/_data/policies/
+COPY connectors/ /opt/venv/lib/python3.12/site-packages/broker/_data/connectors/
 COPY examples/ /opt/venv/lib/python3.12/site-packages/broker/_data/examples/
 RUN ["chmod", "-R", "u+rwX,go=rX", "/opt/venv"]
 RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "-j", "0", "/opt/venv/lib/python3.12/site-packages/broker"]

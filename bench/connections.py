@@ -63,6 +63,24 @@ class Records(Mapping[str, bytes]):
                     yield f"connection/c-{school}-{number}/{side}", side_record(school, number, side)
 
 
+class Pauses:
+    """A callback of the garbage collector that counts what it costs.
+
+    Attributes:
+        cpu_s: of all collections. full: how many were of all generations.
+    """
+
+    def __init__(self) -> None:
+        self.cpu_s, self.full, self._began = 0.0, 0, 0.0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = time.process_time()
+        else:
+            self.cpu_s += time.process_time() - self._began
+            self.full += info["generation"] == 2
+
+
 def run(count: int = 1_000_000) -> dict[str, Any]:
     """Measure with so many connections."""
     records = Records(count)
@@ -70,10 +88,13 @@ def run(count: int = 1_000_000) -> dict[str, Any]:
     size = sum(len(value) for _, value in records.items())
     made_s, made_cpu_s = time.monotonic() - began, time.process_time() - cpu
     gc.collect()
-    before, began, cpu = _rss_mib(), time.monotonic(), time.process_time()
+    before, pauses = _rss_mib(), Pauses()
+    gc.callbacks.append(pauses)
+    began, cpu = time.monotonic(), time.process_time()
     registry = Registry.from_records(records)
     built_s, built_cpu_s = time.monotonic() - began, time.process_time() - cpu
-    gc.collect()
+    gc.callbacks.remove(pauses)
+    garbage = gc.collect()
     after = _rss_mib()
     result: dict[str, Any] = {
         "connections": records.schools * OF_A_SCHOOL,
@@ -81,6 +102,8 @@ def run(count: int = 1_000_000) -> dict[str, Any]:
         "records_mib": size / 2**20,
         "build_s": built_s - made_s,
         "build_cpu_s": built_cpu_s - made_cpu_s,
+        "build_collecting_cpu_s": pauses.cpu_s,
+        "build_full_collections": pauses.full,
         "making_the_records_s": made_s,
         "rss_mib": after - before,
         "peak_rss_mib": _peak_mib(),
@@ -88,11 +111,27 @@ def run(count: int = 1_000_000) -> dict[str, Any]:
     }
     result |= _lookups(registry, records.schools)
     result |= _changes(registry, records.schools)
-    began, cpu = time.perf_counter(), time.process_time()
-    gc.collect()
-    result["full_collection_ms"] = (time.perf_counter() - began) * 1000
-    result["full_collection_cpu_ms"] = (time.process_time() - cpu) * 1000
-    return result | _copy(records)
+    return result | _collections(registry, garbage) | _copy(records)
+
+
+def _collections(registry: Registry, garbage: int) -> dict[str, Any]:
+    """A full garbage collection with the registry in sight, and after `gc.freeze()`, as a worker does it.
+
+    Args:
+        garbage: what a collection right after the building found: without one, freezing keeps it for ever.
+    """
+    result: dict[str, Any] = {"garbage_of_building": garbage}
+    for name in ("full", "frozen"):
+        if name == "frozen":
+            gc.freeze()
+        began, cpu = time.perf_counter(), time.process_time()
+        gc.collect()
+        result[f"{name}_collection_ms"] = (time.perf_counter() - began) * 1000
+        result[f"{name}_collection_cpu_ms"] = (time.process_time() - cpu) * 1000
+    result["frozen_objects"] = gc.get_freeze_count()
+    gc.unfreeze()
+    assert registry.version
+    return result
 
 
 def _lookups(registry: Registry, schools: int) -> dict[str, float]:
@@ -267,6 +306,8 @@ def rows(r: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("connections, records", f"{r['connections']:,}, {r['records']:,} ({r['records_mib']:,.0f} MiB)"),
         ("from_records", f"{r['build_s']:.0f} s ({r['records'] / r['build_s']:,.0f} records/s)"),
+        ("  of its CPU, garbage collection",
+         f"{r['build_collecting_cpu_s']:.1f} of {r['build_cpu_s']:.1f} s, {r['build_full_collections']} of all"),
         ("memory, peak", f"{r['rss_mib']:,.0f}, {r['peak_rss_mib']:,.0f} MiB; {r['bytes_per_side']:.0f} bytes a side"),
         ("connected(), on and not on", f"{r['connected_us']:.1f} us, {r['not_connected_us']:.1f} us"),
         (f"links_from(), the longest {r['longest_links_from']:,}", f"{r['links_from_us']:.2f} us"),
@@ -274,6 +315,9 @@ def rows(r: dict[str, Any]) -> list[tuple[str, str]]:
         ("  of a sender with most links", change["everywhere"]),
         ("with_changes of a school's SIS", f"{r['change_sis_ms']:.1f} ms"),
         ("a full garbage collection", f"{r['full_collection_ms']:,.0f} ms (CPU {r['full_collection_cpu_ms']:,.0f})"),
+        ("  once the registry is frozen",
+         f"{r['frozen_collection_ms']:,.1f} ms (CPU {r['frozen_collection_cpu_ms']:,.1f})"),
+        ("  garbage that building left", f"{r['garbage_of_building']:,} objects"),
         ("a copy of all records, by number", f"{r['copy_of_all_records_ms']:.0f} ms"),
         *parts,
     ]  # fmt: skip

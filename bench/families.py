@@ -80,13 +80,11 @@ TYPICAL: Final[dict[str, Typical]] = {
         ),
     ),
     "identity": Typical(
-        "ENROL", SIS, None, True, lambda _: Identity(enrolled_from=_DAY, group_ids=("7a",), year_group="7")
+        "ENROL", SIS, None, True, lambda _: Identity(group_ids=("7a",), year_group="7")
     ),
     "connection": Typical(
         "OFFER", SIS, DELTA, False,
-        lambda n: Connection(
-            connection_id=f"bench-{n}", side="BOTH", sender=DELTA, receiver=PORTAL, service="usage", process="GEBRUIK"
-        ),
+        lambda _: Connection(side="BOTH", sender=DELTA, receiver=PORTAL, service="usage", process="GEBRUIK"),
     ),
     "control": Typical(
         "STATUS", SIS, DELTA, False, lambda _: Control(code="object.transition", about_object=str(uuid4()))

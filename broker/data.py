@@ -1,4 +1,4 @@
-"""Where the files that come with the broker are: schemas, topics, policies, examples.
+"""Where the files that come with the broker are: schemas, topics, policies, connectors, examples.
 
 They live at the top of the source tree, where a stranger looks for them; in an installed wheel they are
 inside the package (`tool.hatch.build.targets.wheel.force-include` in `pyproject.toml`). Only this module
@@ -13,7 +13,7 @@ from typing import Literal
 
 from broker.errors import ConfigError
 
-Kind = Literal["schemas", "topics", "policies", "examples"]
+Kind = Literal["schemas", "topics", "policies", "connectors", "examples"]
 
 
 def data_path(kind: Kind) -> Path:

@@ -26,6 +26,7 @@ class Limits:
             their school year if that is later.
         window_slots, window_slot_ids: the duplicate window: the last slots * ids deliveries of a lane.
         object_slots, object_slot_entries: the object memory: the last slots * entries changes of business objects.
+        incidents_per_day: different ones that a lane remembers; the rest of a day is one per code and field.
         clock_skew_ms: how far ahead of us a sender's clock may be.
         event_age_days: how old an event may be.
     """
@@ -48,6 +49,7 @@ class Limits:
     window_slot_ids: int = 256
     object_slots: int = 32
     object_slot_entries: int = 256
+    incidents_per_day: int = 500
     clock_skew_ms: int = 300_000
     event_age_days: int = 400
 

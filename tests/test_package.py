@@ -23,10 +23,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_carries_schemas_topics_policies_and_examples(wheel: Path) -> None:
+def test_the_wheel_carries_all_data(wheel: Path) -> None:
     """Every data file of the tree is in the package, and no test is."""
     names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in ("schemas", "topics", "policies", "examples"):
+    for folder in ("schemas", "topics", "policies", "connectors", "examples"):
         expected = {
             f"broker/_data/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*") if path.is_file()
         }

@@ -7,6 +7,7 @@ agents do only what may miss a message.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import threading
@@ -66,6 +67,7 @@ class ExchangeService(Service):
         self._plane = plane = DataPlane(
             clients, self._process, registry, vault,
             outputs=lambda topic: output_topics(topic, registry.current), config=config, observer=self._metrics,
+            on_loaded=freeze_heap,
         )  # fmt: skip
         self._metrics.watch(plane)
         if settings.http_port:
@@ -106,6 +108,19 @@ class ExchangeService(Service):
         self, state: LaneState, inputs: Sequence[InputRecord], views: Views, now_ms: int, next_offset: int
     ) -> Step:
         return exchange(state, inputs, views, self._keys, now_ms, next_offset)
+
+
+def freeze_heap() -> None:
+    """Take what is there by now, the first registry above all, out of the garbage collector's sight.
+
+    At a million connections a full collection takes 13 s of CPU, in which nobody sends a heartbeat; once they are
+    frozen, less than 0.1 ms (`bench connections`). A registry has no cycles: what a change replaces goes with its last
+    reference, frozen or not. Nothing is collected before, since building leaves no garbage, and what importing left,
+    some 2,000 small objects, may stay. The collection afterwards has next to nothing to look at; it tells the collector
+    how little is left to it, else the next full one would wait for a quarter of what is frozen.
+    """
+    gc.freeze()
+    gc.collect()
 
 
 def output_topics(topic: str, registry: Registry) -> list[str]:

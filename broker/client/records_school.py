@@ -33,7 +33,6 @@ class Identity(Body):
 
     FAMILY: ClassVar[str] = "identity"
 
-    enrolled_from: date | None = None
     left_on: date | None = None
     year_group: str | None = None
     group_ids: tuple[str, ...] | None = None
@@ -78,12 +77,13 @@ class Connection(Body):
     """`connection.v1`: a school's link, switched on or off for one side of it or both.
 
     `side` is SENDER, RECEIVER or BOTH; `process` BESTELLEN_LEVEREN, TOEGANG, GEBRUIK or TERUGKOPPELEN; `products` None
-    means all.
+    means all. A new link gets a new `connection_id`, which must be a UUID: keep it, since whatever is said of the link
+    later repeats it.
     """
 
     FAMILY: ClassVar[str] = "connection"
 
-    connection_id: str
+    connection_id: str = field(default_factory=new_id)
     side: str
     sender: str
     receiver: str
@@ -105,6 +105,7 @@ class Control(Body):
     connection_id: str | None = None
     service: str | None = None
     other_party: str | None = None
+    products: tuple[str, ...] | None = None
     about_event: str | None = None
     about_object: str | None = None
     code: str | None = None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
+from broker.client.compaction import compacted
 from broker.client.producer import Producer
 from broker.client.records import Control, Event
 from broker.crypto import derived_uuid
@@ -16,26 +17,6 @@ from broker.errors import ContractError
 from broker.schemas import catalogue
 
 BRIN_CHARS: Final = 4
-
-
-def compacted(events: Iterable[Event]) -> list[Event]:
-    """The newest of each business object of a school, in the order in which these newest ones came.
-
-    Newest is the highest revision where the family counts them, else the last. Events of a family without objects
-    (facts, such as a membership) all stay.
-    """
-    kept: dict[tuple[str, str, Any], Event] = {}
-    for event in events:
-        family = catalogue().family(event.family)
-        name, counter = family.object_field, family.revision_field
-        what = event.event_id if name is None else str(getattr(event.body, name)).lower()
-        key = (event.family, event.school[:BRIN_CHARS], what)
-        before = kept.get(key)
-        if before is not None and counter and getattr(event.body, counter) < getattr(before.body, counter):
-            continue
-        kept.pop(key, None)
-        kept[key] = event
-    return list(kept.values())
 
 
 def seed_of(request: Event, objects: Iterable[Event]) -> list[Event]:
@@ -53,8 +34,8 @@ def seed_of(request: Event, objects: Iterable[Event]) -> list[Event]:
     body = request.body
     if not isinstance(body, Control) or request.kind != "SEED_REQUEST" or body.other_party is None:
         raise ContractError("this event is no SEED_REQUEST", code="kind.unknown", field="kind")
-    school, receiver, correlation = request.school[:BRIN_CHARS], body.other_party, request.event_id
-    mine = (e for e in objects if e.family == body.service and e.school[:BRIN_CHARS] == school)
+    receiver, correlation = body.other_party, request.event_id
+    mine = (event for event in objects if _is_asked_for(event, request, body))
     seed = [
         replace(
             event,
@@ -84,16 +65,27 @@ def seed_of(request: Event, objects: Iterable[Event]) -> list[Event]:
     return [*seed, last]
 
 
+def _is_asked_for(event: Event, request: Event, asked: Control) -> bool:
+    """Whether it is the sender's own word, and of the service, the school or its one location, and the products that
+    are asked for; what is about no product goes with any."""
+    named = event.school if len(request.school) > BRIN_CHARS else event.school[:BRIN_CHARS]
+    if named != request.school or event.family != asked.service or event.sender not in (None, request.receiver):
+        return False
+    name = catalogue().family(event.family).product_field
+    product = None if name is None else getattr(event.body, name)
+    return asked.products is None or product is None or product in asked.products
+
+
 async def answer_seed(producer: Producer, request: Event, objects: Iterable[Event]) -> int:
     """Send what a new receiver needs to begin, and SEED_DONE with the count.
 
     Args:
         request: the SEED_REQUEST, as `Consumer` gave it.
-        objects: what the sender holds of this service for the school of the request, any number of versions each; of
-            other schools or families nothing is sent.
+        objects: what the sender said of this service for the school of the request, any number of versions each; of
+            other schools, locations, products, families or senders nothing is sent.
 
     Returns:
-        How many objects were sent.
+        How many events were sent; of each object as many as it takes (`compaction`).
 
     Raises:
         ContractError: `kind.unknown`, if the event is no SEED_REQUEST; else as `Producer.send_many`.

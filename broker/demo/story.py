@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from broker.client import Event, Identity, Progress, Subject, Usage, pupil
 from broker.connectors import edexml
-from broker.connectors.edexml_reader import elements
+from broker.connectors.xml_reader import elements
 from broker.data import data_path
 
 PO_SCHOOL: Final = "99PA"
@@ -93,7 +93,7 @@ def people(class_list: ClassList, element: str = "leerling") -> list[Person]:
     found: list[Person] = []
     texts: dict[str, str] = {}
     groups: list[str] = []
-    for moment, node, _ in elements(class_list.file, edexml.EdexmlLimits()):
+    for moment, node, _ in elements(class_list.file, edexml.Limits()):
         if moment == "start" and node.tag == element:
             texts, groups = {}, []
         elif moment == "end" and node.tag == element:
@@ -196,7 +196,7 @@ def enrolment_of_latecomer(now: datetime) -> Event:
     eck_id = "https://ketenid.nl/pilot/" + "5a" * 64
     return Event(
         kind="ENROL", school=PO_SCHOOL, sector="PO", created=now,
-        subject=Subject("PUPIL", eck_id, (("LAS_KEY", LATECOMER),)), body=Identity(enrolled_from=now.date()),
+        subject=Subject("PUPIL", eck_id, (("LAS_KEY", LATECOMER),)), body=Identity(),
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ class EngineConfig:
         stop_timeout_s: of the whole data plane.
         backoff_s: first and longest pause after a failure.
         fenced_backoff_s: pause after being fenced: above the heartbeat interval, so that a zombie learns what it is.
-        tick_s: how often a lane with parked events looks at the clock.
+        tick_s: how often a lane with parked events looks at the clock, and at all that they wait for.
         proof_s: how long an acknowledged commit may stay unseen before the lane has it marked once more.
         view_age_s: how long ago a view must have been proven current at most (P7).
         patience_s: the process ends when there is work and nothing moves for so long.

@@ -14,7 +14,7 @@ Safety rests on two rules, whatever the consumer group does meanwhile:
    Anything lost or repeated on the way makes the lane read again.
 
 An acknowledged commit is not believed on its own either: after any doubt the log is asked (`takeover`), and until the
-lane's own record of it can be read, the next transaction has its end marked wherever that one wrote (`_unproven`).
+lane's own record of it can be read, the next transaction has its end marked wherever that one wrote (`proof`).
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import ProducerFenced
 
+from broker.engine.arrivals import Arrivals
 from broker.engine.backlog import Backlog
 from broker.engine.ending import told_to_end
 from broker.engine.observe import BatchReport
 from broker.engine.overlay import VaultOverlay
+from broker.engine.proof import Unproven
 from broker.engine.takeover import LaneHost, NotAssigned, take_over
 from broker.engine.transaction import LaneProducer, write
 from broker.errors import BrokerError, TransientError
 from broker.exchange.duties import duties_of
-from broker.exchange.model import LANE_STATE, REGISTRY, VAULT, InputRecord, Step, Views
+from broker.exchange.model import REGISTRY, VAULT, InputRecord, Step, Views
 from broker.exchange.state import LaneState
 from broker.registry import Registry
 
@@ -66,19 +68,14 @@ class Lane:
         self.progressed_at = time.monotonic()
         self._state: LaneState | None = None  # known only while our producer lives
         self._producer: LaneProducer | None = None
-        # Where acknowledged transactions wrote that were not seen to be committed. Kafka 4.3 may have written none of
-        # their markers (KAFKA-20734); the marker of our next transaction would then commit them where both wrote, and
-        # leave the rest to be aborted: half a transaction. So it is marked everywhere.
-        self._unproven: set[TopicPartition] = set()
-        self._proof: tuple[int, int] = 0, -1  # partition and offset in `lane.state` of the last head
-        self._acknowledged = 0.0  # monotonic seconds of the last one
+        self._unproven = Unproven(host.states, host.config.proof_s)
         self._expected: int | None = None  # where the next records begin; None: not reading
         self._backlog = Backlog(host.config)
         # Most records of the next batch. Halved by a failure: what is too much for its time-out must not come back
         # for ever. It grows again slowly.
         self._most = host.config.batch_records
         self._overlay = VaultOverlay()
-        self._waits: frozenset[bytes] = frozenset()  # vault keys that parked events wait for
+        self._arrivals = Arrivals(host.config.tick_s)
         self._duties = duties_of(self.id) is not None  # looks at each registry, and at each day
         self._nudged, self._ticked = False, time.monotonic()
         self._reported: BaseException | None = None  # a failure seen by the reader
@@ -134,12 +131,14 @@ class Lane:
 
     def vault_changed(self, keys: Iterable[bytes]) -> None:
         """The view read these keys: parked events may go on."""
-        if self._waits and not self._waits.isdisjoint(keys):
+        # Without a state the lane takes over, and then looks at everything. What the batch under way parks is looked
+        # at once it is committed.
+        if self._state is not None and self._arrivals.add(keys, self._state.waiting):
             self._nudge()
 
     def registry_changed(self) -> None:
         """Parked events may go on, or end; the party may have to be told of a duty."""
-        if self._waits or self._duties:
+        if self.parked or self._duties:
             self._nudge()
 
     async def settle(self) -> None:
@@ -194,8 +193,8 @@ class Lane:
                 self._producer = self.host.clients.producer(self.id, self.host.config)
                 self._state = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
                 self._overlay.clear()
-                self._waits = frozenset(self._state.waiting)
-                self._nudged = bool(self._waits) or self._duties
+                self._arrivals.everything()
+                self._nudged = bool(self.parked) or self._duties
         # From here to the end without waiting: position and expectation change together.
         self.host.source.read_from(self.partition, self._state.next_offset)
         self._expected = self._state.next_offset
@@ -206,27 +205,18 @@ class Lane:
         timeout = None
         if self.parked or self._duties:
             timeout = max(0.0, self._ticked + self.host.config.tick_s - time.monotonic())
-        if self._unproven:
-            timeout = min(timeout or self.host.config.proof_s, self.host.config.proof_s)
+        if self._unproven.places:
+            timeout = min(timeout or self._unproven.patience_s, self._unproven.patience_s)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout)
 
     def _due(self) -> bool:
-        if self._in_doubt():
+        if self._unproven.in_doubt():
             return True
-        if not self._waits and not self.parked and not self._duties:
+        if not self.parked and not self._duties:
             self._nudged = False
             return False
         return self._nudged or time.monotonic() >= self._ticked + self.host.config.tick_s
-
-    def _in_doubt(self) -> bool:
-        """Whether a commit was acknowledged a while ago, and its records can not be read."""
-        self._look_for_proof()
-        return bool(self._unproven) and time.monotonic() >= self._acknowledged + self.host.config.proof_s
-
-    def _look_for_proof(self) -> None:
-        if self._unproven and self.host.states.has_passed(*self._proof):
-            self._unproven.clear()
 
     def _nudge(self) -> None:
         self._nudged = True
@@ -274,9 +264,10 @@ class Lane:
         else:
             raise TransientError("The registry changes faster than a batch.", code="registry.moving")
         decided = time.monotonic()
-        written = await self._commit(step, registry) if step.outgoing or self._in_doubt() else {}
+        written = await self._commit(step, registry) if step.outgoing or self._unproven.in_doubt() else {}
         state.adopt(step.delta)
-        self._follow_waits(step)
+        self._arrivals.committed(more=step.more)
+        self._look_after(step)
         self._nudged = self._nudged or step.more
         # A link that this lane switched on is on for its very next event.
         await views.registry.passed({p: offset for (topic, p), offset in written.items() if topic == REGISTRY})
@@ -291,7 +282,8 @@ class Lane:
             self._overlay.prune(vault.read)
             topics.missed.clear()
             with vault.reading() as reader:
-                views = Views(registry, self._overlay.over(reader), topics.partitions)
+                vault_now, look_at = self._overlay.over(reader), self._arrivals.to_look_at()
+                views = Views(registry, vault_now, topics.partitions, look_at)
                 step = self.host.process(state, records, views, time.time_ns() // 1_000_000, next_offset)
             if not topics.missed or not await topics.recheck(frozenset(topics.missed)):
                 break
@@ -302,8 +294,7 @@ class Lane:
         if producer is None:
             raise TransientError("The lane lost its producer.", code="lane.producer")
         await producer.begin_transaction()
-        self._look_for_proof()
-        producer.include(self._unproven)
+        producer.include(self._unproven.places)
         offsets = await write(producer, step.outgoing)
         await self.host.views.wait_current(self.host.config.request_timeout_s)
 
@@ -312,24 +303,24 @@ class Lane:
                 raise RegistryMoved  # withdrawn meanwhile
 
         await producer.commit(look)
-        self._acknowledged = time.monotonic()
-        for (topic, partition), offset in offsets.items():
-            self._unproven.add(TopicPartition(topic, partition))
-            if topic == LANE_STATE:
-                self._proof = partition, offset
+        self._unproven.acknowledged(offsets)
         for record in step.outgoing:
             if record.topic == VAULT and record.key is not None:
                 self._overlay.add(record.partition, offsets[VAULT, record.partition], record.key, record.value)
         return offsets
 
-    def _follow_waits(self, step: Step) -> None:
-        waits = frozenset(step.waits_for)
-        added = waits - self._waits
-        self._waits = waits
-        if added:  # one of them may have come between the decision and now
-            with self.host.views.vault.reading() as reader:
-                vault = self._overlay.over(reader)
-                self._nudged = self._nudged or any(vault.get(key) is not None for key in added)
+    def _look_after(self, step: Step) -> None:
+        """What was parked just now may have come between the decision and the commit, when nobody waited for it yet."""
+        waits_for = {event.waits_for for event in step.delta.parked.values() if event is not None}
+        if not waits_for:
+            return
+        vault = self.host.views.vault
+        self._overlay.prune(vault.read)  # else it may hide what another lane wrote since
+        with vault.reading() as reader:
+            now = self._overlay.over(reader)
+            came = [key for key in waits_for if now.get(key) is not None]
+        if self._arrivals.add(came, waits_for):
+            self._nudged = True
 
     # ---- failures
 

@@ -41,6 +41,7 @@ class DataPlane:
         process: the pure function; see `Process`.
         registry, vault: the views; run from here on, and the vault is closed at the end.
         outputs: names of the topics that an input topic may lead to.
+        on_loaded: called once, when the views are loaded and the group is not joined yet.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class DataPlane:
         outputs: Callable[[str], Iterable[str]],
         config: EngineConfig | None = None,
         observer: Observer | None = None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config = config or EngineConfig()
         self.views = CurrentViews(registry, vault, config.view_age_s)
@@ -64,6 +66,7 @@ class DataPlane:
             config, clients, self._reader, process, outputs, self._states, self._parked, self.views, self.topics,
             observer, asyncio.Semaphore(config.starting_lanes),
         )  # fmt: skip
+        self._on_loaded = on_loaded
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped, self._started = False, asyncio.Event()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -100,12 +103,13 @@ class DataPlane:
         tails = (self._states, self._parked, self.views.registry, self.views.vault)
         for tail in tails:
             self._spawn(tail.run(), f"tail {tail.topic}")
-        # A transaction that does not end by itself (KAFKA-20734) is ended by the lane that left it. So its views must not
-        # keep a worker from having lanes; a batch waits for them all the same.
+        # A transaction that does not end by itself (KAFKA-20734) is ended by the lane that left it. So its views must
+        # not keep a worker from having lanes; a batch waits for them all the same.
         blocked_s = self.config.transaction_timeout_s + self.config.view_age_s
         await self._unless_failed(asyncio.gather(*(tail.loaded_or_blocked(blocked_s) for tail in tails)))
         blocked = [tail.topic for tail in tails if not tail.caught_up()]
         log.info("views.loaded", age_s=round(self.views.age_s, 2), blocked=blocked)
+        self._on_loaded()
         await self._reader.start()
         for name in ("_fetch", "_watch", "_report", "_follow_topics"):
             self._spawn(getattr(self, name)(), name)

@@ -100,7 +100,10 @@ async def take_over(
         shared = {place for place in settle_partitions(lane, party, (), (), count) if place.topic in FOLLOWED}
         offsets = await settle(producer, shared)
         partitions = settle_partitions(lane, party, host.outputs(partition.topic), flows, count)
-        offsets |= await settle(producer, partitions - shared)
+        # With a place whose end we see: an abort is as little to be believed as a commit, and what it leaves open our
+        # first commit would let appear.
+        seen = {place for place in shared if place.topic == LANE_STATE}
+        offsets |= await settle(producer, (partitions - shared) | seen)
     own = ((LANE_STATE, host.states), (PARKED, host.parked), (VAULT, host.views.vault), (REGISTRY, host.views.registry))
     for topic, tail in own:
         await tail.passed({p.partition: offset for p, offset in offsets.items() if p.topic == topic})

@@ -2,7 +2,7 @@
 
 1. the route exists for these roles,
 2. the receiver's agreement covers school, product and process, today,
-3. the school's connection is accepted on both sides, where the route requires one,
+3. the school's connection is accepted on both sides, where the route requires one, under a mandate that lasts,
 4. the policy lets pass what the event is about.
 
 A party with several roles acts in one of them: the first whose gates are all open. What closes something still passes
@@ -20,7 +20,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from broker.exchange.calendar import EPOCH, date_of
+from broker.days import EPOCH, date_of
 from broker.exchange.model import Decision, Outcome
 from broker.exchange.open import Opened
 from broker.policy import Projection, Route
@@ -124,6 +124,7 @@ def authorise(event: Opened, school: School, registry: Registry, day: int) -> Au
 
 
 MEMO_SIZE: Final = 100_000
+_Link = tuple[str, str, str, str, str, str | None, str | None]  # as `Registry.connected` asks for it
 
 
 @lru_cache(maxsize=2)
@@ -135,7 +136,9 @@ def _in_time(event: Opened, answer: Authorised) -> Authorised:
     """Without targets whose gate was closed before the thing happened that the event tells."""
     if all(target.ended is None for target in answer.targets):
         return answer
-    late = [t for t in answer.targets if t.ended is not None and _dated_before_end(t) and event.happened > t.ended]
+    late = [
+        t for t in answer.targets if t.ended is not None and _dated_before_end(t) and not event.happened_by(t.ended)
+    ]
     refusals = [Decision(Outcome.REFUSED, "gate.ended", target.receiver) for target in late]
     return Authorised(tuple(t for t in answer.targets if t not in late), (*answer.refusals, *refusals))
 
@@ -229,8 +232,9 @@ def _gates(
         return Decision(Outcome.REFUSED, code, party.id, field="subject")
     if route.connection == "required":
         link = (q.school, q.sender, party.id, q.family, route.process, q.product, q.location)
-        if not registry.connected(*link):
-            ended = registry.revoked_on(*link) if route.closing is not None else None
+        over = school.mandate_over(today)
+        if over is not None or not registry.connected(*link):
+            ended = _link_ended(registry, link, over) if route.closing is not None else None
             if ended is None or route.closing is None or (today - ended).days > route.closing.days:
                 return Decision(Outcome.REFUSED, "gate.connection", party.id)
     covered = (q.school, party.id, q.product, route.process, today)
@@ -250,6 +254,18 @@ def _gates(
     if ended is None:
         return target
     return replace(target.closing_only(essential), ended=(ended - EPOCH).days)
+
+
+def _link_ended(registry: Registry, link: _Link, mandate_over: date | None) -> date | None:
+    """The last day of a link that is not on: it was revoked, or the mandate under which it was accepted is over.
+
+    Returns:
+        None if it was never on.
+    """
+    if registry.connected(*link):
+        return mandate_over
+    revoked = registry.revoked_on(*link)
+    return revoked if revoked is None or mandate_over is None else min(revoked, mandate_over)
 
 
 def _projected(q: Question, family: Family, school: School, registry: Registry, target: Target) -> Target:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
+from broker.days import MS_PER_DAY, date_of, day_of
 from broker.errors import AccessDenied, ContractError
-from broker.exchange.calendar import MS_PER_DAY, date_of, day_of, school_years
+from broker.exchange.calendar import school_years
 from broker.exchange.model import InputRecord
 from broker.exchange.open import Opened
 from broker.identity.formats import is_eck_id, is_product_id, is_school_id, is_uuid
@@ -21,6 +22,7 @@ from broker.wire import DATA_KEY, TRACEPARENT
 # Tab, line feed and carriage return are text; the other C0 and C1 controls are not.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,99}")
+_ENTRY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _NINE: Final = re.compile(r"(?<![0-9])[0-9]{9}(?![0-9])")
 _RANDOM: Final = {
     DATA_KEY: re.compile(rb"[A-Za-z0-9_-]{32,}(?:\.[A-Za-z0-9_-]{8,}){4}"),
@@ -51,8 +53,7 @@ def check_outside(record: InputRecord) -> None:
         raise ContractError("the key holds a PGN", code=f"pgn.{kind}", field="key")
     for name, value in record.headers:
         # A JWE and a trace context are random digits and letters of a fixed form: a run of nine digits is chance.
-        form = _RANDOM.get(name)
-        if form is not None and form.fullmatch(value):
+        if is_random(name, value):
             continue
         if kind := screen_bytes(name.encode(errors="replace")) or screen_bytes(value):
             raise ContractError("a header holds a PGN", code=f"pgn.{kind}", field="headers")
@@ -60,6 +61,12 @@ def check_outside(record: InputRecord) -> None:
     names = [name for name, _ in record.headers if name in _RANDOM]
     if len(names) != len(set(names)):
         raise ContractError("a header is there twice", code="headers.repeated", field="headers")
+
+
+def is_random(name: str, value: bytes) -> bool:
+    """Tell whether a header that is used has the form that its name asks."""
+    form = _RANDOM.get(name)
+    return form is not None and form.fullmatch(value) is not None
 
 
 def check_envelope(
@@ -104,6 +111,9 @@ def _check_envelope_texts(envelope: JsonObject, limits: Limits) -> None:
     for name in ("event_id", "correlation"):
         if envelope[name] is not None and not is_uuid(envelope[name]):
             raise ContractError("not a uuid", code="envelope.form", field=name)
+    # Only a hint, but in clear for as long as the event waits: an id of the registry, and no room for a name.
+    if envelope["agreement"] is not None and not _ENTRY_ID.fullmatch(envelope["agreement"]):
+        raise ContractError("not an agreement's id", code="envelope.form", field="agreement")
 
 
 def check_content(event: Opened, school: School, limits: Limits) -> None:
@@ -114,9 +124,10 @@ def check_content(event: Opened, school: School, limits: Limits) -> None:
         AccessDenied: refusal; see `outcomes`.
     """
     _check_subject_texts(event.subject, _compiled(school.local_id_form), limits)
-    for field in event.family.schema.fields:
-        if event.body[field.name] is not None:
-            _check_texts(field, event.body[field.name], limits)
+    for field, texts in event.family.texts:
+        value = event.body[field.name]
+        if value is not None:
+            _check_texts(field, texts(value, limits.list_items), limits)
     kind = event.family.kinds.get(event.envelope["kind"])
     if kind is None:
         raise AccessDenied("no such kind", code="kind.unknown")
@@ -145,8 +156,8 @@ def _check_fields(event: Opened, kind: Kind) -> None:
             raise _refused("field.form", name)
 
 
-def _check_texts(field: Field, value: Any, limits: Limits) -> None:
-    for text in _texts(value, field.name, limits):
+def _check_texts(field: Field, texts: Iterable[tuple[str, bool]], limits: Limits) -> None:
+    for text, code in texts:
         if len(text) > limits.text_chars:
             raise ContractError("a text is too long", code="text.too_long", field=field.name)
         if _CONTROL.search(text):
@@ -157,9 +168,9 @@ def _check_texts(field: Field, value: Any, limits: Limits) -> None:
             continue
         if kind := find_pgn(text):
             raise ContractError("a field holds a PGN", code=f"pgn.{kind}", field=field.name)
-        # No policy decides over what says nothing of a person: such a text is a code, not a place for sentences. Nine
+        # What says nothing of a person, at the top or inside a record, is a code and not a place for sentences. Nine
         # digits are refused whatever they are, so that a sender's numbers do not pass or fail by chance.
-        if field.cls == "business" and field.attribute is None and (not _CODE.fullmatch(text) or _NINE.search(text)):
+        if code and (not _CODE.fullmatch(text) or _NINE.search(text)):
             raise _refused("code.form", field.name)
 
 
@@ -201,20 +212,6 @@ def _check_subject(event: Opened, rules: Kind) -> None:
 
 def _refused(code: str, field: str) -> AccessDenied:
     return AccessDenied("a field is not as it must be", code=code, field=field)
-
-
-def _texts(value: Any, name: str, limits: Limits) -> Iterator[str]:
-    """All strings in a field's value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _texts(inner, name, limits)
-    elif isinstance(value, list):
-        if len(value) > limits.list_items:
-            raise ContractError("a list is too long", code="list.too_long", field=name)
-        for inner in value:
-            yield from _texts(inner, name, limits)
 
 
 @cache

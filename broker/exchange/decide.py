@@ -246,9 +246,11 @@ def _storable(record: InputRecord, limits: Limits) -> InputRecord:
 def incident_leaf(account: Account, decision: Decision, now_ms: int) -> bytes:
     """An incident for the control log: what, where and when, no value."""
     record = account.record
+    school = {} if account.school is None else {"school": account.school}
     return control_leaf(
         "incident",
         {
+            **school,
             "at": now_ms,
             "code": decision.code,
             "event": account.event_id,

@@ -7,7 +7,11 @@ kind of transaction as everything else, also when both sides of a link were acce
     seed/<connection>              marker: since when the link is on; a link that is switched on anew is seeded anew
     agreement/<id>/<version>/<school>   `active`, then `asked/<day>` once it ended
 
-What was asked and what the party confirmed stand on `audit.control`, side by side.
+Links between the same parties for one service, location and products, in several processes, that came on together are
+one request. A link that comes on later is one more: what its process carries (the block of a licence) was refused
+until then. One that goes off while another stays on asks nothing.
+
+What was asked and what the party confirmed stand on `audit.control`, side by side, with what a school asks itself.
 
 The broker keeps no bodies (R28), so it can not seed by itself: the sender sends its current objects to the named
 receiver, and SEED_DONE at the end (docs/adr/0007).
@@ -15,17 +19,19 @@ receiver, and SEED_DONE at the end (docs/adr/0007).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, NamedTuple
 
 from broker.crypto import derived_uuid
-from broker.exchange.calendar import EPOCH, date_of
+from broker.days import EPOCH, date_of
+from broker.exchange.open import Opened
 from broker.exchange.state import LaneState
-from broker.registry import Agreement, Registry
+from broker.registry import Agreement, ConnectionSide, Party, Registry, School
 
 FAMILY: Final = "control"
+SEED: Final = "seed/"
 ACTIVE, ASKED = "active", "asked"
 DESTROY_DAYS: Final = 30
 MOST_AT_ONCE: Final = 500
@@ -35,10 +41,12 @@ class Duty(NamedTuple):
     """Something to tell a party.
 
     Args:
-        name, marker: what the lane remembers.
+        name, marker: what the lane remembers, and what its id is made of.
         kind: of the control event. school, sector: of its envelope.
         body: fields of the control event that are filled in.
         agreement: that it rests on, if it is about one.
+        location: that it is about, if not about all of the school.
+        others: what else is told by it: names with their markers.
     """
 
     name: str
@@ -48,11 +56,18 @@ class Duty(NamedTuple):
     sector: str
     body: dict[str, Any]
     agreement: Agreement | None = None
+    location: str | None = None
+    others: tuple[tuple[str, str], ...] = ()
 
     @property
     def event_id(self) -> str:
         """Of the control event; the same duty has the same id."""
-        return derived_uuid("duty/v1", self.name, self.marker)
+        return _event_id(self.name, self.marker)
+
+    @property
+    def remember(self) -> dict[str, str]:
+        """What the lane remembers once it is told."""
+        return {self.name: self.marker, **dict(self.others)}
 
 
 @dataclass(slots=True)
@@ -76,6 +91,11 @@ class Duties:
         return self
 
 
+def control_topic(party: str) -> str:
+    """Where a party is told."""
+    return f"out.{party}.{FAMILY}"
+
+
 def duties_of(lane: str) -> str | None:
     """The party whose duties a lane owns: `<group>.in.<party>.0`; None for another lane."""
     before, _, partition = lane.rpartition(".")
@@ -83,46 +103,108 @@ def duties_of(lane: str) -> str | None:
     return party if is_input and partition == "0" else None
 
 
-def moment(registry: Registry, party: str, day: int) -> object:
-    """Equal as long as the duties of a party can not have changed; compared by its parts' identity."""
-    return registry.links_from(party), registry.agreements_of(party), registry.schools, day
+class Moment(NamedTuple):
+    """All that the duties of a party follow from, and whether it can be told of them.
+
+    Args:
+        party: its entry, with its keys.
+        untold: there are duties that it could not be told of, since its topic did not exist.
+    """
+
+    links: Mapping[str, str]
+    agreements: tuple[Agreement, ...]
+    schools: Mapping[str, School]
+    party: Party | None
+    day: int
+    untold: bool = False
 
 
-def same_moment(one: object, other: object) -> bool:
-    """Whether two moments are the same: cheap, and asked for every batch."""
-    if not isinstance(one, tuple) or not isinstance(other, tuple):
-        return False
-    return all(a is b or (isinstance(a, int) and a == b) for a, b in zip(one, other, strict=True))
+def moment(registry: Registry, party: str, day: int) -> Moment:
+    """As it is now."""
+    links, agreements = registry.links_from(party), registry.agreements_of(party)
+    return Moment(links, agreements, registry.schools, registry.party(party), day)
+
+
+def same_moment(one: Moment, other: Moment | None) -> bool:
+    """Whether nothing changed that duties follow from: asked for every batch, so by identity, not by content."""
+    return (
+        other is not None
+        and one.links is other.links
+        and one.agreements is other.agreements
+        and one.schools is other.schools
+        and one.party is other.party
+        and one.day == other.day
+    )
 
 
 def due(state: LaneState, registry: Registry, party: str, day: int) -> Duties:
     """Compare what the registry says with what was told."""
     found = Duties()
-    _seeds(found, state, registry, party)
+    _seeds(found, state, registry, party, date_of(day))
     _destructions(found, state, registry, party, date_of(day))
     return found.cut()
 
 
-def _seeds(found: Duties, state: LaneState, registry: Registry, party: str) -> None:
+class _Entitlement(NamedTuple):
+    """What a seed is for. Links in several processes may be for one; another location or product is another."""
+
+    school: str
+    location: str | None
+    receiver: str
+    service: str
+    products: tuple[str, ...] | None
+
+
+def _entitlement(sender: ConnectionSide, receiver: ConnectionSide) -> _Entitlement:
+    named = [set(side.products) for side in (sender, receiver) if not isinstance(side.products, str)]
+    products = tuple(sorted(set.intersection(*named))) if named else None
+    return _Entitlement(sender.school, sender.location, sender.receiver, sender.service, products)
+
+
+def answers_seed(event: Opened, registry: Registry) -> bool:
+    """Whether an event answers a SEED_REQUEST: it names its receiver, and correlates with the request of a link that
+    is on between the two.
+
+    Any lane of the sender can tell, since the id of a request follows from the registry.
+    """
+    envelope = event.envelope
+    receiver, correlation = envelope["receiver"], envelope["correlation"]
+    if receiver is None or correlation is None:
+        return False
+    links = registry.links_between(event.school.id, envelope["sender"], receiver, event.family.name)
+    return any(_event_id(f"{SEED}{connection}", marker) == correlation for connection, marker in links)
+
+
+def _event_id(name: str, marker: str) -> str:
+    return derived_uuid("duty/v1", name, marker)
+
+
+def _seeds(found: Duties, state: LaneState, registry: Registry, party: str, today: date) -> None:
     links = registry.links_from(party)
+    fresh: dict[_Entitlement, list[tuple[str, str]]] = {}
     for connection, marker in links.items():
-        name = f"seed/{connection}"
-        sides = registry.link(connection)
-        if state.duties.get(name) == marker or sides is None:
+        if state.duties.get(f"{SEED}{connection}") == marker or (sides := registry.link(connection)) is None:
             continue
-        sender = sides[0]
-        school = registry.school(sender.school)
-        if school is None:
-            continue
+        fresh.setdefault(_entitlement(*sides), []).append((connection, marker))
+    for asked, together in fresh.items():
+        school = registry.school(asked.school)
+        if school is None or school.mandate_over(today) is not None:
+            continue  # nothing passes over it now; should the mandate be prolonged, the duty is still there
+        # One of the links that came on last is named: the request's id holds until that one is switched again.
+        connection, marker = max(together, key=lambda link: (link[1], link[0]))
         body = {
-            "reason_code": "CONNECTION_ACCEPTED",
-            "connection_id": connection,
-            "service": sender.service,
-            "other_party": sender.receiver,
-        }
-        found.tell.append(Duty(name, marker, "SEED_REQUEST", school.id, school.sectors[0], body))
+            "reason_code": "CONNECTION_ACCEPTED", "connection_id": connection, "service": asked.service,
+            "other_party": asked.receiver, "products": None if asked.products is None else list(asked.products),
+        }  # fmt: skip
+        others = tuple((f"{SEED}{name}", since) for name, since in together if name != connection)
+        found.tell.append(
+            Duty(
+                f"{SEED}{connection}", marker, "SEED_REQUEST", school.id, school.sectors[0], body,
+                location=asked.location, others=others,
+            )
+        )  # fmt: skip
     for name in state.duties:
-        if name.startswith("seed/") and name.removeprefix("seed/") not in links:
+        if name.startswith(SEED) and name.removeprefix(SEED) not in links:
             found.remember[name] = None
 
 

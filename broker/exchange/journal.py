@@ -6,9 +6,9 @@ from typing import Any
 
 from broker.audit.leaf import Commitments, Ids, commitment
 from broker.crypto import partition_of
+from broker.days import day_of
 from broker.errors import FieldError
 from broker.exchange.authorise import Target
-from broker.exchange.calendar import day_of
 from broker.exchange.decide import (
     Account,
     audit_leaf,
@@ -113,9 +113,18 @@ class Journal:
         return flow, seq
 
     def _incident(self, account: Account, decision: Decision) -> None:
-        """At most one per code, field and day; each record is quarantined all the same."""
-        name, today = f"{decision.code}/{decision.field or ''}", day_of(self.now_ms)
-        if self.delta.incidents.get(name) == today:
+        """At most one per school, code, field and day; each record is quarantined all the same.
+
+        Each school is a controller of its own, whose clock starts when it knows (R23). What is of no school that could
+        be told, and what is more than a lane should remember, is counted together.
+        """
+        today, what = day_of(self.now_ms), f"{decision.code}/{decision.field or ''}"
+        if any(day != today for day in self.delta.incidents.values()):
+            self.delta.incidents = {name: day for name, day in self.delta.incidents.items() if day == today}
+        name = f"{what}/{account.school or ''}"
+        if name not in self.delta.incidents and len(self.delta.incidents) >= self.limits.incidents_per_day:
+            name = what
+        if name in self.delta.incidents:
             return
         self.delta.incidents[name] = today
         self.control(incident_leaf(account, decision, self.now_ms))

@@ -33,8 +33,8 @@ TRANSFORMS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({
 })  # fmt: skip
 
 
-def passing(event: Opened, target: Target, person: VaultRecord | None) -> Target:
-    """The target with what passes in this event, of this person.
+def passing(event: Opened, target: Target, person: VaultRecord | None, day: int) -> Target:
+    """The target with what passes in this event, of this person, on this day.
 
     Raises:
         AccessDenied: `consent.missing`; `gate.policy`, if what the event is about does not pass.
@@ -45,7 +45,7 @@ def passing(event: Opened, target: Target, person: VaultRecord | None) -> Target
         if closing is None or closing.dated_before_end:  # when it was withdrawn is not known
             raise AccessDenied("consent is not there", code="consent.missing", field="subject")
         target = target.closing_only(essential)
-    if person is not None and check_left(event, person, closing):
+    if person is not None and check_left(event, person, closing, day):
         target = target.closing_only(essential)
     if target.open_conditions:
         target = _with_conditions(target, conditions_met(event, person))

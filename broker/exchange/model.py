@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from broker.registry import Registry
 
 if TYPE_CHECKING:
+    from broker.exchange.duties import Moment
     from broker.exchange.objects import Said
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -99,11 +100,14 @@ class Views:
 
     Args:
         partitions: how many partitions a topic has; 0 if it does not exist (yet).
+        arrived: vault keys that may have changed since the lane's last committed call, and those that it parked
+            events for then. Parked events that wait for others are not looked at. None: look at all.
     """
 
     registry: Registry
     vault: VaultReader
     partitions: Callable[[str], int]
+    arrived: Collection[bytes] | None = None
 
 
 @dataclass(slots=True)
@@ -113,14 +117,12 @@ class Step:
     Attributes:
         outgoing: in the order in which they must be written, lane state included.
         decisions: for metrics and tests, in the order of the input.
-        waits_for: vault keys that parked events of this lane wait for after this step.
-        more: there is work left that needs no input: call again after the commit.
+        more: there is work left that needs no input: call again after the commit, and let it look at all that waits.
     """
 
     outgoing: list[Outgoing]
     decisions: list[Decision]
     delta: StateDelta
-    waits_for: Mapping[bytes, object]
     more: bool = False
 
 
@@ -136,7 +138,7 @@ class StateDelta:
     incidents: dict[str, int] = field(default_factory=dict)
     objects: dict[bytes, Said] = field(default_factory=dict)
     duties: dict[str, str | None] = field(default_factory=dict)
-    duties_seen: object = None
+    duties_seen: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)

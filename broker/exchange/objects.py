@@ -3,6 +3,12 @@
 A lane sees one sender only, so the order is checked per object and sender. What the receivers answer stands in other
 lanes: whether an answer fits is for the two parties, who tell each other with `control` STATUS. The memory is bounded;
 an object that is not in it (any more) is delivered with the code `ok.unchecked`, so that its sender knows.
+
+Of a family that says `"remembers": "corrections"` the first version of an object is not remembered: of a million
+usages a day hardly one is ever corrected, and they would push all licences out of the memory. A first version is only
+looked up; a correction or a retraction is remembered, and what comes after it is checked as anything else. What that
+leaves open: the first correction can not be held against what it corrects (`ok.unchecked`), and a first version that
+is sent twice under two event ids is delivered twice.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ from broker.limits import Limits
 
 ID_BYTES = 16
 ENTRY_BYTES = ID_BYTES + 4 + 4
+FIRST_REVISION = 1
 
 
 class Said(NamedTuple):
@@ -90,20 +97,23 @@ def object_id(event: Opened) -> bytes | None:
     return blake2b(what.encode(), digest_size=ID_BYTES).digest()
 
 
-def check_order(event: Opened, last: Said | None) -> tuple[Said, bool]:
+def check_order(event: Opened, last: Said | None) -> tuple[Said | None, bool]:
     """Hold an event against what its sender said of the object before.
 
     Returns:
-        What is to be remembered, and whether the order could be checked.
+        What is to be remembered (None: nothing), and whether the order could be checked.
 
     Raises:
         AccessDenied: `object.transition` or `object.stale`.
     """
     family, kind = event.family, event.family.kinds[event.envelope["kind"]]
     revision = event.body[family.revision_field] if family.revision_field else 0
+    corrects = family.remembers == "corrections"
+    if last is None and corrects and kind.first and revision <= FIRST_REVISION:
+        return None, True
     said = Said(kind_code(kind.name), min(max(revision, 0), 2**32 - 1))
     if last is None:
-        return said, kind.first
+        return said, kind.first and not corrects
     if said == last and event.envelope["receiver"] is not None:
         return said, True  # the same once more, for one receiver: the initial seed of a new connection
     if last.kind not in kind_codes(kind.after):
@@ -111,6 +121,18 @@ def check_order(event: Opened, last: Said | None) -> tuple[Said, bool]:
     if family.revision_field is not None and said.revision <= last.revision:
         raise AccessDenied("not newer than what is known", code="object.stale", field=family.revision_field)
     return said, True
+
+
+def told_before(event: Opened, last: Said) -> bool:
+    """Whether an event says nothing newer than the last word on an object that is still there.
+
+    Such an event is for a new receiver: how an object came to be as it is takes several events, if the last one does
+    not carry the whole of it.
+    """
+    family = event.family
+    if family.revision_field is None or last.kind in kind_codes(family.ending):
+        return False
+    return bool(event.body[family.revision_field] <= last.revision)
 
 
 def kind_code(kind: str) -> int:

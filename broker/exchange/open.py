@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from broker.crypto import DataKeyOpener
+from broker.days import day_of
 from broker.errors import ContractError
-from broker.exchange.calendar import day_of
 from broker.exchange.model import InputRecord
 from broker.limits import Limits
 from broker.registry import School
@@ -43,14 +43,16 @@ class Opened:
         """Whether it has a subject."""
         return bool(self.subject["kind"] != "NONE")
 
-    @property
-    def happened(self) -> int:
-        """When it happened in the world, in days since 1970 (UTC): as its body says, else when it was made."""
+    def happened_by(self, day: int) -> bool:
+        """Whether it happened in the world on this day (since 1970, in the Netherlands) or before it, as its body says.
+
+        What its body does not date did not: `created` is the clock of its sender, and says when it was told.
+        """
         name = self.family.dated_field
         at = self.body[name] if name is not None else None
         if at is None:
-            return day_of(self.envelope["created"])
-        return day_of(at) if self.family.dated_in_ms else int(at)
+            return False
+        return (day_of(at) if self.family.dated_in_ms else int(at)) <= day
 
 
 def open_envelope(record: InputRecord, limits: Limits) -> tuple[JsonObject, bytes]:

@@ -96,10 +96,10 @@ CODES: Final[Mapping[str, Meaning]] = MappingProxyType({
     "link.parties": Meaning(_R, "Sender and receiver of a connection must be two registered parties."),
     "link.route": Meaning(_R, "There is no route for this service and process between the parties' roles."),
     "link.conflict": Meaning(_R, "The connection's id stands for another link already; choose a new id."),
-    "link.form": Meaning(_R, "The connection's id or products do not have their form."),
+    "link.form": Meaning(_R, "The id of a connection that is not known yet must be a UUID in lower case; products that it names must be GTIN-13s or UUIDs."),
     # swap: the identity
     "subject.unknown": Meaning(_R, "The identifier is not known at this school."),
-    "subject.left": Meaning(_R, "The pupil left the school before the event's date."),
+    "subject.left": Meaning(_R, "The pupil left the school; only what closes something still passes, for a while."),
     "subject.conflict": Meaning(_R, "The ids given belong to different enrolments; send MERGE first."),
     "parked.full": Meaning(_R, "Too many events wait for this or other enrolments; send it again later."),
 })  # fmt: skip

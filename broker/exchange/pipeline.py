@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from broker.crypto import partition_of
+from broker.days import day_of
 from broker.errors import AccessDenied, ContractError, FieldError
 from broker.exchange.authorise import REGISTRY as REGISTRY_RECEIVER
 from broker.exchange.authorise import VAULT as VAULT_RECEIVER
 from broker.exchange.authorise import Target, authorise
-from broker.exchange.calendar import day_of, first_day
+from broker.exchange.calendar import first_day
 from broker.exchange.check import check_content, check_envelope, check_outside
 from broker.exchange.decide import Account, attribute_names, audit_leaf
-from broker.exchange.duties import due, duties_of, moment, same_moment
-from broker.exchange.errand import DESTROYED, confirmation_leaf, run_errand
+from broker.exchange.duties import answers_seed, control_topic, due, duties_of, moment, same_moment
+from broker.exchange.errand import destruction_leaves, run_errand
 from broker.exchange.journal import Journal
 from broker.exchange.keys import ExchangeKeys
 from broker.exchange.minimise import minimise_body, minimise_subject, passing
@@ -29,7 +30,7 @@ from broker.exchange.model import (
     Step,
     Views,
 )
-from broker.exchange.objects import Said, check_order, object_id
+from broker.exchange.objects import Said, check_order, object_id, told_before
 from broker.exchange.open import Opened, open_envelope, open_event
 from broker.exchange.parking import Parking
 from broker.exchange.seal import output_key, output_topic, seal_for
@@ -157,32 +158,36 @@ class _Batch:
                 for target in fresh
             ),
         ]
-        if thing is not None and said is not None and any(d.outcome is Outcome.DELIVERED for d in decisions):
+        got = [d.receiver for d in decisions if d.outcome is Outcome.DELIVERED and d.receiver is not None]
+        if thing is not None and said is not None and got:
             self.delta.objects[thing] = said
-        if event.envelope["kind"] == DESTROYED and any(d.outcome is Outcome.DELIVERED for d in decisions):
-            self.journal.control(confirmation_leaf(event, account.event_id, self.registry, self.now_ms))
+        for leaf in destruction_leaves(event, account.event_id, got, self.registry, self.now_ms):
+            self.journal.control(leaf)
         return decisions
 
     def _follows(self, event: Opened, thing: bytes | None) -> tuple[Said | None, str]:
         """Whether the event may follow what its sender said of the object before; the code of its deliveries."""
         if thing is None:
             return None, "ok"
-        said, checked = check_order(event, self.delta.objects.get(thing) or self.state.objects.last(thing))
+        last = self.delta.objects.get(thing) or self.state.objects.last(thing)
+        if last is not None and answers_seed(event, self.registry) and told_before(event, last):
+            return None, "ok"  # for the new receiver only: what all others were told last stands
+        said, checked = check_order(event, last)
         return said, "ok" if checked else "ok.unchecked"
 
     def _person(self, event: Opened, parked: Parked | None) -> VaultRecord | Waiting | None:
         """Whom it is about; Waiting also behind earlier events of this person that wait."""
         vault = self.keys.vault
-        if parked is None and self.parking.waiting:
-            key = waiting_key(event, vault, self.parking.waiting.__contains__)
+        if parked is None and self.parking:
+            key = waiting_key(event, vault, self.parking.waits)
             if key is not None:
                 return Waiting(key)
         person = find_person(event, vault, self)
-        if parked is None and self.parking.waiting and person is not None and not isinstance(person, Waiting):
+        if parked is None and self.parking and person is not None and not isinstance(person, Waiting):
             # By another id, but of one whose events are not all released yet: behind them.
             sector, school = event.envelope["sector"], event.school.id
             for id_type, value in person.user_ids:
-                if (key := vault.key(sector, school, id_type, value)) in self.parking.waiting:
+                if self.parking.waits(key := vault.key(sector, school, id_type, value)):
                     return Waiting(key)
         return person
 
@@ -196,7 +201,7 @@ class _Batch:
         if schema is None or projection is None or partitions < 1:
             return self.journal.log(account, Decision(Outcome.REFUSED, "receiver.topic", target.receiver), target)
         try:
-            target = passing(event, target, account.person)
+            target = passing(event, target, account.person, self.day)
             body = minimise_body(event, target, schema, projection)
             subject, sent = minimise_subject(account.person, target, self.keys)
             sealed = seal_for(event, target, schema, subject, body, self.keys)
@@ -247,17 +252,24 @@ class _Batch:
 
     def do_duties(self) -> None:
         """Tell the lane's party what the registry asks of it and was not told yet."""
-        party = duties_of(self.state.lane)
-        now = None if party is None else moment(self.views.registry, party, self.day)
-        if party is None or same_moment(now, self.state.duties_seen):
+        party, seen = duties_of(self.state.lane), self.state.duties_seen
+        if party is None:
+            return
+        now = moment(self.views.registry, party, self.day)
+        if same_moment(now, seen) and not (seen and seen.untold and self._has_topic(party)):
             return
         duties = due(self.state, self.views.registry, party, self.day)
         self.delta.duties.update(duties.remember)
         told = [run_errand(duty, party, self.journal) for duty in duties.tell]
-        self.delta.duties.update({d.name: d.marker for d, done in zip(duties.tell, told, strict=True) if done})
-        self.more = self.more or (not duties.complete and (any(told) or bool(duties.remember)))
-        if duties.complete and all(told):  # who can not be told yet is looked at again in each batch
-            self.delta.duties_seen = now
+        for duty, done in zip(duties.tell, told, strict=True):
+            self.delta.duties.update(duty.remember if done else {})
+        if not duties.complete and (any(told) or duties.remember):
+            self.more = True
+        else:  # who could not be told is looked at again once its entry changes, or its topic is there
+            self.delta.duties_seen = now._replace(untold=not all(told) and not self._has_topic(party))
+
+    def _has_topic(self, party: str) -> bool:
+        return self.views.partitions(control_topic(party)) > 0
 
     # ---- parked events
 
@@ -267,7 +279,7 @@ class _Batch:
         At most as many as one transaction should take; what is left is the next call's (`Step.more`). Until then later
         events of the same people wait behind them.
         """
-        for event in [event for event in self.parking.parked.values() if event.expires < self.day]:
+        for event in self.parking.expired(self.day):
             if self._has_released_enough():
                 return
             account = Account.of(event.record, self.now_ms)
@@ -275,11 +287,12 @@ class _Batch:
             decision = self.journal.log(account, Decision(Outcome.EXPIRED, "parked.expired"))
             self.parking.remove(event)
             self.journal.tell(account, [decision])
-        self._release([key for key in self.parking.waiting if self.get(key) is not None])
+        arrived = self.parking.keys() if self.views.arrived is None else self.views.arrived
+        self._release([key for key in arrived if self.parking.waits(key) and self.get(key) is not None])
 
     def _release(self, keys: Iterable[bytes]) -> None:
-        for number in sorted(n for key in keys for n in self.parking.waiting.get(key, ())):
-            event = self.parking.parked.get(number)
+        for number in sorted(n for key in keys for n in self.parking.numbers(key)):
+            event = self.parking.event(number)
             if event is not None:
                 if self._has_released_enough():
                     return
@@ -324,4 +337,4 @@ class _Batch:
         if outgoing or self.delta.duties or self.delta.next_offset != self.state.next_offset:
             counts = (self.views.partitions(topic) for topic in ("lane.state", "parked"))
             outgoing += self.state.records(self.delta, *counts)
-        return Step(outgoing, self.journal.decisions, self.delta, self.parking.waiting, self.more)
+        return Step(outgoing, self.journal.decisions, self.delta, self.more)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from broker.exchange.model import LANE_STATE, PARKED, InputRecord, Outgoing, Parked, StateDelta
@@ -22,6 +23,9 @@ from broker.exchange.objects import ObjectMemory
 from broker.exchange.ring import Ring
 from broker.limits import DEFAULT, Limits
 from broker.schemas import catalogue
+
+if TYPE_CHECKING:
+    from broker.exchange.duties import Moment
 
 ID_BYTES = 16
 VAULT_KEY_BYTES = 32
@@ -39,7 +43,16 @@ def lane_partition(lane: str, partitions: int) -> int:
 
 @dataclass(slots=True)
 class LaneState:
-    """See the module. `lane` is `<group>.<topic>.<partition>`."""
+    """See the module.
+
+    What a batch asks about the parked events is kept ready: a full lane must not cost each batch a look at all.
+
+    Attributes:
+        lane: `<group>.<topic>.<partition>`.
+        parked: by number. waiting: numbers by the vault key they wait for. last_days: numbers by their last day.
+        parked_bytes: of all their values.
+        duties_seen: what the duties were last worked out for; not on Kafka.
+    """
 
     lane: str
     next_offset: int = 0
@@ -47,10 +60,12 @@ class LaneState:
     delivered: set[bytes] = field(default_factory=set)
     parked: dict[int, Parked] = field(default_factory=dict)
     waiting: dict[bytes, list[int]] = field(default_factory=dict)
+    last_days: dict[int, set[int]] = field(default_factory=dict)
+    parked_bytes: int = 0
     next_parked: int = 0
     incidents: dict[str, int] = field(default_factory=dict)
     duties: dict[str, str] = field(default_factory=dict)
-    duties_seen: object = field(default=None, compare=False)  # the moment they were worked out for; not on Kafka
+    duties_seen: Moment | None = field(default=None, compare=False)
     limits: Limits = DEFAULT
     window: Ring = field(init=False)
     objects: ObjectMemory = field(init=False)
@@ -147,6 +162,8 @@ class LaneState:
     def _park(self, event: Parked) -> None:
         self.parked[event.number] = event
         self.waiting.setdefault(event.waits_for, []).append(event.number)
+        self.last_days.setdefault(event.expires, set()).add(event.number)
+        self.parked_bytes += len(event.record.value or b"")
 
     def _release(self, number: int) -> None:
         event = self.parked.pop(number)
@@ -154,6 +171,11 @@ class LaneState:
         numbers.remove(number)
         if not numbers:
             del self.waiting[event.waits_for]
+        of_day = self.last_days[event.expires]
+        of_day.remove(number)
+        if not of_day:
+            del self.last_days[event.expires]
+        self.parked_bytes -= len(event.record.value or b"")
 
 
 def _slots(states: Mapping[str, bytes], prefix: str, count: int) -> dict[int, bytes]:

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Final
 
 from broker.errors import AccessDenied, ContractError
-from broker.exchange.calendar import day_of
 from broker.exchange.open import Opened
 from broker.identity.vault import ECK_ID, Flags, Reader, VaultCipher, VaultRecord, new_subject_key
 from broker.limits import Limits
@@ -78,17 +77,20 @@ def check_people(event: Opened, vault: VaultCipher, reader: Reader) -> None:
             raise AccessDenied("not known at this school", code="subject.unknown", field=field.name)
 
 
-def check_left(event: Opened, person: VaultRecord, closing: Closing | None) -> bool:
+def check_left(event: Opened, person: VaultRecord, closing: Closing | None, day: int) -> bool:
     """Whether the event only closes the affairs of a person who left the school.
 
+    Args:
+        day: today, in days since 1970: a sender's clock opens nothing.
+
     Raises:
-        AccessDenied: `subject.left`, if he left before the event and this does not (or not any more) close anything.
+        AccessDenied: `subject.left`, if he left and this does not (or not any more) close anything.
     """
-    if person.left_on is None or day_of(event.envelope["created"]) <= person.left_on:
+    left_on = person.left_on
+    if left_on is None or day <= left_on:
         return False
-    over = day_of(event.envelope["created"]) - person.left_on
-    if closing is None or over > closing.days or (closing.dated_before_end and event.happened > person.left_on):
-        raise AccessDenied("left before the event", code="subject.left")
+    if closing is None or day - left_on > closing.days or (closing.dated_before_end and not event.happened_by(left_on)):
+        raise AccessDenied("left the school", code="subject.left")
     return True
 
 

@@ -8,16 +8,19 @@ is the state, so every transition is checked here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
 from broker.audit.leaf import control_leaf
+from broker.days import date_of, day_of
 from broker.errors import AccessDenied
-from broker.exchange.calendar import date_of, day_of
 from broker.exchange.open import Opened
+from broker.identity.formats import is_uuid
 from broker.policy.words import PROCESSES, Process
-from broker.registry import ConnectionSide, Registry
+from broker.registry import ConnectionSide, Registry, School
+from broker.registry.connections import About
+from broker.registry.fields import ALL
 from broker.registry.models import key_of
 from broker.registry.registry import record_of
 
@@ -40,7 +43,16 @@ _PROCESSES: Final[dict[str, Process]] = {
 
 
 def switched(event: Opened, registry: Registry, find: FindSide, now_ms: int) -> list[ConnectionSide]:
-    """The sides of a connection as they are after this event.
+    """The sides of a connection that this event changes, as they are after it.
+
+    What is said of both sides is said of whichever it can be said of, and leaves the other as it is; it is refused if
+    it can be said of neither. So the school that says it has what it wants, whatever the sides said before:
+
+    * REVOKE switches off what is accepted; neither side is accepted after it.
+    * DECLINE says no to what is offered or was never spoken of. What is accepted stays: that is switched off by REVOKE.
+    * OFFER offers what is neither offered nor accepted.
+    * ACCEPT accepts what is not accepted; the link is on after it, for all products that it names. So it is refused if
+      a side that is accepted already is for fewer.
 
     Args:
         find: a side as it is now, with what this batch wrote.
@@ -51,31 +63,22 @@ def switched(event: Opened, registry: Registry, find: FindSide, now_ms: int) -> 
     """
     body, kind, sender = event.body, event.envelope["kind"], event.envelope["sender"]
     sides = _SIDES[body["side"]]
-    now = datetime.fromtimestamp(now_ms / 1000, UTC)
     for_school = event.school.mandated(sender, date_of(day_of(now_ms)))
     own = {"sender": body["sender"], "receiver": body["receiver"]}
     if not for_school and (kind == "ACCEPT" or any(own[side] != sender for side in sides)):
         raise AccessDenied("not the sender's side", code="link.not_yours", field="side")
     _check_link(event, registry)
-    state, allowed = TRANSITIONS[kind]
-    made = []
-    for name in sides:
-        before = find(body["connection_id"], name)
-        new = _side(event, name, state, sender if for_school else None, before, now)
-        if before is not None and before.about() != new.about():
-            raise AccessDenied("another link has this id", code="link.conflict", field="connection_id")
-        # After a change of SIS what the old one accepted counts no more: the new one may accept it again.
-        renewed = kind == "ACCEPT" and before is not None and not before.counts(event.school)
-        if not renewed and (before.state if before else None) not in allowed:
-            raise AccessDenied(
-                "not from this state", code="object.transition", field="kind", rule=before.state if before else None
-            )
-        made.append(new)
-    other = {"sender": "receiver", "receiver": "sender"}
-    across = find(body["connection_id"], other[sides[0]])
-    if across is not None and across.about() != made[0].about():
-        raise AccessDenied("its sides are about different links", code="link.conflict", field="connection_id")
-    return made
+    known = {side: find(body["connection_id"], side) for side in own}
+    _check_id(body["connection_id"], _about(event), known.values())
+    changing = [side for side in sides if _may_follow(kind, known[side], event.school)]
+    if not changing:
+        raise _not_from(known[sides[0]], "kind")
+    if kind == "ACCEPT":
+        for side in (known[side] for side in sides if side not in changing):
+            if side is not None and not _covers_all(side, body["products"]):
+                raise _not_from(side, "products")
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return [_side(event, side, sender if for_school else None, known[side], now) for side in changing]
 
 
 def process_of(event: Opened) -> Process:
@@ -101,34 +104,66 @@ def _check_link(event: Opened, registry: Registry) -> None:
         raise AccessDenied("not a location of this school", code="school.not_yours", field="location")
 
 
-def _side(
-    event: Opened, name: str, state: str, mandate: str | None, before: ConnectionSide | None, now: datetime
-) -> ConnectionSide:
+def _check_id(connection: str, about: About, known: Iterable[ConnectionSide | None]) -> None:
+    """An id stands for one link; one that an event brings up is a UUID.
+
+    It stands in the audit for ever, and a text of somebody's choice could hold a name. What an operator called a link
+    in the registry's files is what it is called.
+    """
+    sides = [side for side in known if side is not None]
+    if any(side.about() != about for side in sides):
+        raise AccessDenied("another link has this id", code="link.conflict", field="connection_id")
+    if not sides and not (is_uuid(connection) and connection == connection.lower()):
+        raise AccessDenied("a new link needs a uuid", code="link.form", field="connection_id")
+
+
+def _may_follow(kind: str, before: ConnectionSide | None, school: School) -> bool:
+    """Whether this may be said of a side as it is."""
+    # After a change of SIS what the old one accepted counts no more: the new one may accept it again.
+    renewed = kind == "ACCEPT" and before is not None and not before.counts(school)
+    return renewed or (before.state if before else None) in TRANSITIONS[kind][1]
+
+
+def _not_from(before: ConnectionSide | None, field: str) -> AccessDenied:
+    state = before.state if before else None
+    return AccessDenied("not from this state", code="object.transition", field=field, rule=state)
+
+
+def _covers_all(side: ConnectionSide, products: list[str] | None) -> bool:
+    return side.products == ALL or (products is not None and set(products) <= set(side.products))
+
+
+def _about(event: Opened) -> About:
+    """The link that an event is about."""
     body = event.body
-    # What is revoked was accepted: by whom stays.
-    accepted_by, given = (before.accepted_by, before.mandate) if before and state == "revoked" else (mandate, mandate)
-    products = body["products"]
-    if before is not None and state == "revoked":
-        products = None if isinstance(before.products, str) else before.products  # what is revoked is what was on
+    return About(
+        event.school.id, body["sender"], body["receiver"], body["service"], process_of(event), body["location"]
+    )
+
+
+def _side(
+    event: Opened, name: str, mandate: str | None, before: ConnectionSide | None, now: datetime
+) -> ConnectionSide:
+    state = TRANSITIONS[event.envelope["kind"]][0]
+    products = event.body["products"]
     document = {
-        "id": body["connection_id"],
+        **_about(event)._asdict(),
+        "id": event.body["connection_id"],
         "side": name,
-        "school": event.school.id,
-        "location": body["location"],
-        "sender": body["sender"],
-        "receiver": body["receiver"],
-        "service": body["service"],
-        "process": process_of(event),
-        "products": "all" if products is None else tuple(products),
+        "products": ALL if products is None else tuple(products),
         "state": state,
-        "accepted_by": accepted_by,
-        "mandate": given,
+        "accepted_by": mandate,
+        "mandate": mandate,
         "at": now,
     }
+    if before is not None and state == "revoked":  # what was accepted: for which products, and by whom
+        document |= {"products": before.products, "accepted_by": before.accepted_by, "mandate": before.mandate}
+    elif before is not None and state != "accepted":
+        document["ended"] = before.ending()
     try:
         return ConnectionSide.model_validate(document)
     except ValueError:
-        raise AccessDenied("not a connection", code="link.form", field="connection_id") from None
+        raise AccessDenied("not ids of products", code="link.form", field="products") from None
 
 
 def change_leaf(

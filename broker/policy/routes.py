@@ -25,7 +25,8 @@ class Closing(Written):
 
     Args:
         days: after the end of the agreement or connection, or after the person left.
-        dated_before_end: only what happened in the world on or before that end (a test that was taken in time).
+        dated_before_end: only what happened in the world on or before that end (a test that was taken in time), by the
+            date in its body; when the event was made says nothing.
     """
 
     days: Annotated[int, Field(ge=1, le=400, strict=True)]
@@ -40,7 +41,7 @@ class Route(Written):
         connection: `required`: the school has switched this link on, at both sides; `agreement-only`: the receiver's
             agreement is enough (domain, section 1); `none`: towards the broker itself.
         subject: whether an event that goes this way must, may or must not be about somebody.
-        closing: its term, if these kinds close something; None: they stop with what is withdrawn.
+        closing: its term, if these kinds close something; None: they stop with what is withdrawn. Only towards a party.
         evidence: where it is written that this route exists.
     """
 
@@ -56,13 +57,15 @@ class Route(Written):
 
     @model_validator(mode="after")
     def _only_the_broker_needs_no_agreement(self) -> Self:
-        _check_connection(self.connection, (self.receiver_role,))
+        _check_connection(self.connection, (self.receiver_role,), self.closing)
         return self
 
 
-def _check_connection(connection: str, receivers: Iterable[str]) -> None:
+def _check_connection(connection: str, receivers: Iterable[str], closing: Closing | None) -> None:
     if any((connection == "none") != (receiver in ("VAULT", "REGISTRY")) for receiver in receivers):
         raise ValueError("connection `none` is for the receivers VAULT and REGISTRY, and for no other")
+    if connection == "none" and closing is not None:
+        raise ValueError("a closing term is for what goes to a party; what goes to the broker itself needs none")
 
 
 def _one_or_more(value: Any) -> Any:
@@ -87,7 +90,7 @@ class _Row(Written):
 
     @model_validator(mode="after")
     def _only_the_broker_needs_no_agreement(self) -> Self:
-        _check_connection(self.connection, self.receiver_role)
+        _check_connection(self.connection, self.receiver_role, self.closing)
         return self
 
     def routes(self) -> Iterator[Route]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date
+from datetime import date
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from broker.days import date_at
 from broker.policy.document import Written
 from broker.policy.words import Process
 from broker.registry.fields import ALL, EntryId, LocationId, PartyId, ProductId, SchoolId, is_location_of
@@ -29,6 +30,22 @@ class About(NamedTuple):
     location: str | None
 
 
+class Ended(Written):
+    """How a side stood when it was revoked, if more was said of it since.
+
+    Who offers a link anew does not undo that it was on: what closes its affairs still passes for its term.
+
+    Args:
+        at: when it was revoked.
+        accepted_by, mandate, products: as long as it was accepted.
+    """
+
+    at: AwareDatetime
+    accepted_by: PartyId
+    mandate: PartyId
+    products: Products = "all"
+
+
 class ConnectionSide(Written):
     """What one side says about a school's link between two parties for one service, in one process.
 
@@ -44,6 +61,7 @@ class ConnectionSide(Written):
         service: name of the family.
         location: the link is for this location of the school (BRIN6) only; without it, for all of the school.
         at: when it came into this state.
+        ended: of a side that was revoked, and was then offered anew or declined.
     """
 
     id: EntryId
@@ -59,6 +77,7 @@ class ConnectionSide(Written):
     accepted_by: PartyId | None = None
     mandate: PartyId | None = None
     at: AwareDatetime
+    ended: Ended | None = None
 
     @model_validator(mode="after")
     def _accounted_for(self) -> Self:
@@ -70,6 +89,8 @@ class ConnectionSide(Written):
             for name in ("accepted_by", "mandate"):
                 if getattr(self, name) is None:
                     raise ValueError(f"{name}: is missing, and the state is {self.state}")
+            if self.ended is not None:  # accepted: nothing ended. Revoked: the side itself says it all.
+                raise ValueError(f"ended: is for a side that is offered or declined, and the state is {self.state}")
         return self
 
     @property
@@ -79,12 +100,24 @@ class ConnectionSide(Written):
 
     @property
     def day(self) -> date:
-        """The day, in UTC, on which it came into its state."""
-        return self.at.astimezone(UTC).date()
+        """The day in the Netherlands on which it came into its state."""
+        return date_at(self.at)
 
     def about(self) -> About:
         """What both sides must agree on."""
         return About(self.school, self.sender, self.receiver, self.service, self.process, self.location)
+
+    def ending(self) -> Ended | None:
+        """How it stood when it was revoked; None if it is accepted, or never was."""
+        if self.state != "revoked" or self.accepted_by is None or self.mandate is None:
+            return self.ended
+        return Ended(at=self.at, accepted_by=self.accepted_by, mandate=self.mandate, products=self.products)
+
+    def last_accepted(self) -> ConnectionSide | None:
+        """Itself if it is accepted or revoked; as it was revoked, if more was said since; None if it never was."""
+        if self.ended is not None:
+            return self.model_copy(update={"state": "revoked", "ended": None, **dict(self.ended)})
+        return self if self.state in ("accepted", "revoked") else None
 
     def counts(self, school: School) -> bool:
         """Whether who accepted it could do so for this school; the state is not looked at."""

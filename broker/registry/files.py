@@ -13,7 +13,7 @@ from broker.policy import Policy, Routes
 from broker.policy.document import Written, problems_of, read_yaml, refuse
 from broker.policy.words import Process
 from broker.registry.checks import problems_between
-from broker.registry.connections import Products, Service, Side, State
+from broker.registry.connections import Ended, Products, Service, Side, State
 from broker.registry.models import (
     Agreement,
     Board,
@@ -39,6 +39,7 @@ class _Side(Written):
     accepted_by: PartyId | None = None
     mandate: PartyId | None = None
     at: AwareDatetime
+    ended: Ended | None = None
 
 
 class _Connection(Written):

@@ -53,7 +53,8 @@ def keep_connections(
 ) -> dict[str, bytes]:
     """Keep sides of connections that are not desired, and those that came into their state later than desired.
 
-    A side whose school, location or parties are not desired any more goes with them.
+    A side whose school, location or parties are not desired any more goes with them. Of a side that was revoked and is
+    desired as offered or declined, it is kept how it ended: files seldom tell, and its closing term must not end.
 
     Args:
         unnamed: `remove`: those that are not desired go. A newer word stays in any case: whoever wants to undo it says
@@ -63,8 +64,8 @@ def keep_connections(
     for key, side in _sides(current):
         if key in desired:
             wanted = parse_record(key, desired[key])
-            if isinstance(wanted, ConnectionSide) and wanted.at < side.at:
-                kept[key] = current[key]
+            if isinstance(wanted, ConnectionSide):
+                kept[key] = current[key] if wanted.at < side.at else _with_ending(desired[key], wanted, side)
         elif unnamed == "keep" and _has_ground(side, desired):
             kept[key] = current[key]
     return kept
@@ -73,7 +74,9 @@ def keep_connections(
 def kept_connections(desired: Mapping[str, bytes], records: Mapping[str, bytes]) -> Kept:
     """Which sides of connections stand in these records otherwise than desired."""
     found = sorted(key for key in records if key.startswith("connection/") and records[key] != desired.get(key))
-    return Kept(tuple(k for k in found if k not in desired), tuple(k for k in found if k in desired))
+    named = dict(_sides({key: desired[key] for key in found if key in desired}))
+    newer = (key for key, side in _sides({key: records[key] for key in named}) if named[key].at < side.at)
+    return Kept(tuple(key for key in found if key not in desired), tuple(newer))
 
 
 def _sides(records: Mapping[str, bytes]) -> Iterator[tuple[str, ConnectionSide]]:
@@ -82,6 +85,14 @@ def _sides(records: Mapping[str, bytes]) -> Iterator[tuple[str, ConnectionSide]]
             side = parse_record(key, value)
             if isinstance(side, ConnectionSide):
                 yield key, side
+
+
+def _with_ending(record: bytes, wanted: ConnectionSide, side: ConnectionSide) -> bytes:
+    """The desired record, with how the side ended if it leaves that out."""
+    ending = side.ending()
+    if ending is None or wanted.state not in ("offered", "declined") or wanted.ended or wanted.about() != side.about():
+        return record
+    return record_of(wanted.model_copy(update={"ended": ending}))
 
 
 def _has_ground(side: ConnectionSide, desired: Mapping[str, bytes]) -> bool:

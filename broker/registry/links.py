@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date
 from types import MappingProxyType
@@ -28,7 +28,7 @@ class Links:
 
     Attributes:
         on: both sides of each connection that is on.
-        revoked: of each that was on and is revoked, with the day of it.
+        revoked: of each that was on and is revoked, with the day of it; its sides as they were then.
         markers: sender -> connection id -> marker, of those that are on; see `LinkIndex.of_sender`.
         parties: those that have or had a link: where (None: all of the school), and the day it was revoked.
     """
@@ -48,6 +48,12 @@ class Links:
             return None
         days = (day for pair, day in self.revoked.get(way, ()) if _cover(pair, product, location))
         return max(days, default=None)
+
+    def between(self, sender: str, receiver: str, service: str) -> Iterator[tuple[str, str]]:
+        """Connection id and marker of each link that is on for a service, in any process."""
+        for way, pairs in self.on.items():
+            if way[:3] == (sender, receiver, service):
+                yield from ((pair[0].id, _marker(pair)) for pair in pairs)
 
     def concern(self, party: str, location: str | None, on: date | None) -> bool:
         """Whether a party has a link that is on, or had one less than `CLOSING_DAYS` before this day.
@@ -72,7 +78,8 @@ def links_of(school: School | None, sides: Iterable[ConnectionSide]) -> Links:
         return NO_LINKS
     pairs: defaultdict[str, dict[str, ConnectionSide]] = defaultdict(dict)
     for side in sides:
-        pairs[side.id][side.side] = side
+        if (accepted := side.last_accepted()) is not None:
+            pairs[side.id][side.side] = accepted
     found = Links()
     for pair in pairs.values():
         if len(pair) == 2:
@@ -84,18 +91,21 @@ def _add(found: Links, school: School, pair: Pair) -> None:
     about = pair[0].about()
     if about != pair[1].about() or not _share_a_product(*pair):
         return
-    if not all(side.state in ("accepted", "revoked") and side.counts(school) for side in pair):
+    if not all(side.counts(school) for side in pair):
         return
     way = (about.sender, about.receiver, about.service, about.process)
     day = min((side.day for side in pair if side.state == "revoked"), default=None)
     if day is None:
         found.on[way] = (*found.on.get(way, ()), pair)
-        marker = max(side.at for side in pair).astimezone(UTC).isoformat()
-        found.markers.setdefault(about.sender, {})[pair[0].id] = marker
+        found.markers.setdefault(about.sender, {})[pair[0].id] = _marker(pair)
     else:
         found.revoked[way] = (*found.revoked.get(way, ()), (pair, day))
     for party in (about.sender, about.receiver):
         found.parties.setdefault(party, set()).add((about.location, day))
+
+
+def _marker(pair: Pair) -> str:
+    return max(side.at for side in pair).astimezone(UTC).isoformat()
 
 
 def _share_a_product(a: ConnectionSide, b: ConnectionSide) -> bool:

@@ -141,7 +141,8 @@ class School(Written):
 
     Args:
         sis: the party whose system holds the pupils and that has the board's mandate to speak for the school.
-        mandated_from, mandated_until: first and last day of that mandate; without a last day it goes on.
+        mandated_from, mandated_until: first and last day of that mandate; without a last day it goes on. What the SIS
+            accepted for the school counts no longer than the mandate.
         local_id_form: regular expression of the school's local ids: such an id is not taken for a PGN.
         locations: its BRIN6 that events, agreements and connections may name.
         formerly: BRINs that it had before: its pupils are looked up under these too.
@@ -185,11 +186,15 @@ class School(Written):
 
     def mandated(self, party: str, on: date) -> bool:
         """Whether this party is the school's SIS, and has the board's mandate on this day."""
-        return (
-            party == self.sis
-            and self.mandated_from <= on
-            and (self.mandated_until is None or on <= self.mandated_until)
-        )
+        return party == self.sis and self.mandated_from <= on and self.mandate_over(on) is None
+
+    def mandate_over(self, on: date) -> date | None:
+        """The mandate's last day, if it has passed on this day.
+
+        From then on no link of the school is on: each was accepted under that mandate, and nobody is left who could
+        switch one off for the school.
+        """
+        return self.mandated_until if self.mandated_until is not None and self.mandated_until < on else None
 
 
 class Succession(Written):

@@ -8,7 +8,7 @@ strict one, and stands before every change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from types import MappingProxyType
 from typing import Final, Self, TypeVar
@@ -166,8 +166,9 @@ class Registry:
     def serves(self, party: str, school: str, on: date | None = None) -> bool:
         """Whether a party has to do with a school, or with a location of it.
 
-        It has to do with it as its mandated SIS, by an agreement that is or was valid, or by a link that is or was on;
-        what ended does so for another `CLOSING_DAYS`, because what closes its affairs still comes.
+        It has to do with it as its mandated SIS, by an agreement that is or was valid, or by a link that is or was on
+        (no link is once the mandate of the school's SIS is over). What ended does so for another `CLOSING_DAYS`,
+        because what closes its affairs still comes.
 
         Args:
             on: the day; without it mandate and agreements count whatever their dates, and links that are on.
@@ -188,7 +189,9 @@ class Registry:
             return True
         location = None if school == found.id else school
         names = {found.id, *found.locations} if location is None else {found.id, location}
-        return self._links.of(found.id).concern(party, location, on) or any(
+        over = None if on is None else found.mandate_over(on)
+        linked = on is None or over is None or (on - over).days <= CLOSING_DAYS
+        return (linked and self._links.of(found.id).concern(party, location, on)) or any(
             (agreement.schools == ALL_OF_BOARD or not names.isdisjoint(agreement.schools))
             and (on is None or (agreement.valid_from <= on and (on - agreement.valid_until).days <= CLOSING_DAYS))
             for agreement in self._agreements.between(found.board, party)
@@ -260,6 +263,8 @@ class Registry:
     ) -> bool:
         """Whether the school's link is on: accepted on both sides, each by who may, for this product.
 
+        That the mandate under which it was accepted still lasts is asked of the school (`School.mandate_over`).
+
         Args:
             product: None asks whether it is on for any product.
             location: of the event; a link for one location is on for events that name exactly that.
@@ -288,6 +293,10 @@ class Registry:
         The marker changes when the link is switched on anew. It is the same object until something of it changes.
         """
         return self._links.of_sender(party)
+
+    def links_between(self, school: str, sender: str, receiver: str, service: str) -> Iterator[tuple[str, str]]:
+        """As `links_from`, of those at one school to one receiver for one service."""
+        return self._links.of(school).between(sender, receiver, service)
 
     def link(self, connection: str) -> Pair | None:
         """Sender's and receiver's side of a connection, whatever they say; None if one of them is missing."""

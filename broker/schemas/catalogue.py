@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from broker.data import data_path
 from broker.errors import ConfigError
-from broker.schemas.model import Schema, load, parse
+from broker.schemas.model import Field, Schema, load, parse
 from broker.schemas.shape import Fits, in_calendar
+from broker.schemas.texts import Texts, texts_of
 
 OWN: Final = ("envelope.v1", "subject.v1", "status.v1", "quarantine.v1", "record.v1", "vault.v1", "lane.v1")
 
@@ -31,6 +32,9 @@ class Kind:
         needs_product: an event about no product is refused: an agreement on any product would do for it.
         first: it may be the first that a sender says of an object.
         after: kinds of the same sender after which it may come. Neither first nor after: order is not checked.
+        supersedes: kinds of the same sender that it makes superfluous if they came before it: it says all again.
+        ends: after it the object is there no more.
+        object: what names its object, if the family's object field does not: fields; `subject`: whom it is about.
     """
 
     name: str
@@ -42,6 +46,9 @@ class Kind:
     needs_product: bool = False
     first: bool = False
     after: frozenset[str] = frozenset()
+    supersedes: frozenset[str] = frozenset()
+    ends: bool = False
+    object: tuple[str, ...] = ()
 
     @property
     def ordered(self) -> bool:
@@ -57,7 +64,9 @@ class Family:
         product_field: field that names the product.
         object_field: field that identifies the business object an event is about.
         revision_field: field that counts the versions of that object.
-        dated_field: field that says when it happened in the world; None: when the event was made.
+        remembers: what is held against what comes after it: `all` that is said of an object, or `corrections` only,
+            which a first version is not.
+        dated_field: field that says when it happened in the world; None: its events do not say.
         digital: whether it is about digital learning material: yes or no for all events, or the field that says so.
         addressees: fields that hold the parties that an event concerns, when its sender names no receiver.
     """
@@ -69,6 +78,7 @@ class Family:
     product_field: str | None = None
     object_field: str | None = None
     revision_field: str | None = None
+    remembers: str = "all"
     dated_field: str | None = None
     digital: bool | str = False
     addressees: tuple[str, ...] = ()
@@ -90,6 +100,22 @@ class Family:
         """Fields that hold a date or a time, with the check that it lies in the calendar (years 1 to 9999)."""
         found = [(f["name"], in_calendar(f["type"], {})) for f in self.schema.document["fields"]]
         return tuple((name, check) for name, check in found if check is not None)
+
+    def object_of(self, kind: str) -> tuple[str, ...]:
+        """What names the object of a kind: fields of the body, and `subject`; empty if it has none."""
+        return self.kinds[kind].object or ((self.object_field,) if self.object_field is not None else ())
+
+    @cached_property
+    def ending(self) -> tuple[str, ...]:
+        """Kinds after which the object is there no more."""
+        return tuple(kind.name for kind in self.kinds.values() if kind.ends)
+
+    @cached_property
+    def texts(self) -> tuple[tuple[Field, Texts], ...]:
+        """Fields that hold texts or lists, at whatever depth, with how to find them in a value."""
+        known: dict[str, Texts | None] = {}
+        found = [texts_of(declared, declared["name"], known) for declared in self.schema.document["fields"]]
+        return tuple((f, texts) for f, texts in zip(self.schema.fields, found, strict=True) if texts is not None)
 
     @cached_property
     def attributes(self) -> tuple[str, ...]:
@@ -176,6 +202,7 @@ def _family(schema: Schema, where: str) -> Family:
             product_field=document.get("product"),
             object_field=document.get("object"),
             revision_field=document.get("revision"),
+            remembers=_one_of(document.get("remembers", "all"), _REMEMBERS),
             dated_field=document.get("dated"),
             digital=document.get("digital", False),
             addressees=tuple(document.get("addressees", ())),
@@ -185,11 +212,14 @@ def _family(schema: Schema, where: str) -> Family:
     fields = {f.name: f for f in schema.fields}
     for kind in family.kinds.values():
         unknown = [*set(kind.requires) - fields.keys(), *set(kind.essential) - set(family.attributes)]
-        unknown += kind.after - family.kinds.keys()
+        unknown += (kind.after | kind.supersedes) - family.kinds.keys()
+        unknown += set(kind.object) - fields.keys() - {SUBJECT}
         if unknown:
             raise ConfigError(f"{where}: kind {kind.name} names unknown fields or kinds {sorted(unknown)}")
         if kind.ordered and family.object_field is None:
             raise ConfigError(f"{where}: kind {kind.name} has an order, but the family names no object")
+        if (kind.supersedes or kind.ends) and not family.object_of(kind.name):
+            raise ConfigError(f"{where}: kind {kind.name} supersedes or ends something, but names no object")
     for declared in fields.values():
         # A dropped field must be absent or null for the receiver: it can not be required.
         if declared.attribute and not declared.nullable:
@@ -201,6 +231,8 @@ def _family(schema: Schema, where: str) -> Family:
     return family
 
 
+SUBJECT: Final = "subject"  # among what names an object: whom the event is about
+_REMEMBERS: Final = ("all", "corrections")
 _SUBJECTS: Final = ("required", "optional", "none")
 _WHO: Final = (None, "PUPIL", "EMPLOYEE")
 
@@ -213,8 +245,11 @@ def _kind(name: str, rules: Mapping[str, Any], schema: Schema) -> Kind:
     """
     document, known = (
         schema.document,
-        {"requires", "essential", "allows", "subject", "who", "product", "first", "after"},
-    )
+        {
+            "requires", "essential", "allows", "subject", "who", "product", "first", "after", "supersedes", "ends",
+            "object",
+        },
+    )  # fmt: skip
     if unknown := rules.keys() - known:
         raise ValueError(f"kind {name} has unknown properties {sorted(unknown)}")
     subject = rules.get("subject", document["subject"])
@@ -234,7 +269,16 @@ def _kind(name: str, rules: Mapping[str, Any], schema: Schema) -> Kind:
         needs_product=document.get("product") is not None and product == "required",
         first=rules.get("first", False),
         after=frozenset(rules.get("after", ())),
+        supersedes=frozenset(rules.get("supersedes", ())),
+        ends=rules.get("ends", False),
+        object=tuple(rules.get("object", ())),
     )
+
+
+def _one_of(value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ValueError(f"{value!r} is none of {', '.join(known)}")
+    return value
 
 
 def _logical_type(declared: object) -> str | None:

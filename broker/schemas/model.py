@@ -37,7 +37,7 @@ CLASSES: Final = {
 PERSONAL: Final = frozenset({"pseudonym", "identifying", "quasi", "linked", "sensitive", "secret", "free-text"})
 # What a family's schema says besides (`broker.schemas.catalogue.Family`).
 FAMILY_PROPERTIES: Final = (
-    "kinds", "family", "subject", "product", "object", "revision", "dated", "digital", "addressees",
+    "kinds", "family", "subject", "product", "object", "revision", "remembers", "dated", "digital", "addressees",
 )  # fmt: skip
 SCREENED: Final = frozenset({"identifying", "free-text", "quasi", "secret"})
 

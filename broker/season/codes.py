@@ -83,12 +83,14 @@ _BLOCKS, _SOON, _NOTE = Severity.BLOCKS, Severity.SOON, Severity.NOTE
 CODES: Final[Mapping[str, Meaning]] = MappingProxyType({
     # ---- the school and its SIS
     "mandate.missing": Meaning(
-        _BLOCKS, "on the first day nobody has the board's mandate to speak for the school: no enrolment is taken in",
+        _BLOCKS, "on the first day nobody has the board's mandate to speak for the school: no enrolment is taken in,"
+        " and no link of the school counts",
         "have the board give or prolong the mandate; set `mandated_until`, or `sis` and `mandated_from`, of the school",
     ),
     "mandate.ends": Meaning(
         _SOON, "the mandate of the school's SIS ends in the course of the year",
-        "ask the board who is to have it afterwards; a change of SIS switches all links off until the new one confirms",
+        "ask the board who is to have it afterwards, and prolong it before that day or name the next SIS: the day after"
+        " it all links are off, and a change of SIS leaves them off until the new one confirms",
     ),
     # ---- agreements (gate 2)
     "agreement.missing": Meaning(

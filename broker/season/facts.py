@@ -17,7 +17,7 @@ class Facts:
         has_keys: whether the registry is one that holds the parties' keys; a folder of files need not.
         topics: names of all topics.
         pupils: by school as the vault has it (it may be a former BRIN) and sector.
-        destroy: requests that nobody confirmed.
+        destroy: requests, of the broker and of schools, that nobody confirmed.
     """
 
     has_keys: bool = False

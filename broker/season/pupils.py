@@ -9,7 +9,7 @@ from typing import Final
 
 from broker.policy import Policy
 from broker.season.codes import Finding
-from broker.season.destroyed import DestroyRequest
+from broker.season.destroyed import BROKER, DestroyRequest
 from broker.season.look import Look, listed
 
 INFORMED: Final = "parents-informed"
@@ -71,8 +71,8 @@ def destroy_findings_of(requests: Iterable[DestroyRequest], day: date, end: date
     for request in requests:
         if request.deadline <= end:
             code = "destroy.overdue" if request.deadline < day else "destroy.open"
-            says = (
-                f"{request.party} was asked to destroy what it had under {request.agreement}, by {request.deadline},"
-                " and has not confirmed."
-            )
-            yield Finding(request.school, code, says, request.party, (request.agreement,), on=request.deadline)
+            own = request.sender == BROKER
+            what = f"what it had under {request.agreement}" if own else f"what {request.sender} asked of it"
+            about = (request.agreement,) if own and request.agreement else (request.control_id,)
+            says = f"{request.party} was asked to destroy {what}, by {request.deadline}, and has not confirmed."
+            yield Finding(request.school, code, says, request.party, about, on=request.deadline)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.connectors import edexml
-from broker.connectors.edexml import EdexmlLimits, Problem, check, employees, pupils
+from broker.connectors.edexml import Limits, Problem, check, employees, pupils
 from broker.errors import ConfigError, ContractError
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "edexml"
@@ -98,7 +98,7 @@ def test_a_report_counts_what_is_in_the_file() -> None:
 
 
 def test_a_pupil_is_carried_with_ids_and_nothing_else() -> None:
-    """LAS key, ECK iD, year group, groups, dates and location; the fields are all there are."""
+    """LAS key, ECK iD, year group, groups, last day and location; the fields are all there are."""
     first, second = pupils(changed())
     assert first == edexml.Enrolment(
         kind="PUPIL",
@@ -106,7 +106,6 @@ def test_a_pupil_is_carried_with_ids_and_nothing_else() -> None:
         eck_id=ECK_ID,
         year_group="6",
         group_keys=("G6", "S1"),
-        enrolled_from=date(2021, 8, 1),
         left_on=date(2027, 7, 31),
         location="VH",
         line=17,
@@ -119,7 +118,7 @@ def test_an_employee_is_carried_with_ids_and_nothing_else() -> None:
     (employee,) = employees(changed())
     assert (employee.kind, employee.las_key, employee.eck_id) == ("EMPLOYEE", "M1", OTHER_ECK_ID)
     assert employee.group_keys == ("G6", "S1")
-    assert (employee.year_group, employee.enrolled_from, employee.left_on, employee.location) == (None,) * 4
+    assert (employee.year_group, employee.left_on, employee.location) == (None,) * 3
 
 
 def test_the_pupils_own_year_group_outweighs_that_of_the_group() -> None:
@@ -292,7 +291,7 @@ def test_a_problem_at_the_end_of_the_file_stops_the_second_pass_as_well() -> Non
 def test_problems_are_listed_up_to_a_limit() -> None:
     """A file with a problem on every line does not fill the memory, and one more entry says that there is more."""
     source = changed(("<leerkrachten>", "<x/>" * 100 + "<leerkrachten>"))
-    report = check(source, EdexmlLimits(problems=10))
+    report = check(source, Limits(problems=10))
     assert len(report.problems) == 11
     assert report.problems[-1].reason == "there is more; not listed from here on"
 

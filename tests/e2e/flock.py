@@ -126,10 +126,11 @@ def identity_changes(school: str) -> Iterator[Sent]:
 def connections(school: str) -> Iterator[Sent]:
     """A link that is offered and declined, and one that is accepted and revoked; said by the school's SIS."""
     family, sis = catalogue().family("connection"), SCHOOLS[school][1]
-    for name, kinds in (("declined", ("OFFER", "DECLINE")), ("revoked", ("ACCEPT", "REVOKE"))):
+    for kinds in (("OFFER", "DECLINE"), ("ACCEPT", "REVOKE")):
+        link = str(uuid4())
         for kind in kinds:
             known = {
-                "connection_id": f"{school}-{name}", "side": "BOTH", "sender": "uitgeverij-delta",
+                "connection_id": link, "side": "BOTH", "sender": "uitgeverij-delta",
                 "receiver": "portaal-plein", "service": "usage", "process": "GEBRUIK", "products": None,
                 "location": None,
             }  # fmt: skip

@@ -28,12 +28,15 @@ async def test_killing_a_worker_amid_load_loses_and_doubles_nothing(scene: Stage
     enrolments = list(identity_events(class_list.file, class_list.school, class_list.sector, report.school_year or ""))
     await outcomes(scene, story.SIS, await send(scene, story.SIS, enrolments))
 
-    pupils = [e.subject for e in enrolments if e.subject.kind == "PUPIL" and e.subject.eck_id]
+    pupils = [(e.subject, story.new_id()) for e in enrolments if e.subject.kind == "PUPIL" and e.subject.eck_id]
     example = next(e for e in story.usage_day((class_list,), story.today()) if e.kind == "USE")
     load = [
-        replace(example, event_id=story.new_id(), subject=replace(subject, user_ids=()), body=replace(example.body, revision=n + 1))
+        replace(
+            example, event_id=story.new_id(), subject=replace(subject, user_ids=()),
+            body=replace(example.body, usage_id=usage_id, revision=n + 1),
+        )
         for n in range(ROUNDS * 4)
-        for subject in pupils
+        for subject, usage_id in pupils
     ]  # fmt: skip
     task = asyncio.create_task(_send_in_rounds(scene, load))
     await _first_outcomes(scene)

@@ -26,6 +26,8 @@ from broker.client import (
     Licence,
     Producer,
     Received,
+    Roster,
+    Subject,
     answer_seed,
     pupil,
 )
@@ -38,29 +40,36 @@ from tests.e2e.watch import PATIENCE_SECONDS, outcomes, raw, send
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(280)]
 
 SHOP, PORTAL, PUBLISHER, SIS = story.SHOP, story.PORTAL, story.PUBLISHER, story.SIS
-OLD, NEW = "po-licence-winkel-portaal", "po-licence-opnieuw"
-ECK_ID = "https://ketenid.nl/pilot/" + "5eed" * 32
-FIRST, SECOND, THIRD, FOURTH = (f"5eed5eed-0000-4000-8000-00000000000{n}" for n in range(4))
+OLD, NEW = "po-licence-winkel-portaal", "5eed5eed-0000-4000-8000-0000000000aa"
+ROSTER = "5eed5eed-0000-4000-8000-0000000000bb"
+ECK_ID, LEFT = (f"https://ketenid.nl/pilot/{four * 32}" for four in ("5eed", "1eff"))
+FIRST, SECOND, THIRD, FOURTH, FIFTH = (f"5eed5eed-0000-4000-8000-00000000000{n}" for n in range(5))
 ENDED = "vwo-po-portaal"
 
 
-def licence(entitlement_id: str, revision: int = 1) -> Event:
-    """A licence of the pupil; a higher revision changes it."""
+def licence(entitlement_id: str, revision: int = 1, kind: str = "") -> Event:
+    """A licence of the pupil; a higher revision changes it, if nothing else is said."""
+    kind = kind or ("GRANT" if revision == 1 else "CHANGE")
+    begins: dict[str, Any] = {"start_date": date(2026, 8, revision)}
+    stops: dict[str, Any] = {"effective_at": datetime.now(UTC), "reason_code": "ON_HOLD"}
     body = Licence(
-        entitlement_id=entitlement_id, revision=revision, product_id=story.BOOK,
-        entitlement_type="SCHOOL_INDIVIDUAL", start_date=date(2026, 8, revision),
+        entitlement_id=entitlement_id, revision=revision, product_id=story.BOOK, entitlement_type="SCHOOL_INDIVIDUAL",
+        **(begins if kind in ("GRANT", "CHANGE") else stops),
     )  # fmt: skip
-    kind, subject = "GRANT" if revision == 1 else "CHANGE", pupil(eck_id=ECK_ID)
-    return Event(kind=kind, school=story.PO_SCHOOL, sector="PO", subject=subject, body=body)
+    return Event(kind=kind, school=story.PO_SCHOOL, sector="PO", subject=pupil(eck_id=ECK_ID), body=body)
 
 
-def link(kind: str, connection_id: str) -> Event:
+def link(kind: str, connection_id: str, **changes: str) -> Event:
     """The school's word on the link from shop to portal, for both sides."""
-    body = Connection(
-        connection_id=connection_id, side="BOTH", sender=SHOP, receiver=PORTAL, service="licence",
-        process="BESTELLEN_LEVEREN",
-    )  # fmt: skip
+    values = {"sender": SHOP, "receiver": PORTAL, "service": "licence", "process": "BESTELLEN_LEVEREN"} | changes
+    body = Connection(connection_id=connection_id, side="BOTH", **values)
     return Event(kind=kind, school=story.PO_SCHOOL, sector="PO", body=body)
+
+
+def roster(kind: str, las_key: str | None = None, **fields: Any) -> Event:
+    """Something about the school's groups."""
+    subject = Subject() if las_key is None else pupil(las_key=las_key)
+    return Event(kind=kind, school=story.PO_SCHOOL, sector="PO", subject=subject, body=Roster(**fields))
 
 
 async def say(scene: Stage, party: str, *events: Event) -> list[set[tuple[str | None, str]]]:
@@ -130,8 +139,13 @@ async def test_a_link_that_is_switched_on_is_seeded_and_one_that_is_switched_off
     assert await say(scene, SIS, enrol, link("REVOKE", OLD)) == [
         {("vault", "ok.vault")}, {("registry", "ok.link"), (SHOP, "ok"), (PORTAL, "ok")},
     ]  # fmt: skip
-    archive = [licence(FIRST), licence(FIRST, 2), licence(SECOND)]
-    assert await say(scene, SHOP, *archive) == [{(PUBLISHER, "ok")}] * 3, "the portal is not connected any more"
+    archive = [
+        licence(FIRST), licence(FIRST, 2), licence(SECOND), licence(SECOND, 2, "BLOCK"),
+        licence(FIFTH), licence(FIFTH, 2, "REVOKE"),
+    ]  # fmt: skip
+    said = await say(scene, SHOP, *archive)
+    for told, event in zip(said, archive, strict=True):  # blocks go another way, and what closes something still passes
+        assert told == {(PUBLISHER, "ok")} | ({(PORTAL, "ok")} if event.kind in ("BLOCK", "REVOKE") else set())
 
     assert ("registry", "ok.link") in (await say(scene, SIS, link("ACCEPT", NEW)))[0]
     kill(scene)
@@ -141,23 +155,54 @@ async def test_a_link_that_is_switched_on_is_seeded_and_one_that_is_switched_off
     assert (first.event.body.other_party, first.event.body.service) == (PORTAL, "licence")  # type: ignore[attr-defined]
 
     async with Producer(scene.profile(SHOP)) as producer:
-        assert [await answer_seed(producer, first.event, archive) for _ in range(2)] == [2, 2]
+        assert [await answer_seed(producer, first.event, archive) for _ in range(2)] == [3, 3]
     (last,) = await say(scene, SHOP, licence(THIRD))
     assert {code for _, code in last} == {"ok"}
-    newest = Counter([("CHANGE", FIRST, 2), ("GRANT", SECOND, 1), ("GRANT", THIRD, 1)])
-    came = await read(scene, PORTAL, "licence", lambda found: newest <= objects(found))
-    assert objects(came) == newest, "each in its newest version, once, though it was answered twice"
-    assert {r.event.correlation for r in came} == {first.event.event_id, None}
+    newest = Counter([("CHANGE", FIRST, 2), ("GRANT", SECOND, 1), ("BLOCK", SECOND, 2)])
+    others = Counter([("BLOCK", SECOND, 2), ("REVOKE", FIFTH, 2), ("GRANT", THIRD, 1)])
+    came = await read(scene, PORTAL, "licence", lambda found: newest + others <= objects(found))
+    assert objects(came) == newest + others
+    seed = [r for r in came if r.event.correlation == first.event.event_id]
+    assert objects(seed) == newest, "what makes each what it is now, once, though it was answered twice"
+    assert [r.event.kind for r in seed if r.event.body.entitlement_id == SECOND] == ["GRANT", "BLOCK"]  # type: ignore[attr-defined]
     done = asked("SEED_DONE", connection_id=NEW)
     (told,) = done(await read(scene, PORTAL, "control", lambda found: bool(done(found))))
-    assert (told.event.body.count, told.event.sender) == (2, SHOP)  # type: ignore[attr-defined]
+    assert (told.event.body.count, told.event.sender) == (3, SHOP)  # type: ignore[attr-defined]
     assert told.event.body.control_id == first.event.body.control_id  # type: ignore[attr-defined]
 
     assert ("registry", "ok.link") in (await say(scene, SIS, link("REVOKE", NEW)))[0]
     assert await say(scene, SHOP, licence(FOURTH)) == [{(PUBLISHER, "ok")}]
-    assert objects(await read(scene, PORTAL, "licence", lambda found: len(found) >= 3)) == newest
+    assert objects(await read(scene, PORTAL, "licence", lambda found: len(found) >= 6)) == newest + others
     assert len(request(await read(scene, SHOP, "control", bool))) == 1, "asked exactly once"
     assert len(await control_log(scene, "seed-requested", connection_id=NEW)) == 1
+
+
+async def test_a_link_for_groups_is_seeded_with_each_group_and_pupil_once(scene: Stage) -> None:
+    """The newest of each, and nobody who left."""
+    way = {"sender": SIS, "service": "roster", "process": "TOEGANG"}
+    archive = [
+        roster("GROUP", group_id="g7", group_name="7"), roster("MEMBERSHIP", "L0001", group_ids=("g7",)),
+        roster("MEMBERSHIP", "L0009", group_ids=("g7",)), roster("GROUP", group_id="g7", group_name="7a"),
+        roster("LEAVE", "L0009"), roster("MEMBERSHIP", "L0001", group_ids=("g7", "g8")),
+    ]  # fmt: skip
+    left = Event(
+        kind="ENROL", school=story.PO_SCHOOL, sector="PO", subject=pupil(eck_id=LEFT, las_key="L0009"), body=Identity()
+    )  # fmt: skip
+    said = await say(scene, SIS, left, *archive)
+    assert all((PORTAL, "ok") in one for one in said[1:]), said
+    await say(scene, SIS, link("REVOKE", "po-roster-sis-portaal", **way), link("ACCEPT", ROSTER, **way))
+    request = asked("SEED_REQUEST", connection_id=ROSTER)
+    (first,) = request(await read(scene, SIS, "control", lambda found: bool(request(found))))
+    async with Producer(scene.profile(SIS)) as producer:
+        assert await answer_seed(producer, first.event, archive) == 2
+
+    def seed(found: list[Received]) -> list[Received]:
+        return [r for r in found if r.event.correlation == first.event.event_id]
+
+    group, membership = seed(await read(scene, PORTAL, "roster", lambda found: len(seed(found)) >= 2))
+    assert [(r.event.kind, r.event.body.group_ids) for r in (group, membership)] == [  # type: ignore[attr-defined]
+        ("GROUP", None), ("MEMBERSHIP", ("g7", "g8")),
+    ]  # fmt: skip
 
 
 async def test_the_end_of_an_agreement_asks_once_to_destroy_and_what_is_confirmed_stands_beside_it(

@@ -46,7 +46,7 @@ def copy(state: LaneState, inputs: Sequence[InputRecord], views: Views, now_ms: 
         decisions.append(Decision(Outcome.DELIVERED, "ok", record.party))
     if outgoing or next_offset != state.next_offset:
         outgoing += state.records(delta, views.partitions("lane.state"), views.partitions("parked"))
-    return Step(outgoing, decisions, delta, {})
+    return Step(outgoing, decisions, delta)
 
 
 def outputs(topic: str) -> list[str]:

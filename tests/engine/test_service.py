@@ -448,19 +448,17 @@ async def test_parked_events_are_taken_up_when_their_identity_arrives(
         known = views.vault.get(key) is not None
         calls.append(known)
         delta = StateDelta(next_offset, next_parked=state.next_parked)
-        waits: dict[bytes, object] = {key: 1} if state.parked else {}
         for record in inputs:
             delta.parked[state.next_parked] = Parked(state.next_parked, key, 30_000, record)
             delta.next_parked += 1
-            waits[key] = 1
         if known and state.parked:
             step = copy(state, [p.record for p in state.parked.values()], views, now, next_offset)
             delta.parked.update(dict.fromkeys(state.parked))
             delta.flows = step.delta.flows
             out = [o for o in step.outgoing if not o.topic.startswith(("lane.", "parked"))]
-            return Step([*out, *state.records(delta, 4, 4)], [], delta, {})
+            return Step([*out, *state.records(delta, 4, 4)], [], delta)
         moved = inputs or delta.parked
-        return Step(state.records(delta, 4, 4) if moved else [], [], delta, waits)
+        return Step(state.records(delta, 4, 4) if moved else [], [], delta)
 
     async with make_plane(connection, fast(group, tick_s=1.0), tmp_path, park) as plane:
         await until(

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from broker.audit.leaf import canonical
+from broker.client import Control, Event
 from tests.exchange.world import NOW, Delivered, World, make_world
 
 DAY_MS = 86_400_000
@@ -27,6 +28,12 @@ def told(world: World, party: str) -> list[Delivered]:
     while world.run(party).more:
         pass
     return [d for d in world.delivered(party, "control") if d.envelope["sender"] == "broker"]
+
+
+def event_of(request: Delivered) -> Event:
+    """A control event as a party's client gives it."""
+    names = ("kind", "school", "sector", "sender", "receiver", "event_id")
+    return Event(body=Control.from_datum(request.body), **{name: request.envelope[name] for name in names})
 
 
 def kinds(requests: list[Delivered]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from broker.audit.leaf import canonical
 from broker.client import Connection, Event
@@ -12,7 +13,13 @@ from broker.exchange.model import AUDIT_CONTROL, REGISTRY, Step
 from broker.registry import ConnectionSide
 from tests.exchange.world import DELTA, NOW, PORTAL, SIS, World
 
-LINK = "nieuw-1"
+
+def link_id(name: str) -> str:
+    """The id of a new link, from a name that can be read."""
+    return str(uuid5(NAMESPACE_OID, name))
+
+
+LINK = link_id("nieuw")
 OTHER_BOOK, ZUID, WEST = "9789493113862", "sis-zuid", "uitgeverij-west"
 BOTH = ("sender", "receiver")
 

@@ -8,33 +8,38 @@ import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
+from broker.days import day_of
 from broker.errors import AccessDenied
-from broker.exchange import authorise, check, duties, minimise, objects, pipeline, swap, switch
+from broker.exchange import authorise, check, duties, errand, minimise, objects, pipeline, swap, switch
 from broker.exchange.duties import Duties
 from broker.exchange.journal import Journal
 from broker.exchange.objects import ObjectMemory
+from broker.exchange.open import Opened
 from broker.exchange.pipeline import _Batch
 from broker.exchange.state import LaneState
 from broker.exchange.switch import SwitchBoard
 from broker.policy import PROCESSES, Closing
-from broker.registry import Agreement, ConnectionSide, Registry, School, TemporaryException
-from broker.registry.connections import About
-from broker.schemas import model
+from broker.registry import Agreement, ConnectionSide, Registry, School, TemporaryException, connections
+from broker.schemas import Family, Field, model
 from tests.exchange import (
     test_closing,
     test_codes,
     test_conditions,
+    test_corrections,
     test_duties,
     test_errand,
     test_exceptions,
     test_locations,
     test_nested,
     test_objects,
+    test_parking,
     test_people,
     test_roles,
     test_routes,
+    test_seeds,
     test_switch,
     test_switched,
 )
@@ -54,7 +59,7 @@ from tests.exchange.mutants import (
 )
 from tests.exchange.open_world import FREE, open_world
 from tests.exchange.test_conditions import Person
-from tests.exchange.world import BOOK, DELTA, PORTAL, SHOP
+from tests.exchange.world import BOOK, DELTA, SHOP
 
 # ---- ways to remove a guard
 
@@ -72,6 +77,18 @@ def rewritten(owner: Any, name: str, old: str, new: str) -> Callable[[Patch], No
         patch.setattr(owner, name, made[name])
 
     return remove
+
+
+_texts = Family.texts.func
+
+
+def codes_at_the_top(self: Family) -> list[tuple[Field, Callable[..., list[tuple[str, bool]]]]]:
+    """A text goes by the outermost field's class."""
+
+    def texts_of(field: Field, texts: Callable[..., Any]) -> Callable[..., list[tuple[str, bool]]]:
+        return lambda value, most: [(text, field.cls == "business") for text, _ in texts(value, most)]
+
+    return [(field, texts_of(field, texts)) for field, texts in _texts(self)]
 
 
 class Anything:
@@ -111,8 +128,8 @@ def without(mark: bytes) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def filled_only(real: Callable[..., Any]) -> Callable[..., Any]:
     """The audit names what was filled in, not what could pass."""
 
-    def passing(event: Any, target: Any, person: Any) -> Any:
-        found = real(event, target, person)
+    def passing(event: Any, target: Any, *rest: Any) -> Any:
+        found = real(event, target, *rest)
         filled = {f.attribute for f in event.family.schema.fields if event.body[f.name] is not None}
         return replace(found, kept=found.kept & filled)
 
@@ -191,6 +208,11 @@ def last_role_first(real: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def by_senders_clock(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Today is the day on which the event says that it was made."""
+    return lambda event, person, closing, _day: real(event, person, closing, day_of(event.envelope["created"]))
+
+
 def all_closing(real: Callable[..., Any]) -> Callable[..., Any]:
     """Every kind closes something."""
     days = Closing(days=400)
@@ -233,6 +255,11 @@ def ordered(test: Callable[..., None], *arguments: Any) -> Check:
     return lambda: test(test_objects.all_roles(), *arguments)
 
 
+def seeds(test: Callable[..., None], *arguments: Any) -> Check:
+    """A test of what is answered to a SEED_REQUEST, with a world of its own."""
+    return lambda: test(test_seeds.schools_world(), *arguments)
+
+
 def opened(test: Callable[..., None], *arguments: Any) -> Check:
     """A test in a world in which everything is granted."""
     return lambda: test(open_world(), *arguments)
@@ -261,7 +288,6 @@ def consent(person: Person, product: str) -> Check:
 
 
 PURE_TERM = "(today - ended).days > route.closing.days"
-ONE = About("99PA", DELTA, PORTAL, "usage", "Gebruik", None)
 
 RULES = (
     # the order of an object
@@ -276,18 +302,32 @@ RULES = (
     Mutant("bound of the object memory", stub(ObjectMemory, "_forget", nothing), of(test_objects.test_the_memory_is_bounded_and_holds_the_newest_in_every_position_of_the_ring)),
     Mutant("school of an object", rewritten(pipeline, "object_id", "{event.school.id}\\x00", ""), of(test_objects.test_an_object_is_one_senders_of_one_school_and_family, "another school")),
     Mutant("family of an object", rewritten(pipeline, "object_id", "{event.family.name}\\x00", ""), of(test_objects.test_an_object_is_one_senders_of_one_school_and_family, "another family")),
+    Mutant("first versions", rewritten(pipeline, "check_order", "if last is None and corrects and", "if False and"), of(test_corrections.test_a_first_version_is_delivered_and_not_remembered, "USE")),
+    Mutant("seeds without a request", stub(pipeline, "answers_seed", always), seeds(test_seeds.test_what_answers_no_request_is_held_against_the_order, "none")),
+    Mutant("seeds of one link for all", rewritten(pipeline, "answers_seed", "== correlation", "!= ''"), seeds(test_seeds.test_what_answers_no_request_is_held_against_the_order, "a request of a link that was switched since")),
+    Mutant("seeds of what ended", rewritten(pipeline, "told_before", " or last.kind in kind_codes(family.ending)", ""), seeds(test_seeds.test_an_object_that_ended_is_not_told_any_more)),
+    Mutant("seeds that move the memory back", rewritten(_Batch, "_follows", 'return None, "ok"  #', 'return check_order(event, None)[0], "ok"  #'), seeds(test_seeds.test_a_licence_that_is_blocked_is_told_with_what_is_blocked)),
     # closing
     Mutant("term after an agreement", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), term("agreement", 63)),
     Mutant("term after a link", rewritten(authorise, "_gates", PURE_TERM, "False"), term("link", 63)),
-    Mutant("term after a departure", rewritten(minimise, "check_left", "over > closing.days", "False"), term("enrolment", 63)),
+    Mutant("term after a departure", rewritten(minimise, "check_left", "day - left_on > closing.days", "False"), term("enrolment", 63)),
     Mutant("term that ends at midnight", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), of(test_closing.test_the_term_ends_at_midnight_though_the_registry_stands_still)),
     Mutant("dated before the end", stub(authorise, "_dated_before_end", never), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "agreement", "gate.ended")),
     Mutant("dated before the departure", rewritten(minimise, "check_left", "closing.dated_before_end and", "False and"), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "enrolment", "subject.left")),
     Mutant("the earlier end", rewritten(authorise, "_gates", "min(agreement.valid_until, ended or agreement.valid_until)", "agreement.valid_until"), of(test_closing.test_the_earlier_of_two_ends_counts)),
+    Mutant("clock of the sender, of who left", wrapped(minimise, "check_left", by_senders_clock), of(test_closing.test_a_senders_clock_opens_nothing, "enrolment", 63)),
+    Mutant("what is not dated", rewritten(Opened, "happened_by", "return False", "return True"), of(test_closing.test_what_does_not_say_when_it_happened_is_not_dated_before_the_end, "agreement", "gate.ended")),
+    Mutant("mandate of a link", stub(School, "mandate_over", nothing), of(test_closing.test_a_link_counts_to_midnight_of_the_mandates_last_day)),
+    Mutant("the earlier end, of mandate and link", rewritten(authorise, "_link_ended", "min(revoked, mandate_over)", "revoked"), of(test_closing.test_of_a_mandate_that_is_over_and_a_link_that_was_revoked_the_earlier_end_counts, 10, 5)),
+    Mutant("links that were never on, of a mandate", rewritten(authorise, "_link_ended", "revoked if revoked is None", "mandate_over if revoked is None"), of(test_closing.test_the_end_of_a_mandate_opens_no_link_that_was_never_on, "offered")),
+    Mutant("seeds under a mandate that is over", rewritten(duties, "_seeds", " or school.mandate_over(today) is not None", ""), of(test_duties.test_a_link_is_seeded_only_while_the_mandate_lasts_under_which_it_was_accepted)),
     Mutant("only what it is about", stub(authorise.Target, "closing_only", lambda self, _: self), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "agreement")),
-    Mutant("only what it is about, of who left", rewritten(pipeline, "passing", "check_left(event, person, closing):\n        target = target.closing_only(essential)", "check_left(event, person, closing):\n        pass"), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "enrolment")),
+    Mutant("only what it is about, of who left", rewritten(pipeline, "passing", "check_left(event, person, closing, day):\n        target = target.closing_only(essential)", "check_left(event, person, closing, day):\n        pass"), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "enrolment")),
     Mutant("kinds that close nothing", wrapped(authorise, "_gates", all_closing), of(test_closing.test_what_closes_nothing_stops_at_once, "link")),
     Mutant("links that never counted", stub(ConnectionSide, "counts", always), of(test_closing.test_a_revoked_link_that_did_not_count_or_was_about_something_else_closes_nothing, "accepted without a mandate")),
+    Mutant("links offered anew", stub(ConnectionSide, "last_accepted", lambda self: self if self.state in ("accepted", "revoked") else None), of(test_closing.test_no_party_of_a_link_ends_its_term_by_a_new_offer, "publisher-a", "SENDER")),
+    Mutant("links never accepted", stub(ConnectionSide, "last_accepted", lambda self: self), of(test_closing.test_a_revoked_link_that_did_not_count_or_was_about_something_else_closes_nothing, "never accepted")),
+    Mutant("Dutch day of a revocation", stub(connections, "date_at", lambda at: at.astimezone(UTC).date()), of(test_closing.test_the_last_day_of_a_link_is_a_day_in_the_netherlands, "23:00:00", 0)),
     Mutant("agreements about something else", rewritten(Registry, "ended_agreement", "and agreement.is_for(school, product, process, location)", ""), of(test_closing.test_an_agreement_that_was_about_something_else_closes_nothing, "of another product")),
     # routes and roles
     Mutant("subject rule of a route", rewritten(authorise, "_gates", 'route.subject != "optional"', "False"), opened(test_routes.test_a_route_says_whether_an_event_must_may_or_must_not_be_about_somebody, "order")),
@@ -322,6 +362,7 @@ RULES = (
     Mutant("end of local ids", stub(Agreement, "named", lambda self, _: self.attributes), of(test_exceptions.test_local_ids_pass_until_their_last_day, 1, False)),
     # codes and classes
     Mutant("form of a code", stub(check, "_CODE", re.compile(r".*", re.DOTALL)), opened(test_codes.test_what_is_no_code_is_refused_in_every_business_field, "Emma de Vries")),
+    Mutant("form of a code inside a record", stub(Family, "texts", property(codes_at_the_top)), opened(test_codes.test_what_is_no_code_is_refused_in_every_business_field, "Emma de Vries")),
     Mutant("nine digits", stub(check, "_NINE", NEVER_MATCHES), opened(test_codes.test_what_is_no_code_is_refused_in_every_business_field, "123456789")),
     Mutant("PGN in a code", stub(check, "find_pgn", nothing), opened(test_codes.test_what_is_no_code_is_refused_in_every_business_field, "PO-182071649")),
     Mutant("attributes inside another", rewritten(model, "_check_inside", 'declared.get("attribute", attribute) != attribute', "False"), of(test_nested.test_a_field_inside_another_can_not_name_an_attribute_of_its_own)),
@@ -332,24 +373,35 @@ RULES = (
     Mutant("own side", rewritten(pipeline, "switched", "any(own[side] != sender for side in sides)", "False"), who("who sends over the link", "REVOKE")),
     Mutant("strangers to a link", wrapped(pipeline, "switched", sent_by_whom_it_concerns), who("a stranger to the link", "OFFER")),
     Mutant("transitions of a link", any_state, of(test_switch.test_every_kind_is_held_against_the_state_of_the_side, "OFFER", "accepted")),
-    Mutant("two links of one id", stub(ConnectionSide, "about", lambda _: ONE), of(test_switch.test_an_id_stands_for_one_link, "another school", BOTH)),
+    Mutant("two links of one id", rewritten(switch, "_check_id", "side.about() != about", "False"), of(test_switch.test_an_id_stands_for_one_link, "another school", BOTH)),
     Mutant("two links of one id, across", wrapped(pipeline, "switched", one_side_seen), of(test_switch.test_an_id_stands_for_one_link, "another receiver", ("receiver",))),
     Mutant("links that can not be", stub(switch, "_check_link", nothing), of(test_switch.test_a_link_that_can_not_be_is_refused, "a service between other roles")),
     Mutant("clock of the sender", wrapped(pipeline, "switched", clock_of_sender), of(test_switch.test_a_senders_clock_decides_nothing, -300)),
     Mutant("own writes to the registry", stub(SwitchBoard, "registry", property(lambda self: self._registry)), lambda: test_switched.test_the_next_event_of_the_batch_sees_what_was_switched(enrolled())),
-    Mutant("refused and told anyway", wrapped(_Batch, "_sides", told_anyway), of(test_switch.test_both_sides_change_together_or_not_at_all)),
+    Mutant("refused and told anyway", wrapped(_Batch, "_sides", told_anyway), of(test_switch.test_a_link_that_can_not_be_is_refused, "a service between other roles")),
+    Mutant("ids of new links", rewritten(switch, "_check_id", "is_uuid(connection)", "connection"), of(test_switch.test_a_link_that_an_event_brings_up_has_a_uuid, "a code", "OFFER")),
+    Mutant("ids of new links, case", rewritten(switch, "_check_id", "connection == connection.lower()", "True"), of(test_switch.test_a_link_that_an_event_brings_up_has_a_uuid, "upper case", "ACCEPT")),
+    Mutant("accepted for fewer products", stub(switch, "_covers_all", always), of(test_switch.test_a_link_that_both_sides_accept_is_on_for_all_products_that_are_named, [BOOK], None, "object.transition")),
+    Mutant("ends of links", stub(ConnectionSide, "ending", nothing), of(test_switch.test_a_side_that_was_revoked_keeps_how_it_ended_until_it_is_accepted_again)),
     Mutant("changes on the control log", stub(Journal, "control", nothing), of(test_switched.test_record_and_control_leaf_stand_in_one_transaction)),
+    # parking
+    Mutant("looks at those who arrived", rewritten(_Batch, "release", "self.parking.keys() if self.views.arrived is None else self.views.arrived", "self.parking.keys()"), of(test_parking.test_a_batch_asks_the_vault_for_nobody_who_waits_but_those_who_arrived)),
     # duties
     Mutant("duties told once", both(wrapped(pipeline, "due", forgetful), stub(pipeline, "same_moment", never)), of(test_duties.test_the_sender_of_each_link_is_asked_once_to_seed_its_receiver, DELTA)),
     Mutant("duties after a take-over", wrapped(LaneState, "records", without(b"#!")), of(test_duties.test_what_was_told_stays_told_after_a_take_over)),
     Mutant("lanes with duties", stub(pipeline, "duties_of", lambda lane: lane.split(".")[2]), of(test_duties.test_only_the_first_lane_of_a_party_has_its_duties, 1)),
-    Mutant("links switched on anew", rewritten(duties, "_seeds", "state.duties.get(name) == marker", "name in state.duties"), of(test_duties.test_a_link_that_was_off_and_on_again_between_two_looks_is_seeded_anew)),
+    Mutant("links for one seed", rewritten(duties, "_entitlement", "sender.service, products", "sender.id, products"), of(test_duties.test_links_in_two_processes_that_come_on_together_are_one_request)),
+    Mutant("links switched on anew", rewritten(duties, "_seeds", 'state.duties.get(f"{SEED}{connection}") == marker', 'f"{SEED}{connection}" in state.duties'), of(test_duties.test_a_link_that_was_off_and_on_again_between_two_looks_is_seeded_anew)),
     Mutant("agreements renewed", rewritten(duties, "_destructions", "_in_the_place_of(known.get(name), running)", "False"), of(test_duties.test_an_agreement_that_was_renewed_asks_nothing, "a new agreement")),
     Mutant("locations renewed", rewritten(duties, "_destructions", "(place, school.id)", "(school.id,)"), of(test_duties.test_a_location_is_held_by_an_agreement_for_it_or_for_its_school, "a location, renewed")),
     Mutant("agreements asked once", rewritten(duties, "_destructions", "marker.startswith(ASKED)", "False"), of(test_duties.test_the_end_of_an_agreement_asks_once_to_destroy_what_it_covered)),
     Mutant("controllers", rewritten(duties, "_destructions", ' if a.position == "processor"', ""), of(test_duties.test_a_controller_of_its_own_is_asked_nothing)),
     Mutant("who could not be told", wrapped(pipeline, "run_errand", untold), of(test_errand.test_who_can_not_be_told_yet_is_told_once_he_can, test_errand.no_topic)),
+    Mutant("who has a key by now", rewritten(pipeline, "same_moment", "and one.party is other.party", ""), of(test_errand.test_who_can_not_be_told_yet_is_told_once_he_can, test_errand.no_keys)),
+    Mutant("who has a topic by now", rewritten(_Batch, "do_duties", " and not (seen and seen.untold and self._has_topic(party))", ""), of(test_errand.test_who_can_not_be_told_yet_is_told_once_he_can, test_errand.no_topic)),
     Mutant("many duties", stub(Duties, "cut", lambda self: self), lambda: few(test_errand.test_many_duties_are_told_in_several_transactions, 3)),
-    Mutant("confirmations", stub(pipeline, "DESTROYED", "none"), of(test_errand.test_what_a_party_confirmed_stands_beside_what_was_asked)),
-    Mutant("confirmations of what nobody got", rewritten(_Batch, "_steps", 'if event.envelope["kind"] == DESTROYED and any(d.outcome is Outcome.DELIVERED for d in decisions):', 'if event.envelope["kind"] == DESTROYED:'), of(test_errand.test_a_confirmation_that_was_refused_confirms_nothing, {"receiver": SHOP})),
+    Mutant("confirmations", rewritten(pipeline, "destruction_leaves", "if kind == DESTROYED:", "if False:"), of(test_errand.test_what_a_party_confirmed_stands_beside_what_was_asked)),
+    Mutant("confirmations of what nobody got", rewritten(pipeline, "destruction_leaves", " or not receivers", ""), of(test_errand.test_a_confirmation_that_was_refused_confirms_nothing, {"receiver": SHOP})),
+    Mutant("requests of a school", stub(pipeline, "destruction_leaves", lambda *_: ()), of(test_errand.test_what_a_school_asks_to_destroy_stands_on_the_control_log_as_what_the_broker_asks)),
+    Mutant("agreements of others on the control log", rewritten(errand, "_agreement", " and its.board == board", ""), of(test_errand.test_a_request_names_only_an_agreement_that_the_registry_knows_as_the_receivers, "vwo-vo-portaal")),
 )  # fmt: skip

@@ -16,6 +16,7 @@ from broker.errors import ContractError
 from broker.exchange import InputRecord, Outcome, meaning
 from broker.exchange.model import AUDIT_CONTROL
 from broker.keys import MemoryKeys
+from broker.limits import DEFAULT
 from broker.schemas import catalogue, frame, unframe
 from broker.wire import DATA_KEY, decode_envelope, encode_event
 from tests.exchange.world import _NO_CONNECTION, BOOK, DELTA, EMMA, SIS, World, enrolment, event, make_world, usage
@@ -159,6 +160,7 @@ TABLE: dict[str, tuple[Make, str]] = {
         sealed(subject=Subject("PUPIL", None, tuple(("LAS_KEY", f"L{i}") for i in range(20)))), "list.too_long",
     ),
     "an event id that is none": (sealed(event_id="x" * 36), "envelope.form"),
+    "a name in the agreement hint": (sealed(agreement="Emma de Vries"), "envelope.form"),
     "an envelope field too long": (sealed(agreement="x" * 200), "envelope.form"),
     "a school that nobody knows": (sealed(school="00XX"), "school.not_yours"),
     "a school that is no BRIN": (sealed(school="Emma de Vries"), "school.not_yours"),
@@ -234,6 +236,34 @@ def test_the_same_incident_is_recorded_once_a_day(school: World) -> None:
     school.run(DELTA, make(school))
     assert len(school.topic(f"quarantine.{DELTA}")) == 3
     assert len(school.topic(AUDIT_CONTROL)) == 1
+
+
+SCHOOLS = {"99PA": "PO", "99VA": "VO", "99MA": "MBO"}
+
+
+def noted(at: str) -> Event:
+    """A PROGRESS event at a school, with a BSN in its note."""
+    body = usage(progress=Progress(status="STARTED"), progress_note="bel 182071649 terug")
+    return event(kind="PROGRESS", school=at, sector=SCHOOLS[at], body=body)
+
+
+def test_each_school_has_incidents_of_its_own(school: World) -> None:
+    """A board's clock starts when it knows (R23): the leaf names its school, whoever was hit before it."""
+    for at in ("99PA", "99VA", "99PA"):
+        school.run(DELTA, school.record(DELTA, noted(at)))
+    assert [leaf["control"]["school"] for leaf in school.controls()] == ["99PA", "99VA"]
+
+
+def test_a_lane_remembers_a_bounded_number_of_incidents_and_none_of_another_day() -> None:
+    """What is more is one per code and field; a new day begins anew."""
+    world = make_world(replace(DEFAULT, incidents_per_day=1))
+    for at in ("99PA", "99VA", "99MA", "99PA"):
+        world.run(DELTA, world.record(DELTA, noted(at)))
+    assert [leaf["control"]["school"] for leaf in world.controls()] == ["99PA", "99VA"]
+    world.now_ms += 24 * 3600 * 1000
+    world.run(DELTA, world.record(DELTA, noted("99PA")))
+    assert [leaf["control"]["school"] for leaf in world.controls()] == ["99PA", "99VA", "99PA"]
+    assert len(world.state(DELTA).incidents) == 1
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

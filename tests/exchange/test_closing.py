@@ -14,6 +14,7 @@ import pytest
 from broker.audit.leaf import canonical
 from broker.client import Identity, Subject
 from broker.exchange import Decision, Outcome
+from broker.policy import Closing, Routes
 from broker.registry import Registry
 from broker.schemas import catalogue
 from tests.exchange.bodies import TODAY, body
@@ -22,6 +23,7 @@ from tests.exchange.route_table import TABLE, Way, between_parties
 from tests.exchange.world import NOW, World, enrolment, event, usage
 
 Cell = tuple[str, str, str, str]
+NOT_THERE = "9789493113862"
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 SUBJECT_NAMES = {
     "eckId", "lasKey", "leerlingnummer", "nlEduPersonProfileId", "nlEduPersonRealId", "employeeNumber",
@@ -55,6 +57,21 @@ def with_links_revoked(ago: int, state: str = "revoked") -> Registry:
 
 
 @cache
+def with_links_offered_anew(ago: int) -> Registry:
+    """All links were switched off so many days ago at the receivers' sides, who offered them anew since: for another
+    product, so that what is offered can not be taken for what was on."""
+    base, at = with_links_revoked(ago), f"{day(ago)}T12:00:00Z"
+    changed = {}
+    for key, record in open_world().records.items():
+        if key.startswith("connection/") and key.endswith("/receiver"):
+            was = json.loads(record)
+            end = {"at": at, **{name: was[name] for name in ("accepted_by", "mandate", "products") if name in was}}
+            offer = {"state": "offered", "at": f"{day(0)}T00:00:00Z", "products": [NOT_THERE], "ended": end}
+            changed[key] = canonical({**was, **offer, "accepted_by": None, "mandate": None})
+    return base.with_changes(changed)
+
+
+@cache
 def vault_of_who_left(ago: int) -> dict[bytes, bytes]:
     """Emma and her teacher left so many days ago."""
     world = open_world()
@@ -72,6 +89,10 @@ def ended(what: str, ago: int) -> World:
         world.registry = with_agreements_until(ago).with_changes({})  # what is remembered hangs on the object
     elif what == "link":
         world.registry = with_links_revoked(ago).with_changes({})
+    elif what == "link offered anew":
+        world.registry = with_links_offered_anew(ago).with_changes({})
+    elif what == "mandate":
+        world.edit(f"school/{SCHOOL}", mandated_until=day(ago))
     elif what == "enrolment":
         world.vault = dict(vault_of_who_left(ago))
     return world
@@ -81,6 +102,9 @@ def ended(what: str, ago: int) -> World:
 ENDS: dict[str, tuple[str, Callable[[Cell, Way], bool]]] = {
     "agreement": ("gate.agreement", lambda _cell, _way: True),
     "link": ("gate.connection", lambda _cell, way: way.connection == "required"),
+    "link offered anew": ("gate.connection", lambda _cell, way: way.connection == "required"),
+    # What the SIS accepted for the school; what it says itself stops whatever it is (test_gates).
+    "mandate": ("gate.connection", lambda cell, way: way.connection == "required" and cell[2] != "SIS"),
     "enrolment": ("subject.left", lambda cell, way: "none" not in (way.subject, subject_rule(cell))),
 }
 
@@ -129,16 +153,16 @@ def test_what_closes_something_passes_within_the_term_of_its_route_and_not_a_day
             wrong[cell] = decision
     assert wrong == {}
     terms = {(TABLE[cell][0].closing or {})["days"] for cell in cells(what, closing=True)}
-    assert terms == ({62} if what == "link" else {62, 400})
+    assert terms == ({62} if what.startswith(("link", "mandate")) else {62, 400})
 
 
 @pytest.mark.parametrize("what", ENDS)
 def test_what_closes_nothing_stops_at_once(what: str) -> None:
     """Every route without a closing term, on the first day."""
-    world = ended(what, 0 if what == "link" else 1)
+    world = ended(what, 0 if what.startswith("link") else 1)
     refused = {cell: send(world, cell, happened=TODAY - 1).code for cell in cells(what, closing=False)}
     assert refused == dict.fromkeys(cells(what, closing=False), ENDS[what][0])
-    assert len(refused) > 10
+    assert len(refused) >= 10
 
 
 @pytest.mark.parametrize("what", ENDS)
@@ -176,7 +200,14 @@ DATED = [c for c in between_parties() if (TABLE[c][0].closing or {}).get("dated_
 
 
 @pytest.mark.parametrize(
-    ("what", "code"), [("agreement", "gate.ended"), ("link", "gate.ended"), ("enrolment", "subject.left")]
+    ("what", "code"),
+    [
+        ("agreement", "gate.ended"),
+        ("link", "gate.ended"),
+        ("link offered anew", "gate.ended"),
+        ("mandate", "gate.ended"),
+        ("enrolment", "subject.left"),
+    ],
 )
 def test_what_happened_after_the_end_does_not_pass_where_the_route_says_so(what: str, code: str) -> None:
     """A test that was taken on the last day is still told, one of the day after it not, whenever it is sent."""
@@ -200,6 +231,17 @@ def test_the_earlier_of_two_ends_counts() -> None:
     assert [send(world, cell, happened=TODAY - ago).code for ago in (10, 9, 5)] == ["ok", "gate.ended", "gate.ended"]
 
 
+@pytest.mark.parametrize(("at", "last"), [("22:59:59", 1), ("23:00:00", 0)])
+def test_the_last_day_of_a_link_is_a_day_in_the_netherlands(at: str, last: int) -> None:
+    """R19: revoked a second before midnight or on it, in winter: a test of the day that began then is told or not."""
+    world = open_world()
+    for side in ("sender", "receiver"):
+        world.edit(f"connection/publisher-a.sis-b.result.Terugkoppelen/{side}", state="revoked", at=f"{day(1)}T{at}Z")
+    cell = ("result", "RESULT", "PUBLISHER", "SIS")
+    codes = {ago: send(world, cell, happened=TODAY - ago).code for ago in (2, 1, 0)}
+    assert codes == {ago: "ok" if ago >= last else "gate.ended" for ago in codes}
+
+
 RETRACT = ("usage", "RETRACT", "PUBLISHER", "PORTAL")
 
 
@@ -211,7 +253,27 @@ def test_a_link_that_was_never_on_has_nothing_to_close(state: str) -> None:
     assert send(world, RETRACT).code == "gate.connection"
 
 
+@pytest.mark.parametrize(("party", "side"), [("publisher-a", "SENDER"), ("portal-b", "RECEIVER")])
+def test_no_party_of_a_link_ends_its_term_by_a_new_offer(party: str, side: str) -> None:
+    """R19: it revokes its side and offers it anew, for another product: what was on is closed within its term."""
+    world = open_world()
+    link = {
+        "connection_id": "publisher-a.portal-b.usage.Gebruik", "side": side, "sender": "publisher-a",
+        "receiver": "portal-b", "service": "usage", "process": "GEBRUIK",
+    }  # fmt: skip
+    for kind, products in (("REVOKE", None), ("OFFER", [NOT_THERE]), ("DECLINE", [NOT_THERE])):
+        said = body("connection", kind, **link, products=products)
+        record = world.made(party, "connection", kind, said, Subject(), school=SCHOOL, sector="VO")
+        assert world.run(party, record).decisions[0].code == "ok.link"
+        assert good(send(world, RETRACT)), kind
+    world.now_ms += 62 * DAY_MS
+    assert good(send(world, RETRACT))
+    world.now_ms += DAY_MS
+    assert send(world, RETRACT).code == "gate.connection"
+
+
 NEVER_ON: dict[str, dict[str, Any]] = {
+    "never accepted": {"state": "offered"},
     "accepted without a mandate": {"mandate": "sis-b"},
     "accepted by a stranger": {"accepted_by": "shop-a"},
     "accepted before the mandate's first day": {"at": "2024-07-31T10:00:00Z"},
@@ -247,14 +309,49 @@ def test_an_agreement_that_was_about_something_else_closes_nothing(name: str) ->
     assert send(world, RETRACT).code == "gate.agreement"
 
 
-def test_the_term_ends_at_midnight_though_the_registry_stands_still() -> None:
+@pytest.mark.parametrize("what", ["agreement", "mandate"])
+def test_the_term_ends_at_midnight_though_the_registry_stands_still(what: str) -> None:
     """Nothing remembered from yesterday is used."""
-    world = ended("agreement", 62)
+    world = ended(what, 62)
     assert good(send(world, RETRACT))
     world.now_ms = (TODAY + 1) * DAY_MS - HOUR_MS - 1
     assert good(send(world, RETRACT))
     world.now_ms += 1
-    assert send(world, RETRACT).code == "gate.agreement"
+    assert send(world, RETRACT).code == ENDS[what][0]
+
+
+USE = ("usage", "USE", "PUBLISHER", "PORTAL")
+
+
+def test_a_link_counts_to_midnight_of_the_mandates_last_day() -> None:
+    """It was accepted under that mandate. The registry stands still; prolonged, it counts again."""
+    world = ended("mandate", 0)
+    assert good(send(world, USE))
+    world.now_ms = (TODAY + 1) * DAY_MS - HOUR_MS - 1
+    assert good(send(world, USE))
+    world.now_ms += 1
+    assert send(world, USE).code == "gate.connection"
+    world.edit(f"school/{SCHOOL}", mandated_until=day(-9))
+    assert good(send(world, USE))
+
+
+@pytest.mark.parametrize(("mandate", "link"), [(10, 5), (5, 10)])
+def test_of_a_mandate_that_is_over_and_a_link_that_was_revoked_the_earlier_end_counts(mandate: int, link: int) -> None:
+    """Ten days ago one ended, five days ago the other: what happened in between is too late."""
+    world = open_world()
+    world.registry = with_links_revoked(link)
+    world.edit(f"school/{SCHOOL}", mandated_until=day(mandate))
+    cell = ("result", "RESULT", "PUBLISHER", "SIS")
+    assert [send(world, cell, happened=TODAY - ago).code for ago in (10, 9, 5)] == ["ok", "gate.ended", "gate.ended"]
+
+
+@pytest.mark.parametrize("state", ["offered", "declined"])
+def test_the_end_of_a_mandate_opens_no_link_that_was_never_on(state: str) -> None:
+    """Only what counted until then closes something."""
+    world = open_world()
+    world.registry = with_links_revoked(1, state)
+    world.edit(f"school/{SCHOOL}", mandated_until=day(1))
+    assert send(world, RETRACT).code == "gate.connection"
 
 
 def test_what_waited_closes_by_the_day_on_which_it_goes_on() -> None:
@@ -269,7 +366,7 @@ def test_what_waited_closes_by_the_day_on_which_it_goes_on() -> None:
     world.send("sis-a", enrolment(None, "L0099", school=SCHOOL, sector="VO"))
     world.registry = with_links_revoked(0)
     world.outgoing.clear()
-    assert [d.code for d in world.run("publisher-a").decisions] == ["gate.connection", "ok"]
+    assert [d.code for d in world.run("publisher-a").decisions] == ["gate.connection", "ok.unchecked"]
     assert world.evidence()[1]["closing"] == TODAY
 
 
@@ -291,13 +388,44 @@ def test_without_consent_only_what_closes_something_passes_and_only_what_it_is_a
 
 
 def test_somebody_who_left_is_found_under_each_of_his_ids() -> None:
-    """By whatever id: what happened after that day stops, what happened before it passes whole."""
-    world = ended("enrolment", 10)
+    """By whatever id: to his last day all passes whole, from the day after it nothing that closes nothing."""
+    world = ended("enrolment", 0)
     cell = ("usage", "USE", "PUBLISHER", "PORTAL")
     ids = [Subject("PUPIL", PUPIL.eck_id), *(Subject("PUPIL", None, (i,)) for i in PUPIL.user_ids)]
-    midnight = (TODAY - 9) * DAY_MS - HOUR_MS  # of the Netherlands, in winter
+    midnight = (TODAY + 1) * DAY_MS - HOUR_MS  # of the Netherlands, in winter
     for about in ids:
-        assert send(world, cell, about=about).code == "subject.left"
-        assert send(world, cell, about=about, created=midnight).code == "subject.left"
-        assert good(send(world, cell, about=about, created=midnight - 1))
+        world.now_ms = midnight - 1
+        assert good(send(world, cell, about=about))
         assert {"usageDates", "usageFrequency"} <= set(world.evidence()[0]["kept"])
+        world.now_ms = midnight
+        assert send(world, cell, about=about).code == "subject.left"
+
+
+@pytest.mark.parametrize("what", ENDS)
+@pytest.mark.parametrize("ago", [1, 63, 401])
+def test_a_senders_clock_opens_nothing(what: str, ago: int) -> None:
+    """An event that says it was made while all was open is decided as one that was made now, whatever its kind."""
+    world, wrong = ended(what, ago), dict[Cell, Any]()
+    made = (TODAY - min(ago + 1, 399)) * DAY_MS  # the oldest that is looked at at all: 400 days
+    for cell in [*cells(what, closing=True), *cells(what, closing=False)]:
+        found = []
+        for created in (world.now_ms, made):
+            decision = send(world, cell, happened=TODAY - ago, created=created)
+            found.append((decision.outcome, decision.code, world.evidence()[0].get("kept")))
+        if found[0] != found[1]:
+            wrong[cell] = found
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        ("agreement", "gate.ended"), ("link", "gate.ended"), ("mandate", "gate.ended"), ("enrolment", "subject.left"),
+    ],
+)  # fmt: skip
+def test_what_does_not_say_when_it_happened_is_not_dated_before_the_end(what: str, code: str) -> None:
+    """Usage has no such field: were its route to ask for it, the sender's clock would not stand in for it."""
+    world, dated = ended(what, 5), Closing(days=62, dated_before_end=True)
+    routes = [r.model_copy(update={"closing": dated}) if "RETRACT" in r.kinds else r for r in world.registry.routes]
+    world.registry = world.registry.with_changes({"routes/current": Routes(routes).record()})
+    assert send(world, RETRACT, created=(TODAY - 9) * DAY_MS).code == code

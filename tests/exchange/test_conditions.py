@@ -21,7 +21,7 @@ from broker.exchange.model import Step
 from broker.policy import CONDITIONS, SECTORS
 from broker.schemas import catalogue
 from tests.exchange.bodies import body
-from tests.exchange.open_world import FREE, LEGAL, PUPIL, SCHOOL, agreement, open_world, subject_of
+from tests.exchange.open_world import FREE, LEGAL, NORM, PUPIL, SCHOOL, agreement, open_world, subject_of
 from tests.exchange.route_table import TABLE, between_parties
 from tests.exchange.world import BOOK, EMMA, World, enrolment, evidence_in
 
@@ -194,6 +194,35 @@ def test_a_local_id_passes_only_for_a_pupil_without_eck_id() -> None:
 
 
 IDS = frozenset({"eckId", "lasKey", "receiverPseudonym"})
+
+
+# ---- the attribute set of a test
+
+OF_A_TEST = {"initials": "initials", "birthDate": "birth_date", "gender": "gender", "startYear3": "start_year_3"}
+LEGAL_SET: dict[tuple[str, str], set[str]] = {
+    (LEGAL, "PO"): {"initials", "birthDate", "gender"},
+    (LEGAL, "VO"): {"initials"},
+    (LEGAL, "MBO"): {"initials"},
+    (NORM, "PO"): {"birthDate", "gender", "startYear3"},
+}
+
+
+@pytest.mark.parametrize("product_id", [LEGAL, NORM, BOOK])
+def test_the_attribute_set_of_a_test_goes_to_its_maker_exactly_as_published(product_id: str) -> None:
+    """A member's groups to every role that gets them; all agreements name all of it, and the test as a test."""
+    world, seen = with_person(Person()), set[str]()
+    for cell, sector in ALL:
+        if cell[:2] != ("roster", "MEMBERSHIP"):
+            continue
+        step = send(world, cell, sector, product_id=product_id)
+        expected = LEGAL_SET.get((product_id, sector), set()) if cell[3] == "PUBLISHER" else set[str]()
+        (leaf,) = evidence_in(step.outgoing)
+        assert OF_A_TEST.keys() & set(leaf["kept"]) == expected, (cell, sector)
+        world.outgoing = step.outgoing
+        got = world.delivered(f"{cell[3].lower()}-b", "roster")[0].body
+        assert {a for a, name in OF_A_TEST.items() if got.get(name) is not None} == expected, (cell, sector)
+        seen.add(cell[3])
+    assert seen == {"PORTAL", "SHOP", "PUBLISHER"}
 
 
 # ---- presence says nothing

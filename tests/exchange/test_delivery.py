@@ -11,7 +11,7 @@ from broker.client import Identity, Progress, Subject
 from broker.exchange import Outcome
 from broker.registry import Registry
 from broker.wire import AUDIT_SALT, FLOW_SEQ
-from tests.exchange.world import DELTA, EMMA, NOAH, OOST, PORTAL, SHOP, SIS, World, enrolment, event, usage
+from tests.exchange.world import DELTA, EMMA, NOAH, NOW, OOST, PORTAL, SHOP, SIS, World, enrolment, event, usage
 
 FULL = {
     "frequency": 3,
@@ -169,9 +169,10 @@ def test_a_pupil_of_another_school_is_unknown(school: World) -> None:
     assert {d.code for d in decisions} == {"subject.unknown"}
 
 
-def test_a_pupil_who_left_gets_no_more_events_from_after_that_day(school: World) -> None:
-    """LEAVE ends the flow; what happened before still passes (R19)."""
+def test_a_pupil_who_left_gets_no_more_events_after_that_day(school: World) -> None:
+    """LEAVE ends the flow after the last day, whenever the sender says that it made the event (R19)."""
+    school.send(SIS, replace(enrolment(), kind="LEAVE", body=Identity(left_on=NOW.date())))
+    assert {d.outcome for d in school.send(DELTA, event())} == {Outcome.DELIVERED}
     school.send(SIS, replace(enrolment(), kind="LEAVE", body=Identity(left_on=date(2026, 11, 20))))
-    assert {d.code for d in school.send(DELTA, event())} == {"subject.left"}
-    earlier = event(created=event().created.replace(day=19))
-    assert {d.outcome for d in school.send(DELTA, earlier)} == {Outcome.DELIVERED}
+    for made in (NOW, NOW.replace(day=19)):
+        assert {d.code for d in school.send(DELTA, event(created=made))} == {"subject.left"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,19 +24,20 @@ from tests.exchange.first_lane import (
     settled,
     told,
 )
-from tests.exchange.links import said
-from tests.exchange.world import DELTA, NOW_MS, PORTAL, SHOP, SIS, World
+from tests.exchange.links import link_id, put, said
+from tests.exchange.world import BOOK, DELTA, NOW, NOW_MS, PORTAL, SHOP, SIS, World
 
 # ---- seeds
 
 
 @pytest.mark.parametrize("party", [SIS, DELTA, SHOP, "sis-zuid"])
 def test_the_sender_of_each_link_is_asked_once_to_seed_its_receiver(party: str) -> None:
-    """Exactly the links that are on, each once; who sends over none is asked nothing."""
+    """All links that are on; those in two processes between the same two at one school for one service once."""
     world = first_lane()
     requests = told(world, party)
     assert set(kinds(requests)) == {"SEED_REQUEST"}
-    assert sorted(r.body["connection_id"] for r in requests) == sorted(links_of(world, party))
+    expected = {link for link in links_of(world, party) if "-licence-toegang-" not in link}
+    assert sorted(r.body["connection_id"] for r in requests) == sorted(expected)
     assert told(world, party) == []
     assert told(first_lane(), PORTAL) == []
 
@@ -109,13 +112,100 @@ def test_a_link_that_was_off_and_on_again_between_two_looks_is_seeded_anew() -> 
     assert [r.body["connection_id"] for r in told(world, DELTA)] == [LINK]
 
 
+def test_a_link_is_seeded_only_while_the_mandate_lasts_under_which_it_was_accepted() -> None:
+    """What the sender would send is refused until the board prolongs it; then it is asked, once."""
+    world = first_lane()
+    of_school = {
+        c for c in links_of(world, DELTA) if json.loads(world.records[f"connection/{c}/sender"])["school"] == "99PA"
+    }
+    world.edit("school/99PA", mandated_until="2026-11-23")
+    others = {r.body["connection_id"] for r in told(world, DELTA)}
+    assert others == links_of(world, DELTA) - of_school
+    world.edit("school/99PA", mandated_until="2027-07-31")
+    assert {r.body["connection_id"] for r in told(world, DELTA)} == of_school != set()
+    assert told(world, DELTA) == []
+
+
 def test_a_link_of_which_one_side_is_on_is_no_duty_yet() -> None:
     """Both sides must be accepted; then it is, whoever accepted which in which lane."""
     world = settled(DELTA)
-    world.send(SIS, said("ACCEPT", "SENDER", connection_id="nieuw"))
+    world.send(SIS, said("ACCEPT", "SENDER", connection_id=link_id("nieuw")))
     assert told(world, DELTA) == []
-    world.send(SIS, said("ACCEPT", "RECEIVER", connection_id="nieuw"))
-    assert [r.body["connection_id"] for r in told(world, DELTA)] == ["nieuw"]
+    world.send(SIS, said("ACCEPT", "RECEIVER", connection_id=link_id("nieuw")))
+    assert [r.body["connection_id"] for r in told(world, DELTA)] == [link_id("nieuw")]
+
+
+# ---- links that are for one seed, and links that are not
+
+ONE, TWO = sorted((link_id("nieuw-1"), link_id("nieuw-2")))
+LICENCE = {
+    "connection_id": ONE, "sender": SHOP, "receiver": PORTAL, "service": "licence", "process": "BESTELLEN_LEVEREN",
+}  # fmt: skip
+ACCESS = LICENCE | {"connection_id": TWO, "process": "TOEGANG"}
+OTHER_BOOK = "9789493113862"
+
+
+def switch(world: World, kind: str, *links: dict[str, Any], **changes: Any) -> list[str]:
+    """Switch links of a sender, all at one moment; gives which it is asked about."""
+    world.now_ms += 1
+    created = NOW + timedelta(milliseconds=world.now_ms - NOW_MS)
+    world.send(SIS, *(said(kind, "BOTH", created=created, **{"connection_id": ONE} | changes | k) for k in links))
+    return sorted(r.body["connection_id"] for r in told(world, links[0].get("sender", DELTA)))
+
+
+def test_links_in_two_processes_that_come_on_together_are_one_request() -> None:
+    """A licence's and its access; remembered both, also by another worker."""
+    world = settled(SHOP)
+    assert switch(world, "ACCEPT", LICENCE, ACCESS) == [TWO]
+    world.take_over(SHOP)
+    assert told(world, SHOP) == []
+    assert {f"seed/{ONE}", f"seed/{TWO}"} <= world.state(SHOP).duties.keys()
+
+
+def test_a_link_that_comes_on_later_opens_more_and_is_asked_again() -> None:
+    """What its process carries was refused until then. That one goes off while the other stays on asks nothing."""
+    world = settled(SHOP)
+    assert switch(world, "ACCEPT", LICENCE) == [ONE]
+    assert switch(world, "ACCEPT", ACCESS) == [TWO]
+    assert switch(world, "REVOKE", ACCESS) == []
+    assert switch(world, "ACCEPT", ACCESS) == [TWO]
+    assert told(world, SHOP) == []
+
+
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "another receiver": {"receiver": SHOP},
+    "another service": {"service": "result", "process": "TERUGKOPPELEN"},
+    "a location": {"location": "99VA01"},
+    "some of the products": {"products": (OTHER_BOOK,)},
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_what_is_for_something_else_is_another_request(name: str) -> None:
+    """Each says what it is for."""
+    world = settled(DELTA)
+    other = DIFFERENT[name] | {"connection_id": TWO}
+    assert switch(world, "ACCEPT", {}, other, school="99VA") == [ONE, TWO]
+    requests = {
+        d.body["connection_id"]: d for d in world.delivered(DELTA, "control") if d.envelope["sender"] == "broker"
+    }
+    assert (requests[ONE].envelope["school"], requests[ONE].body["products"]) == ("99VA", None)
+    second = requests[TWO]
+    assert second.envelope["school"] == other.get("location", "99VA")
+    assert second.body["products"] == (list(other["products"]) if "products" in other else None)
+    assert (second.body["other_party"], second.body["service"]) == (
+        other.get("receiver", PORTAL),
+        other.get("service", "usage"),
+    )
+
+
+def test_the_products_of_a_link_are_those_that_both_sides_name() -> None:
+    """One side says which two, the other which one of them."""
+    world = settled(DELTA)
+    put(world, "accepted", ("sender",), products=[BOOK, OTHER_BOOK])
+    put(world, "accepted", ("receiver",), products=[OTHER_BOOK, "2099000000033"])
+    (request,) = told(world, DELTA)
+    assert request.body["products"] == [OTHER_BOOK]
 
 
 # ---- destruction

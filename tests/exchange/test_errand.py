@@ -24,8 +24,8 @@ from tests.exchange.first_lane import (
     settled,
     told,
 )
-from tests.exchange.links import said
-from tests.exchange.world import DELTA, NOW, NOW_MS, PORTAL, SHOP, SIS, World
+from tests.exchange.links import link_id, said
+from tests.exchange.world import DELTA, EMMA, NOAH, NOW, NOW_MS, PORTAL, SHOP, SIS, World, enrolment
 
 # ---- who can not be told yet
 
@@ -61,6 +61,42 @@ def test_who_can_not_be_told_yet_is_told_once_he_can(hinder: Callable[[World], C
     free()
     assert len(told(world, DELTA)) == len(links_of(world, DELTA))
     assert told(world, DELTA) == []
+
+
+@pytest.mark.parametrize("most", [1, 500])
+@pytest.mark.parametrize("hinder", [no_topic, no_keys, no_party])
+def test_duties_are_not_worked_out_again_while_nothing_changed(
+    monkeypatch: pytest.MonkeyPatch, hinder: Callable[[World], Callable[[], None]], most: int
+) -> None:
+    """A party that can not be told does not make each of its batches dear; what it waits for wakes it, and no more."""
+    monkeypatch.setattr(duties, "MOST_AT_ONCE", most)
+    worked_out: list[str] = []
+    monkeypatch.setattr(pipeline, "due", lambda *given: worked_out.append(given[2]) or duties.due(*given))
+    world = first_lane()
+    free = hinder(world)
+    told(world, DELTA)
+    worked_out.clear()
+    for _ in range(3):
+        world.registry = world.registry.with_changes({})  # a change somewhere else
+        assert told(world, DELTA) == []
+    assert worked_out == []
+    free()
+    assert len(told(world, DELTA)) == len(links_of(world, DELTA))
+    worked_out.clear()
+    assert told(world, DELTA) == []
+    assert worked_out == []
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_party_that_lacks_both_key_and_topic_is_told_once_it_has_both(first: int) -> None:
+    """In either order."""
+    world = first_lane()
+    ways = [no_topic(world), no_keys(world)]
+    for way in (lambda: None, ways[first]):
+        way()
+        assert told(world, DELTA) == []
+    ways[1 - first]()
+    assert len(told(world, DELTA)) == len(links_of(world, DELTA))
 
 
 # ---- many, and none
@@ -106,7 +142,7 @@ def test_duties_are_worked_out_anew_only_when_they_can_have_changed(monkeypatch:
     for change, expected in (
         (lambda: None, 0),
         (lambda: world.edit(f"party/{SHOP}", name="Anders"), 0),
-        (lambda: world.send(SIS, said("ACCEPT", "BOTH", connection_id="nieuw")), 2),  # of Delta and of the SIS
+        (lambda: world.send(SIS, said("ACCEPT", "BOTH", connection_id=link_id("nieuw"))), 2),  # of Delta and of the SIS
         (lambda: world.edit("agreement/vwo-po-delta", retention="anders"), 1),
         (lambda: world.edit("agreement/vwo-po-portaal", retention="anders"), 0),
         (lambda: setattr(world, "now_ms", world.now_ms + DAY_MS), 1),
@@ -155,7 +191,8 @@ def test_what_is_asked_stands_on_the_control_log() -> None:
     (request,) = told(world, PORTAL)
     assert [leaf["control"] for leaf in world.controls()] == [
         {"kind": "destroy-requested", "agreement_id": "vwo-po-portaal", "at": NOW_MS, "deadline": TODAY + 30,
-         "event": request.envelope["event_id"], "party": PORTAL, "reason_code": "AGREEMENT_ENDED", "school": "99PA"},
+         "control_id": request.body["control_id"], "event": request.envelope["event_id"], "party": PORTAL,
+         "reason_code": "AGREEMENT_ENDED", "school": "99PA", "sender": "broker"},
     ]  # fmt: skip
     told(world, DELTA)
     assert {leaf["control"]["kind"] for leaf in world.controls()} == {"seed-requested"}
@@ -231,3 +268,85 @@ def test_a_partys_own_words_do_not_reach_the_control_log() -> None:
         (leaf,) = world.controls()
         assert "agreement_id" not in leaf["control"]
         assert leaf["control"]["control_id"] == "0b9f4c7e-6f0a-4f4e-9c55-0d6b3f3c2a11"
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, True), (9_999_999, True), (10_000_000, False), (182_071_649, False), (-1, False)]
+)
+def test_a_count_that_may_be_somebodys_number_does_not_reach_the_control_log(count: int, told: bool) -> None:
+    """A BSN fits into an int; no school has ten million pupils."""
+    world = settled(DELTA)
+    world.outgoing.clear()
+    assert [d.code for d in world.send(DELTA, confirmation(said={"count": count}))] == ["ok"]
+    (leaf,) = world.controls()
+    assert leaf["control"].get("count") == (count if told else None)
+
+
+# ---- what a school asks itself
+
+
+def destroy(**changes: Any) -> Event:
+    """The school's SIS asks the portal to destroy what it got of Emma by mistake; every field filled that may be."""
+    said: dict[str, Any] = {
+        "control_id": "5d0f9a34-1f0e-4f0c-8d51-3b7a90c3c9e2", "reason_code": "GIVEN_BY_MISTAKE",
+        "deadline": date(2026, 12, 1), "agreement_id": "vwo-po-portaal", "connection_id": LINK, "service": "usage",
+        "other_party": PORTAL, "about_event": "5d0f9a34-1f0e-4f0c-8d51-3b7a90c3c9e3", "about_object": "emma-de-vries",
+        "from_date": date(2026, 11, 1), "until_date": date(2026, 11, 23), "return_data": False,
+    }  # fmt: skip
+    values: dict[str, Any] = {
+        "kind": "DESTROY_REQUEST", "school": "99PA", "sector": "PO", "created": NOW, "receiver": PORTAL,
+        "body": Control(**said | changes.pop("said", {})), "subject": Subject("PUPIL", EMMA),
+    }  # fmt: skip
+    return Event(**values | changes)
+
+
+def enrolled() -> World:
+    """Emma is known at the school."""
+    world = settled(SIS, PORTAL, DELTA)
+    world.send(SIS, enrolment())
+    world.outgoing.clear()
+    return world
+
+
+def test_what_a_school_asks_to_destroy_stands_on_the_control_log_as_what_the_broker_asks() -> None:
+    """Once, whether or not the event comes again; in one transaction with what the receiver is told."""
+    world, sent = enrolled(), destroy()
+    assert [d.code for d in world.send(SIS, sent, sent)] == ["ok", "event.duplicate"]
+    assert [leaf["control"] for leaf in world.controls()] == [
+        {"kind": "destroy-requested", "agreement_id": "vwo-po-portaal", "at": NOW_MS,
+         "control_id": "5d0f9a34-1f0e-4f0c-8d51-3b7a90c3c9e2", "deadline": (date(2026, 12, 1) - date(1970, 1, 1)).days,
+         "event": sent.event_id, "party": PORTAL, "reason_code": "GIVEN_BY_MISTAKE", "school": "99PA", "sender": SIS},
+    ]  # fmt: skip
+    assert len(world.delivered(PORTAL, "control")) == 1
+
+
+@pytest.mark.parametrize("agreement", [None, "vwo-po-delta", "vwo-vo-portaal", "emma-de-vries"])
+def test_a_request_names_only_an_agreement_that_the_registry_knows_as_the_receivers(agreement: str | None) -> None:
+    """With this school's board; a sender's own words stand nowhere for ever. Nor does anything of the pupil."""
+    world = enrolled()
+    assert [d.code for d in world.send(SIS, destroy(said={"agreement_id": agreement}))] == ["ok"]
+    (leaf,) = world.controls()
+    assert "agreement_id" not in leaf["control"]
+    (written,) = world.topic(AUDIT_CONTROL)
+    assert not [word for word in ("emma", EMMA, "L0001", "vries") if word.encode() in (written.value or b"").lower()]
+
+
+def test_each_party_that_is_asked_has_a_leaf_of_its_own() -> None:
+    """Whom it did not reach is not asked."""
+    world = enrolled()
+    world.send(SIS, destroy(receiver=None, said={"other_party": DELTA}), destroy(receiver=SHOP))
+    assert [(leaf["control"]["party"], leaf["control"]["sender"]) for leaf in world.controls()] == [
+        (DELTA, SIS), (SHOP, SIS),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"receiver": "niemand"}, {"receiver": None, "said": {"other_party": None}}, {"said": {"deadline": None}},
+     {"subject": Subject("PUPIL", NOAH)}],
+)  # fmt: skip
+def test_a_request_that_was_refused_asks_nothing(changes: dict[str, Any]) -> None:
+    """Nobody heard it."""
+    world = enrolled()
+    world.send(SIS, destroy(**changes))
+    assert world.topic(AUDIT_CONTROL) == []

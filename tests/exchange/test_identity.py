@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -114,6 +115,23 @@ def test_a_replace_that_names_an_id_on_both_sides_keeps_it(school: World) -> Non
     assert {d.code for d in school.send(DELTA, event(subject=by_las_key("L0001")))} == {"ok"}
     assert {d.code for d in school.send(DELTA, event())} == {"subject.unknown"}
     assert school.delivered(PORTAL)[0].subject["eck_id"] == other
+
+
+KINDS = ("ENROL", "CHANGE", "LEAVE", "MERGE", "REPLACE", "ERASE")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_left_long_ago_is_told_of_as_before_while_the_mandate_lasts(school: World, kind: str) -> None:
+    """Into the vault nothing closes: no term runs out, and after the mandate's last day no kind has one."""
+    long_ago = Identity(left_on=date(2020, 7, 31))
+    school.send(SIS, replace(change("LEAVE", EMMA, ("L0001",)), body=long_ago))
+    previous = ("L0001",) if kind in ("MERGE", "REPLACE") else ()
+    sent = replace(change(kind, EMMA, ("L0001",), previous), body=long_ago)
+    kept = dict(school.vault)
+    assert [d.code for d in school.send(SIS, sent)] == ["ok.vault"]
+    school.vault = kept
+    school.edit("school/99PA", mandated_until="2026-11-23")
+    assert [d.code for d in school.send(SIS, replace(sent, event_id=str(uuid4())))] == ["school.not_yours"]
 
 
 CONFLICTS = {

@@ -27,13 +27,14 @@ SENDER = "sis-a"
 
 
 def rules_of() -> dict[str, dict[str, Any]]:
-    """Per family with an order: kind -> what its schema file says of it."""
+    """Per family that remembers all in order: kind -> what its schema file says of it. Usage: `test_corrections`."""
     files = sorted((data_path("schemas") / "avro").glob("*.avsc"))
     documents = {path.stem.partition(".")[0]: json.loads(path.read_text("utf-8")) for path in files}
     return {
         name: document["kinds"]
         for name, document in documents.items()
         if any("first" in rules or "after" in rules for rules in document.get("kinds", {}).values())
+        and "remembers" not in document
     }
 
 

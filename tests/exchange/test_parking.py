@@ -6,14 +6,19 @@ import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
+import pytest
+
 from broker.client import Progress, Subject
-from broker.exchange import LaneState, Outcome
+from broker.exchange import LaneState, Outcome, Views, exchange
 from broker.exchange.model import LANE_STATE, PARKED
 from broker.limits import Limits
 from broker.policy import Routes
 from broker.policy.document import canonical
 from broker.registry import Registry
+from broker.wire import TRACEPARENT
 from tests.exchange.world import DELTA, PORTAL, SHOP, SIS, World, enrolment, event, make_world, usage
+
+TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 LATE = Subject("PUPIL", None, (("LAS_KEY", "L0099"),))
 MAYA = "https://ketenid.nl/pilot/" + "f5" * 64
@@ -188,6 +193,18 @@ def test_only_the_headers_that_open_it_are_parked(world: World) -> None:
     assert b"Emma" not in b"".join(o.value or b"" for o in world.outgoing)
 
 
+@pytest.mark.parametrize(("trace", "kept"), [(b"Emma de Vries", False), (TRACE, True), (TRACE + b" Emma", False)])
+def test_a_trace_that_is_none_is_not_parked(world: World, trace: bytes, kept: bool) -> None:
+    """It would be a text of the sender, in clear for as long as the event waits."""
+    record = world.record(DELTA, event(subject=LATE))
+    step = world.run(DELTA, replace(record, headers=(*record.headers, (TRACEPARENT, trace))))
+    assert [d.code for d in step.decisions] == ["subject.waiting"]
+    (parked,) = step.delta.parked.values()
+    assert parked is not None
+    assert dict(parked.record.headers).get(TRACEPARENT) == (trace if kept else None)
+    assert kept or not [o for o in world.outgoing if b"Emma" in (o.value or b"")]
+
+
 def test_a_call_releases_no_more_than_one_transaction_should_take() -> None:
     """Ten pupils of three events each, at most seven a call: the rest is asked for at once, and each keeps his order."""
     world = make_world(Limits(released_per_batch=7))
@@ -213,6 +230,34 @@ def test_who_is_not_released_yet_is_not_overtaken_under_another_id() -> None:
     while world.run(DELTA).more:
         pass
     assert [d.envelope["event_id"] for d in world.delivered(PORTAL)] == [e.event_id for e in (*early, late)]
+
+
+def test_a_batch_asks_the_vault_for_nobody_who_waits_but_those_who_arrived() -> None:
+    """A lane full of events for strangers costs a batch no look at each of them; without word of who came, it does."""
+    world = make_world()
+    strangers = [Subject("PUPIL", None, (("LAS_KEY", f"L1{n:03}"),)) for n in range(20)]
+    world.send(DELTA, *[event(subject=one, receiver=PORTAL) for one in strangers])
+    world.send(SIS, enrolment(), enrolment(MAYA, "L1007"))
+    state, asked = world.state(DELTA), list[bytes]()
+    came = next(key for key in state.waiting if key in world.vault)
+
+    class Asked:
+        def get(self, key: bytes) -> bytes | None:
+            asked.append(key)
+            return world.vault.get(key)
+
+    def codes(arrived: set[bytes] | None) -> list[str]:
+        asked.clear()
+        views = Views(world.registry, Asked(), world.partitions, arrived)
+        record = world.record(DELTA, event(receiver=PORTAL))
+        step = exchange(state, [record], views, world.exchange_keys, world.now_ms, record.offset + 1, world.limits)
+        return [d.code for d in step.decisions]
+
+    assert codes(set()) == ["ok"]
+    assert not state.waiting.keys() & asked
+    assert codes({came, b"of another lane".ljust(32)}) == codes(None) == ["ok", "ok"]
+    assert codes({came})
+    assert state.waiting.keys() & asked == {came}
 
 
 def test_those_who_waited_too_long_are_ended_a_transaction_at_a_time() -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from typing import Any, Final
 
 import pytest
 
+from broker.client import Connection
+from broker.exchange.model import REGISTRY
 from tests.exchange.links import BOTH, LINK, OTHER_BOOK, WEST, ZUID, first, nothing_came_of, put, said, sides, states
 from tests.exchange.world import BOOK, DELTA, NOW, OOST, PORTAL, SHOP, SIS, World, enrolment, event, make_world
 
 STATES = (None, "offered", "accepted", "declined", "revoked")
 KINDS = ("OFFER", "ACCEPT", "DECLINE", "REVOKE")
 # Kind -> state from which it may be said -> state that comes of it. Written down once more, not taken from the code.
+SIDES: Final = {"SENDER": ("sender",), "RECEIVER": ("receiver",), "BOTH": BOTH}
 COMES_OF: Final[dict[str, dict[str | None, str]]] = {
     "OFFER": {None: "offered", "declined": "offered", "revoked": "offered"},
     "ACCEPT": {None: "accepted", "offered": "accepted", "declined": "accepted", "revoked": "accepted"},
@@ -95,31 +100,99 @@ def test_a_sis_without_mandate_speaks_for_itself_where_it_is_a_party_of_the_link
 # ---- what
 
 
+def for_whom(kind: str, side: str) -> tuple[str, ...]:
+    """Who may say this of this side."""
+    return (
+        SIS,
+        *(party for party, own in ((DELTA, "SENDER"), (PORTAL, "RECEIVER")) if own == side and kind != "ACCEPT"),
+    )
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("state", STATES)
 def test_every_kind_is_held_against_the_state_of_the_side(kind: str, state: str | None) -> None:
-    """All kinds in all states, for one side and for both: a state that the table does not have is refused, and stays."""
-    for side, which in (("SENDER", ("sender",)), ("RECEIVER", ("receiver",)), ("BOTH", BOTH)):
-        world = make_world()
-        put(world, state)
-        step = world.run(SIS, world.record(SIS, said(kind, side)))
-        after = COMES_OF[kind].get(state)
-        if after is None:
+    """All kinds in all pairs of states, for one side and for both, by the school's SIS and by the parties: said of both
+    it is said of whichever it fits; what fits none is refused, and nothing comes of it."""
+    world, base = make_world(), make_world().registry
+    for other, side, speaker in product(STATES, SIDES, (SIS, DELTA, PORTAL)):
+        world.registry = base.with_changes({})
+        put(world, state, ("sender",))
+        put(world, other, ("receiver",))
+        before = dict(zip(BOTH, (state, other), strict=True))
+        after = {name: COMES_OF[kind][before[name]] for name in SIDES[side] if before[name] in COMES_OF[kind]}
+        step = world.run(speaker, world.record(speaker, said(kind, side)))
+        what = (before, side, speaker)
+        if speaker not in for_whom(kind, side):
+            nothing_came_of(step, "link.not_yours")
+        elif not after:
             nothing_came_of(step, "object.transition")
-            assert (step.decisions[0].field, step.decisions[0].rule) == ("kind", state)
-            assert states(world) == [state, state]
+            assert (step.decisions[0].field, step.decisions[0].rule) == ("kind", before[SIDES[side][0]]), what
         else:
-            assert first(step.decisions) == "ok.link"
-            assert states(world) == [after if name in which else state for name in BOTH]
+            assert first(step.decisions) == "ok.link", what
+            written = {(o.key or b"").decode().rpartition("/")[2] for o in step.outgoing if o.topic == REGISTRY}
+            assert written == after.keys(), what
+        changed = after if first(step.decisions) == "ok.link" else {}
+        assert states(world) == [changed.get(name, before[name]) for name in BOTH], what
 
 
-def test_both_sides_change_together_or_not_at_all() -> None:
-    """One of them is accepted already: what is said of both does not fit, and neither changes."""
+@pytest.mark.parametrize(
+    ("accepted", "named", "code"),
+    [
+        ("all", None, "ok.link"),
+        ("all", (BOOK,), "ok.link"),
+        ([BOOK, OTHER_BOOK], (BOOK,), "ok.link"),
+        ([BOOK], (BOOK,), "ok.link"),
+        ([BOOK], None, "object.transition"),
+        ([BOOK], (OTHER_BOOK,), "object.transition"),
+        ([BOOK], (BOOK, OTHER_BOOK), "object.transition"),
+    ],
+)
+def test_a_link_that_both_sides_accept_is_on_for_all_products_that_are_named(
+    accepted: Any, named: tuple[str, ...] | None, code: str
+) -> None:
+    """One side is accepted already and stays as it is. For fewer products it has to be revoked first: else the school
+    would be told that the link stands, and it were off."""
     world = make_world()
+    put(world, "accepted", ("receiver",), products=accepted)
     put(world, "offered", ("sender",))
-    put(world, "accepted", ("receiver",))
-    nothing_came_of(world.run(SIS, world.record(SIS, said("ACCEPT", "BOTH"))), "object.transition")
-    assert states(world) == ["offered", "accepted"]
+    before = sides(world)["receiver"]
+    step = world.run(SIS, world.record(SIS, said("ACCEPT", "BOTH", products=named)))
+    assert (first(step.decisions), step.decisions[0].field) == (code, None if code == "ok.link" else "products")
+    assert states(world) == ["accepted" if code == "ok.link" else "offered", "accepted"]
+    assert sides(world)["receiver"] == before
+    if code != "ok.link":
+        nothing_came_of(step, code)
+    for book in named or (BOOK, OTHER_BOOK):
+        on = world.registry.connected("99PA", DELTA, PORTAL, "usage", "Gebruik", book)
+        assert on or code != "ok.link"
+
+
+def test_a_side_that_was_revoked_keeps_how_it_ended_until_it_is_accepted_again() -> None:
+    """R5, R19: whoever offers or declines it, for whatever products; a second revocation is a second end."""
+    world = make_world()
+    world.send(SIS, said("ACCEPT", "BOTH", products=(BOOK,)))
+    ended = {"at": NOW, "accepted_by": SIS, "mandate": SIS, "products": (BOOK,)}
+    world.send(DELTA, said("REVOKE"))
+    for who, kind in ((DELTA, "OFFER"), (DELTA, "DECLINE"), (SIS, "OFFER"), (SIS, "DECLINE"), (DELTA, "OFFER")):
+        world.now_ms += 1
+        assert first(world.send(who, said(kind, products=(OTHER_BOOK,)))) == "ok.link"
+        side = sides(world)["sender"]
+        assert side is not None
+        assert side.ended is not None
+        assert side.ended.model_dump() == ended
+        mandate = SIS if who == SIS else None
+        assert (side.products, side.accepted_by, side.mandate) == ((OTHER_BOOK,), mandate, mandate)
+    world.now_ms += 1
+    world.send(SIS, said("ACCEPT"))
+    side = sides(world)["sender"]
+    assert side is not None
+    assert (side.state, side.products, side.ended) == ("accepted", "all", None)
+    world.now_ms += 1
+    world.send(SIS, said("REVOKE"), said("OFFER"))
+    side = sides(world)["sender"]
+    assert side is not None
+    assert side.ended is not None
+    assert (side.ended.products, side.ended.at) == ("all", NOW + timedelta(milliseconds=7))
 
 
 def test_what_the_registry_gets_is_what_was_said_and_who_answers_for_it() -> None:
@@ -132,7 +205,7 @@ def test_what_the_registry_gets_is_what_was_said_and_who_answers_for_it() -> Non
         assert side.model_dump() == {
             "id": LINK, "side": name, "school": "99VA", "location": "99VA01", "sender": DELTA, "receiver": PORTAL,
             "service": "usage", "process": "Gebruik", "products": (BOOK, OTHER_BOOK), "state": "accepted",
-            "accepted_by": SIS, "mandate": SIS, "at": NOW,
+            "accepted_by": SIS, "mandate": SIS, "at": NOW, "ended": None,
         }  # fmt: skip
     assert world.registry.connected("99VA", DELTA, PORTAL, "usage", "Gebruik", BOOK, "99VA01")
 
@@ -226,10 +299,62 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "a location that is none": ({"location": "zolder"}, "school.not_yours", "location"),
     "an id with a slash": ({"connection_id": "nieuw/sender"}, "link.form", "connection_id"),
     "an id that is too long": ({"connection_id": "x" * 64}, "link.form", "connection_id"),
-    "products that are none": ({"products": ("rekenen",)}, "link.form", "connection_id"),
-    "no products": ({"products": ()}, "link.form", "connection_id"),
+    "products that are none": ({"products": ("rekenen",)}, "link.form", "products"),
+    "no products": ({"products": ()}, "link.form", "products"),
     "an id with a space": ({"connection_id": "Emma de Vries"}, "code.form", "connection_id"),
 }
+
+
+NO_UUID: Final = {
+    "a name": "klas-van-Emma",
+    "a code": "po-usage-delta-portaal-2",
+    "upper case": LINK.upper(),
+    "some upper case": LINK[:-1] + "A",
+    "no dashes": LINK.replace("-", ""),
+    "too short": LINK[:-1],
+    "too long": f"{LINK}0",
+    "another alphabet": LINK[:-1] + "g",
+    "a urn": f"urn:uuid:{LINK}",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NO_UUID)
+def test_a_link_that_an_event_brings_up_has_a_uuid(name: str, kind: str) -> None:
+    """R5: its id stands in the audit for ever, and an id of free choice can hold a name."""
+    world = make_world()
+    for side in SIDES:
+        step = world.run(SIS, world.record(SIS, said(kind, side, connection_id=NO_UUID[name])))
+        nothing_came_of(step, "link.form")
+        assert step.decisions[0].field == "connection_id"
+        assert NO_UUID[name] not in repr(step.decisions)
+
+
+def test_a_link_that_the_operator_made_keeps_its_name() -> None:
+    """Whatever is said of it, by whom it may be said; and though only one of its sides is there, or came up in this batch."""
+    world = make_world()
+    named = {"connection_id": "po-usage-delta-portaal"}
+    for kind in ("REVOKE", "OFFER", "DECLINE", "ACCEPT"):
+        assert first(world.send(SIS, said(kind, "BOTH", **named))) == "ok.link", kind
+    world.edit("connection/po-usage-delta-portaal/sender")
+    assert first(world.send(SIS, said("ACCEPT", "SENDER", **named))) == "ok.link"
+    for side in BOTH:
+        world.edit(f"connection/po-usage-delta-portaal/{side}")
+    codes = [d.code for d in world.send(SIS, said("ACCEPT", "SENDER", **named), said("ACCEPT", "RECEIVER", **named))]
+    assert codes == ["link.form", "link.form"]
+    fresh = [said("OFFER", "SENDER"), said("ACCEPT", "BOTH"), said("REVOKE", "RECEIVER")]
+    assert [d.code for d in world.send(SIS, *fresh) if d.receiver == "registry"] == ["ok.link"] * 3
+
+
+def test_a_record_of_the_client_makes_a_new_link_by_itself() -> None:
+    """Its id is a uuid of its own each time; to say more of the link its maker gives that id again."""
+    world = make_world()
+    link = {"sender": DELTA, "receiver": PORTAL, "service": "usage", "process": "GEBRUIK", "side": "BOTH"}
+    one, other = Connection(**link), Connection(**link)
+    assert one.connection_id != other.connection_id
+    assert first(world.send(SIS, replace(said("OFFER"), body=one))) == "ok.link"
+    assert first(world.send(SIS, replace(said("ACCEPT"), body=one))) == "ok.link"
+    assert states(world, one.connection_id) == ["accepted", "accepted"]
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -12,7 +12,7 @@ import pytest
 from broker.client import Event, Roster, Subject
 from broker.exchange.model import AUDIT_CONTROL, REGISTRY
 from broker.registry import Registry
-from tests.exchange.links import BOTH, LINK, first, put, said, sides, states
+from tests.exchange.links import BOTH, LINK, first, link_id, put, said, sides, states
 from tests.exchange.world import DELTA, EMMA, NOW, NOW_MS, PORTAL, SIS, World, enrolment, event, make_world
 
 
@@ -108,7 +108,7 @@ def test_the_next_event_of_the_batch_sees_what_was_switched(school: World) -> No
 
 def test_sides_that_are_switched_one_after_the_other_come_on_with_the_second(school: World) -> None:
     """One side is not enough, in the batch as after it."""
-    link = ROSTER | {"connection_id": "nieuw-rooster"}
+    link = ROSTER | {"connection_id": link_id("rooster")}
     for side in BOTH:
         school.edit(f"connection/po-roster-sis-delta/{side}")
     one, two = (said("ACCEPT", side, **link) for side in ("SENDER", "RECEIVER"))
@@ -148,7 +148,8 @@ def test_many_connections_in_a_row_build_the_registry_once(monkeypatch: pytest.M
     whole = Registry.with_changes
     monkeypatch.setattr(Registry, "with_changes", lambda self, changes: built.append(changes) or whole(self, changes))
     links = [
-        said("ACCEPT", "BOTH", connection_id=f"link-{n}", service="result", process="TERUGKOPPELEN") for n in range(5)
+        said("ACCEPT", "BOTH", connection_id=link_id(str(n)), service="result", process="TERUGKOPPELEN")
+        for n in range(5)
     ]
     records = [world.record(SIS, e) for e in links]
     step = world.step(SIS, [replace(r, offset=n) for n, r in enumerate((*records, world.record(SIS, enrolment())))])

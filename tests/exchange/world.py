@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache
@@ -92,6 +92,7 @@ class World:
     partition: int = 1  # of the lanes; the lane of partition 0 also tells its party its duties
     base: Registry | None = field(default=None, repr=False)  # of these records, if it was built before
     compacted: dict[str, dict[str, bytes]] = field(default_factory=dict)  # what the lanes keep on Kafka
+    arrived: Collection[bytes] | None = None  # vault keys that parked events are looked after for; None: all
 
     def __post_init__(self) -> None:
         self.exchange_keys = ExchangeKeys(self.keys)
@@ -207,7 +208,7 @@ class World:
 
     def step(self, party: str, inputs: Sequence[InputRecord]) -> Step:
         """One call of the exchange, nothing adopted."""
-        views = Views(self.registry, self.vault, self.partitions)
+        views = Views(self.registry, self.vault, self.partitions, self.arrived)
         state = self.state(party)
         next_offset = inputs[-1].offset + 1 if inputs else state.next_offset
         return exchange(state, inputs, views, self.exchange_keys, self.now_ms, next_offset, self.limits)

@@ -9,6 +9,8 @@ import re
 import time
 import unicodedata
 import uuid
+from datetime import date
+from datetime import time as dt_time
 from hashlib import sha256, sha512
 from urllib.parse import quote
 
@@ -150,6 +152,166 @@ def test_a_number_set_apart_from_other_digits_is_found(pgn: tuple[str, str], oth
     assert find_pgn(f"2026-08-17 {number}") == kind
     assert find_pgn(f"2026-2027 {number}") == kind
     assert find_pgn(f"{number} {number}") == kind
+
+
+# ---- groups that another mark joins
+
+SPACED, TIGHT, LISTED = "/\\|_", "+=:*~#'\"`^@&!?$", ",;"
+BRACKETS = ["(", ")", "[", "]", "{", "}", "<", ">", ")(", "][", "}{", "> <".replace(" ", "")]
+THREES = [(3, 3, 3), (4, 2, 3), (4, 3, 2), (2, 3, 4), (2, 4, 3), (3, 2, 4), (3, 4, 2)]
+PAIRS = [(2, 2, 2, 3), (2, 2, 3, 2), (2, 3, 2, 2), (3, 2, 2, 2), (1, 2, 2, 2, 2), (2, 2, 2, 2, 1), (2, 2, 1, 2, 2)]
+ONES = (1,) * 9
+
+
+def grouped(number: str, sizes: tuple[int, ...]) -> list[str]:
+    """The number's digits in groups of these sizes."""
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    return [number[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+def reads_as_a_moment(groups: list[str]) -> bool:
+    """A year, or pairs that could all be of a date or a time."""
+    if len(groups) == 3:
+        return any(len(group) == 4 and group.startswith(("19", "20")) for group in groups)
+    return len(groups) in (4, 5) and all(group < "60" for group in groups if len(group) == 2)
+
+
+@pytest.mark.parametrize("mark", [*SPACED, *TIGHT, *LISTED, *BRACKETS, *"·•。", "\u00a0", "\u2009", "\u200b", "\u2060"])
+@pytest.mark.parametrize("number", [*BSNS, *ONDERWIJSNUMMERS])
+def test_a_published_number_in_threes_is_found_whatever_joins_them(number: str, mark: str) -> None:
+    """182/071/649 and the like: one mark between three groups of three."""
+    kind = "bsn" if number in BSNS else "onderwijsnummer"
+    text = mark.join(grouped(number, (3, 3, 3)))
+    assert find_pgn(text) == kind
+    assert find_pgn(f"leerling {text}, groep 7") == kind
+    assert screen_bytes(text.encode()) == kind
+
+
+@given(PGNS, st.sampled_from([*SPACED, *TIGHT, *BRACKETS]), st.sampled_from([*THREES, *PAIRS, ONES]), WORDS, WORDS)
+def test_one_mark_between_the_groups_of_a_number_does_not_hide_it(
+    pgn: tuple[str, str], mark: str, sizes: tuple[int, ...], before: str, after: str
+) -> None:
+    """In every grouping in which people write nine digits, in any text; but for what reads as a date or a time."""
+    number, kind = pgn
+    groups = grouped(number, sizes)
+    text = mark.join(groups)
+    expected = None if reads_as_a_moment(groups) else kind
+    assert find_pgn(text) == expected
+    assert find_pgn(f"{before} {text} {after}") == expected
+    assert find_pgn(quote(text, safe="")) == expected
+
+
+@given(
+    PGNS,
+    st.sampled_from(SPACED),
+    st.sampled_from(THREES),
+    st.sampled_from([" {} ", "{} ", " {}", "\u200b{}", "{0}{0}"]),
+)
+def test_white_space_around_a_slash_and_the_like_does_not_hide_a_number(
+    pgn: tuple[str, str], mark: str, sizes: tuple[int, ...], around: str
+) -> None:
+    """ "182 / 071 / 649"; nor does a mark that is doubled, or an invisible character beside it."""
+    number, kind = pgn
+    groups = grouped(number, sizes)
+    expected = None if reads_as_a_moment(groups) else kind
+    assert find_pgn(around.format(mark).join(groups)) == expected
+
+
+@given(
+    PGNS,
+    st.sampled_from(
+        ["\uff0f", "\u2044", "\u2215", "\uff3f", "\uff1a", "\uff0b", "\uff5c", "\uff0c", "\u2019", "\u00d7", "\u00bb"]
+    ),
+)
+def test_a_sign_that_looks_like_a_mark_is_one(pgn: tuple[str, str], sign: str) -> None:
+    """Full-width slashes and colons, the fraction slash, a typographer's apostrophe; with digits of any script."""
+    number, kind = pgn
+    for zero in ("0", "\uff10", "\u0660"):
+        written = "".join(chr(ord(zero) + int(digit)) for digit in number)
+        assert find_pgn(sign.join(grouped(written, (3, 3, 3)))) == kind
+
+
+@given(PGNS, st.sampled_from(["\ufe0f\u20e3", "\u0332", "\u034f", "\u2062", "\U000e0020"]))
+def test_what_is_not_seen_between_digits_does_not_hide_a_number(pgn: tuple[str, str], unseen: str) -> None:
+    """The box of a keycap, an underline, joiners: the reader sees nine digits."""
+    number, kind = pgn
+    assert find_pgn("".join(digit + unseen for digit in number)) == kind
+    assert find_pgn("/".join(group + unseen for group in grouped(number, (3, 3, 3)))) == kind
+
+
+@given(
+    PGNS, st.sampled_from([*SPACED, *TIGHT, *LISTED, "("]), st.from_regex(r"[0-9]{1,6}", fullmatch=True), st.booleans()
+)
+def test_a_longer_run_that_one_mark_joins_is_never_cut(pgn: tuple[str, str], mark: str, more: str, first: bool) -> None:
+    """Ten digits or more are another number, as without marks."""
+    groups = grouped(pgn[0], (3, 3, 3))
+    assert find_pgn(mark.join([more, *groups] if first else [*groups, more])) is None
+
+
+@given(PGNS, st.sampled_from(SPACED), st.sampled_from(":="), st.integers(0, 9))
+def test_a_run_ends_where_another_mark_stands(pgn: tuple[str, str], mark: str, other: str, figure: int) -> None:
+    """ "id=7:182/071/649": the number is whole by its own mark."""
+    number, kind = pgn
+    text = mark.join(grouped(number, (3, 3, 3)))
+    assert find_pgn(f"id{other}{figure}{other}{text}") == kind
+    assert find_pgn(f"{text}{other}{figure}") == kind
+    assert find_pgn(f"2026-11-24{mark}{text}") == kind
+
+
+DAYS = st.dates(date(1900, 1, 1), date(2059, 12, 31)).filter(lambda day: day.year % 100 < 60)
+
+
+@given(DAYS, st.times(), st.integers(0, 999), st.sampled_from("/:_|"))
+def test_dates_times_and_what_is_numbered_by_them_are_left_alone(
+    day: date, at: dt_time, number: int, mark: str
+) -> None:
+    """By day and by time, and with a number behind, as invoices and files have it."""
+    as_written, sorted_by = day.strftime(f"%d{mark}%m{mark}%Y"), day.strftime(f"%Y{mark}%m{mark}%d")
+    for text in (
+        as_written,
+        f"van {as_written} tot {as_written}",
+        f"{as_written} {at:%H:%M}",
+        f"{sorted_by}{mark}{number % 10}",
+        f"{day:%Y}{mark}{day:%m}{mark}{number:03d}",
+        f"{number:03d}{mark}{day:%m}{mark}{day:%Y}",
+        f"{day:%d}{mark}{day:%m}{mark}{day:%y}{mark}{number:03d}",
+        f"{at:%H:%M:%S}:{number:03d}",
+        f"{at:%H:%M:%S},{number:03d}",
+    ):
+        assert find_pgn(text) is None, text
+
+
+@given(
+    st.lists(st.integers(0, 99_999), min_size=2, max_size=12), st.sampled_from([", ", "; ", " + ", " = ", ": ", " & "])
+)
+def test_lists_and_sums_are_left_alone(figures: list[int], between: str) -> None:
+    """Pages, group numbers, exercises: what white space and a mark set apart are numbers of their own."""
+    text = between.join(map(str, figures))
+    assert find_pgn(text) is None or any(len(str(figure)) == 9 for figure in figures), text
+
+
+@given(st.lists(st.integers(0, 9), min_size=9, max_size=9), st.sampled_from(LISTED))
+def test_scores_of_nine_items_are_left_alone(scores: list[int], mark: str) -> None:
+    """A list of single digits is a list."""
+    assert find_pgn(mark.join(map(str, scores))) is None
+
+
+@given(PGNS, st.sampled_from(SPACED + TIGHT), st.integers(1, 8))
+def test_two_numbers_with_a_mark_between_are_two_numbers(pgn: tuple[str, str], mark: str, cut: int) -> None:
+    """Course and lesson in a path, a year and what is counted in it: nobody breaks a number once."""
+    assert find_pgn(f"{pgn[0][:cut]}{mark}{pgn[0][cut:]}") is None
+
+
+@given(PGNS, st.sampled_from(["\x01", "\x08", "\x0e", "\x1f", "\x7f"]))
+def test_control_characters_hide_nothing_in_a_key_or_header(pgn: tuple[str, str], control: str) -> None:
+    """Texts that hold one are refused; keys and headers may be any bytes."""
+    number, kind = pgn
+    assert screen_bytes(control.join(number).encode()) == kind
+    assert screen_bytes(f"7{control}{number}{control}8".encode()) == kind
+    assert screen_bytes(f"{control}/".join(grouped(number, (3, 3, 3))).encode()) == kind
+
+
+# ---- what is left alone
 
 
 @given(st.from_regex(r"[1-9][0-9]{8}", fullmatch=True))
@@ -299,6 +461,13 @@ def test_any_text_can_be_screened(text: str) -> None:
         "1" * 200_000,
         "1234567890a" * 20_000,
         "0." * 100_000,
+        "1/" * 100_000,
+        "123/" * 50_000,
+        "1" + "/ " * 100_000,
+        "1, 23; " * 30_000,
+        "(1)" * 50_000,
+        " " * 200_000,
+        "é" + "1\u0301" * 50_000,
         "%31" * 50_000,
         "/sp" * 50_000,
     ],

@@ -52,8 +52,7 @@ EXPECTED = [
     ("roster", "GROUP", "SIS", "SHOP", BL, REQUIRED, "none", ""),
     ("roster", "MEMBERSHIP SUBJECT_TAUGHT", "SIS", "SHOP", BL, REQUIRED, "required", ""),
     ("roster", "LEAVE", "SIS", "SHOP", BL, REQUIRED, "required", "62"),
-    ("identity", "ENROL CHANGE MERGE REPLACE", "SIS", "VAULT", BL, "none", "required", ""),
-    ("identity", "LEAVE ERASE", "SIS", "VAULT", BL, "none", "required", "400"),
+    ("identity", "ENROL CHANGE LEAVE MERGE REPLACE ERASE", "SIS", "VAULT", BL, "none", "required", ""),
     ("connection", "OFFER ACCEPT DECLINE REVOKE", "SIS SHOP PUBLISHER PORTAL", "REGISTRY", TO, "none", "none", ""),
     ("connection", "OFFER ACCEPT DECLINE REVOKE", "SIS", "SHOP PUBLISHER PORTAL", ALL, AGREEMENT, "none", ""),
     ("connection", "OFFER ACCEPT DECLINE REVOKE", "SHOP", "SIS PUBLISHER PORTAL", ALL, AGREEMENT, "none", ""),
@@ -127,13 +126,16 @@ def test_r10_results_never_go_to_a_shop_and_an_address_to_nobody_else() -> None:
 
 
 def test_r19_what_closes_something_has_a_term_and_nothing_else_has() -> None:
-    """Domain, section 4: the closing kinds, a result dated before the end, and what retracts."""
+    """Domain, section 4: the closing kinds, a result dated before the end, and what retracts.
+
+    What goes to the vault rests on no agreement and no link, and who left is still known there: it needs no term.
+    """
     closing = {(route.family, kind) for route in ROUTES for kind in route.kinds if route.closing is not None}
     assert closing == {
         ("order", "CANCEL"), ("order", "LINE_CANCEL"), ("order", "CREDIT"), ("order", "CREDITED"),
         ("licence", "REVOKE"), ("licence", "EXPIRE"), ("usage", "RETRACT"),
         ("result", "RESULT"), ("result", "CORRECTION"), ("result", "RETRACT"), ("result", "RECEIPT"),
-        ("roster", "LEAVE"), ("identity", "LEAVE"), ("identity", "ERASE"),
+        ("roster", "LEAVE"),
         ("control", "DESTROY_REQUEST"), ("control", "DESTROY_CONFIRM"),
     }  # fmt: skip
     dated = {kind for route in ROUTES for kind in route.kinds if route.closing and route.closing.dated_before_end}
@@ -222,6 +224,11 @@ routes:
         ("evidence: e", "evidence: e, closing: {days: 401}", "closing.days"),
         ("evidence: e", "evidence: e, closing: {days: '9'}", "closing.days"),
         ("evidence: e", "evidence: e, closing: {days: 9, weeks: 1}", "weeks: is not a known field"),
+        (
+            "SHOP, process: Gebruik,\n     connection: agreement-only",
+            "VAULT, process: Gebruik,\n     connection: none, closing: {days: 9}",
+            "a closing term is for what goes to a party",
+        ),
     ],
 )
 def test_a_route_table_with_a_mistake_does_not_load(tmp_path: Path, was: str, becomes: str, message: str) -> None:
@@ -255,6 +262,9 @@ def test_a_route_can_not_be_made_that_a_file_could_not_hold() -> None:
     """Also in code: nothing but the broker itself needs no agreement."""
     with pytest.raises(ValidationError, match="connection `none`"):
         Route.model_validate(next(iter(ROUTES)).model_dump() | {"connection": "none"})
+    to_vault = next(route for route in ROUTES if route.receiver_role == "VAULT")
+    with pytest.raises(ValidationError, match="a closing term"):
+        Route.model_validate(to_vault.model_dump() | {"closing": {"days": 9}})
 
 
 def test_the_command_prints_the_table() -> None:

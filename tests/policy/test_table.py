@@ -59,10 +59,11 @@ EXPECTED: dict[str, dict[str, str]] = {
     "familyName": {"*": "DDD CCC DDD DDD", "SHOP": "DCC CCC DDD DDD", "PUBLISHER ordinary": "DDD TTT DDD DDD"},
     "familyNamePrefix": {"*": "DDD CCC DDD DDD", "SHOP": "DCC CCC DDD DDD", "PUBLISHER ordinary": "DDD DDD DDD DDD"},
     "givenNames": NEVER,
-    "initials": NEVER | {"* legal-test": "DDD CCC DDD DDD"},
-    "birthDate": NEVER | {"* legal-test": "DDD CDD DDD DDD", "* norm-test": "DDD CDD DDD DDD"},
-    "gender": NEVER | {"* legal-test": "DDD CDD DDD DDD", "* norm-test": "DDD CDD DDD DDD"},
-    "startYear3": NEVER | {"* norm-test": "DDD CDD DDD DDD"},
+    # A test's own attribute set goes to its maker (domain.md 10.4): to no portal, shop or administration.
+    "initials": NEVER | {"PUBLISHER legal-test": "DDD CCC DDD DDD"},
+    "birthDate": NEVER | {"PUBLISHER legal-test": "DDD CDD DDD DDD", "PUBLISHER norm-test": "DDD CDD DDD DDD"},
+    "gender": NEVER | {"PUBLISHER legal-test": "DDD CDD DDD DDD", "PUBLISHER norm-test": "DDD CDD DDD DDD"},
+    "startYear3": NEVER | {"PUBLISHER norm-test": "DDD CDD DDD DDD"},
     "affiliation": {"*": "DDD AAA DDD DDD"},
     "schoolId": {"*": "AAA AAA AAA AAA"},
     "yearGroup": {"*": "CCC AAA CCC CCC"},
@@ -322,6 +323,17 @@ def test_r10_the_legal_attribute_set_is_initials_birth_date_and_gender() -> None
         assert POLICY.projection("Toegang", sector, "PUBLISHER", "legal-test", asked, []).kept == ()
         for process in set(PROCESSES) - {"Toegang"}:
             assert POLICY.projection(process, sector, "PUBLISHER", "legal-test", asked, asked).kept == ()
+
+
+@pytest.mark.parametrize("role", ["SIS", "SHOP", "PORTAL", "VAULT"])
+@pytest.mark.parametrize("product_type", ["legal-test", "norm-test"])
+def test_r10_a_tests_attribute_set_goes_to_its_maker_alone(role: str, product_type: str) -> None:
+    """The law names what the test's maker gets: nobody else has any of it for a test, whatever his agreement names."""
+    asked = ["initials", "birthDate", "gender", "startYear3", "personalNeeds", "extraTime"]
+    for process, sector in itertools.product(PROCESSES, SECTORS):
+        found = POLICY.projection(process, sector, role, product_type, asked, asked)
+        assert (found.kept, dict(found.transformed)) == ((), {})
+        assert set(POLICY.possible(process, sector, role, asked).values()) == {"never"}
 
 
 def test_r19_an_employees_number_needs_an_agreement_and_goes_with_no_order() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from datetime import date
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from broker.data import data_path
 from broker.errors import ConfigError
 from broker.policy import PROCESSES, Policy
 from broker.registry import (
+    ConnectionSide,
     PublicKey,
     Registry,
     TemporaryException,
@@ -25,7 +27,7 @@ from broker.registry import (
     with_keys,
 )
 from broker.registry.models import KINDS
-from broker.registry.registry import record_of
+from broker.registry.registry import parse_record, record_of
 from tests.registry.entries import exception, jwk
 
 
@@ -151,6 +153,24 @@ def test_a_file_that_is_no_registry_is_refused(folder: Path, content: str, messa
         load(folder)
     assert message in str(caught.value)
     assert "extra.yaml" in str(caught.value)
+
+
+def test_a_file_may_say_how_a_side_ended_before_it_was_offered_anew(folder: Path) -> None:
+    """As the registry has it: what stands there can be written down, and is no difference then."""
+    was = 'receiver: {state: accepted, accepted_by: portaal-plein, mandate: sis-noord, at: "2026-07-01T10:30:00Z"}'
+    ended = '{at: "2026-09-01T10:00:00Z", accepted_by: portaal-plein, mandate: sis-noord}'
+    replace(
+        folder, "connections.yaml", was, f'receiver: {{state: offered, at: "2026-10-01T10:00:00Z", ended: {ended}}}'
+    )
+    records = dict(records_of(load_document(folder)))
+    key = "connection/po-usage-delta-portaal/receiver"
+    side = parse_record(key, records[key])
+    assert isinstance(side, ConnectionSide)
+    assert record_of(side) == records[key]
+    link = ("99PA", "uitgeverij-delta", "portaal-plein", "usage", "Gebruik", None)
+    assert Registry.from_records(records).revoked_on(*link) == date(2026, 9, 1)
+    assert side.ended is not None
+    assert side.ended.products == "all"
 
 
 def test_an_empty_file_is_no_problem(folder: Path) -> None:

@@ -83,6 +83,54 @@ def test_a_newer_word_than_the_folders_is_kept(unnamed: Any, in_folder: str, in_
     assert kept_connections(FOLDER | desired, found) == Kept((), (SENDER,) if kept else ())
 
 
+REVOKED: dict[str, Any] = {"state": "revoked", "at": "2026-07-01T10:00:00Z", "products": ["8717927130834"]}
+ENDED = {
+    "at": REVOKED["at"],
+    "accepted_by": "uitgeverij-delta",
+    "mandate": "sis-noord",
+    "products": REVOKED["products"],
+}
+ANEW: dict[str, Any] = {"state": "offered", "at": "2026-07-02T10:00:00Z", "ended": ENDED}
+
+
+@pytest.mark.parametrize("unnamed", ["keep", "remove"])
+@pytest.mark.parametrize("stands", [REVOKED, ANEW], ids=["revoked", "offered anew"])
+@pytest.mark.parametrize("state", ["offered", "declined"])
+@pytest.mark.parametrize("at", ["2026-07-02T10:00:00Z", "2026-08-01T10:00:00Z"])
+def test_a_folder_that_offers_or_declines_anew_does_not_undo_that_a_side_was_on(
+    unnamed: Any, stands: dict[str, Any], state: str, at: str
+) -> None:
+    """It has the newer word, and not what was before it; applied again it changes nothing, and nothing was kept back."""
+    desired, current = one(state=state, at=at), one(**stands)
+    found = keep_connections(FOLDER | desired, FOLDER | current, unnamed)
+    assert found == FOLDER | one(state=state, at=at, ended=ENDED)
+    assert keep_connections(FOLDER | desired, found, unnamed) == found
+    assert kept_connections(FOLDER | desired, found) == Kept((), ())
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"state": "accepted"},  # it is on again
+        {"state": "revoked"},  # it ended later than that
+        {"state": "offered", "ended": {**ENDED, "at": "2026-06-30T10:00:00Z"}},  # the operator knows better
+        {"state": "offered", "service": "result", "process": "Terugkoppelen"},  # another link
+    ],
+    ids=["accepted", "revoked", "with an end", "another link"],
+)
+def test_a_folder_that_says_it_all_is_followed(wanted: dict[str, Any]) -> None:
+    """Where nothing is left out, there is nothing to keep."""
+    desired = FOLDER | one(at="2026-08-01T10:00:00Z", **wanted)
+    for stands in (REVOKED, ANEW):
+        assert keep_connections(desired, FOLDER | one(**stands)) == desired
+
+
+def test_what_was_never_accepted_has_no_end_to_keep() -> None:
+    """Offered before, declined now."""
+    desired = FOLDER | one(state="declined", at="2026-08-01T10:00:00Z")
+    assert keep_connections(desired, FOLDER | one(state="offered")) == desired
+
+
 hours = st.integers(0, 9)
 some = st.dictionaries(st.tuples(st.sampled_from(["c1", "c2"]), st.sampled_from(["sender", "receiver"])), hours)
 

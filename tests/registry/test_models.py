@@ -382,11 +382,70 @@ def test_a_connection_says_for_which_process_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("at", "day"),
-    [("2026-07-01T01:30:00+02:00", date(2026, 6, 30)), ("2026-06-30T23:30:00Z", date(2026, 6, 30))],
+    [
+        ("2026-07-01T00:00:00+02:00", date(2026, 7, 1)),
+        ("2026-06-30T22:00:00Z", date(2026, 7, 1)),
+        ("2026-06-30T21:59:59Z", date(2026, 6, 30)),
+        ("2026-12-31T22:59:59Z", date(2026, 12, 31)),
+        ("2026-12-31T23:00:00Z", date(2027, 1, 1)),
+    ],
 )
-def test_a_day_is_one_of_utc(at: str, day: date) -> None:
+def test_the_day_of_a_side_is_one_of_the_netherlands(at: str, day: date) -> None:
     """One moment is one day, in whatever zone somebody wrote it."""
     assert ConnectionSide.model_validate(side(at=at)).day == day
+
+
+ENDED: dict[str, Any] = {"at": "2026-10-01T10:00:00Z", "accepted_by": "uitgeverij-delta", "mandate": "sis-noord"}
+
+
+@pytest.mark.parametrize("state", ["offered", "declined"])
+@pytest.mark.parametrize("now", [{}, {"accepted_by": "sis-noord", "mandate": "sis-noord"}])
+def test_a_side_that_was_revoked_still_says_how_it_ended_whatever_is_said_of_it_later(
+    state: str, now: dict[str, Any]
+) -> None:
+    """When, who had accepted it under whose mandate, and for what; beside what is said of it now."""
+    none = {"accepted_by": None, "mandate": None}
+    ended = ENDED | {"products": [BOOK]}
+    later = ConnectionSide.model_validate(side(state=state, at="2026-11-01T10:00:00Z", ended=ended, **none | now))
+    then = ConnectionSide.model_validate(side(state="revoked", **ended))
+    assert later.last_accepted() == then
+    assert later.ending() == then.ending() == later.ended
+    assert later.products == "all"
+
+
+def test_a_side_says_of_itself_whether_it_was_ever_accepted() -> None:
+    """Accepted: it is. Revoked: it was, as it stands. Offered or declined and nothing else: never."""
+    stands = {
+        state: ConnectionSide.model_validate(side(state=state))
+        for state in ("accepted", "revoked", "offered", "declined")
+    }
+    assert {state: one.last_accepted() for state, one in stands.items()} == {
+        "accepted": stands["accepted"], "revoked": stands["revoked"], "offered": None, "declined": None,
+    }  # fmt: skip
+    endings = {state: one.ending() for state, one in stands.items()}
+    revoked = endings.pop("revoked")
+    assert revoked is not None
+    assert revoked.at == stands["revoked"].at
+    assert set(endings.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ended": ENDED}, "ended: is for a side that is offered or declined, and the state is accepted"),
+        (
+            {"ended": ENDED, "state": "revoked"},
+            "ended: is for a side that is offered or declined, and the state is revoked",
+        ),
+        ({"ended": ENDED | {"mandate": None}, "state": "offered"}, "ended.mandate"),
+        ({"ended": ENDED | {"accepted_by": None}, "state": "offered"}, "ended.accepted_by"),
+        ({"ended": ENDED | {"at": "2026-10-01T10:00:00"}, "state": "offered"}, "ended.at"),
+        ({"ended": ENDED | {"products": []}, "state": "offered"}, "ended.products"),
+    ],
+)
+def test_an_end_with_a_mistake_is_refused(changes: dict[str, Any], message: str) -> None:
+    """A side that is on has none, one that is revoked is its own; it is complete, since its closing term hangs on it."""
+    assert message in "\n".join(problems(ConnectionSide, side(**changes)))
 
 
 # ---- exceptions and successions

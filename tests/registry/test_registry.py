@@ -92,7 +92,7 @@ def test_a_link_that_both_sides_accepted_is_on() -> None:
         {"accepted_by": "uitgeverij-oost"},  # not this side's party, not the school's SIS
         {"mandate": "sis-zuid"},  # not the SIS that the board gave its mandate
         {"mandate": "portaal-plein"},
-        {"at": "2024-07-31T23:59:59Z"},  # before the mandate began
+        {"at": "2024-07-31T21:59:59Z"},  # before the mandate began
         {"receiver": "sis-noord"},  # the sides speak of different links
         {"school": "99PB"},
         {"service": "result"},
@@ -148,7 +148,7 @@ def test_a_connection_is_for_the_products_that_both_sides_name() -> None:
     assert dict(apart.links_from("uitgeverij-delta")) == {}
 
 
-EVENING, NEXT_DAY = "2026-10-01T22:00:00Z", "2026-10-02T08:00:00Z"
+EVENING, MIDNIGHT, NEXT_DAY = "2026-10-01T21:59:59Z", "2026-10-01T22:00:00Z", "2026-10-02T08:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +157,7 @@ EVENING, NEXT_DAY = "2026-10-01T22:00:00Z", "2026-10-02T08:00:00Z"
         ({}, {}, None),
         ({}, {"state": "revoked", "at": NEXT_DAY}, date(2026, 10, 2)),
         ({"state": "revoked", "at": EVENING}, {}, date(2026, 10, 1)),
+        ({"state": "revoked", "at": MIDNIGHT}, {}, date(2026, 10, 2)),
         ({"state": "revoked", "at": EVENING}, {"state": "revoked", "at": NEXT_DAY}, date(2026, 10, 1)),
         ({"state": "revoked", "at": NEXT_DAY}, {"state": "revoked", "at": EVENING}, date(2026, 10, 1)),
         ({"state": "offered"}, {"state": "revoked", "at": EVENING}, None),
@@ -173,6 +174,52 @@ def test_a_revoked_link_is_off_from_the_day_of_the_first_revocation(
     found = registry(sender=sender, receiver=receiver)
     assert found.revoked_on(*LINK, BOOK) == day
     assert found.connected(*LINK, BOOK) is (sender == receiver == {})
+
+
+def said_anew(state: str, at: str, **changes: Any) -> dict[str, Any]:
+    """A side that was revoked at this moment; then something else was said of it, months later."""
+    ended = {"at": at, "accepted_by": "sis-noord", "mandate": "sis-noord"} | changes
+    return {"state": state, "at": "2026-12-01T10:00:00Z", "accepted_by": None, "mandate": None, "ended": ended}
+
+
+@pytest.mark.parametrize("state", ["offered", "declined"])
+@pytest.mark.parametrize(
+    ("sender", "receiver", "day"),
+    [
+        ({"at": EVENING}, {}, date(2026, 10, 1)),
+        ({"at": MIDNIGHT}, {}, date(2026, 10, 2)),
+        ({"at": NEXT_DAY}, {"at": EVENING}, date(2026, 10, 1)),
+        ({"at": NEXT_DAY}, {"state": "revoked", "at": EVENING}, date(2026, 10, 1)),
+        ({"at": EVENING}, {"state": "revoked", "at": NEXT_DAY}, date(2026, 10, 1)),
+        ({"at": EVENING}, {"state": "offered"}, None),
+        ({"at": EVENING}, {"state": "declined"}, None),
+        ({"at": EVENING, "mandate": "sis-zuid"}, {}, None),
+        ({"at": EVENING, "accepted_by": "portaal-plein"}, {}, None),
+        ({"at": "2024-07-31T21:59:59Z"}, {}, None),
+        ({"at": EVENING, "products": [OTHER_BOOK]}, {}, None),
+        ({"at": EVENING, "products": [BOOK]}, {}, date(2026, 10, 1)),
+    ],
+)
+def test_what_is_said_of_a_side_after_it_was_revoked_does_not_undo_that_it_was_on(
+    state: str, sender: dict[str, Any], receiver: dict[str, Any], day: date | None
+) -> None:
+    """By who accepted it then and for what, from the day on which it ended; what never counted still does not."""
+    receiver = receiver if "state" in receiver or not receiver else said_anew(state, **receiver)
+    found = registry(sender=said_anew(state, **sender), receiver=receiver)
+    assert found.revoked_on(*LINK, BOOK) == day
+    assert not found.connected(*LINK, BOOK)
+    assert dict(found.links_from("uitgeverij-delta")) == {}
+    if day is not None:
+        assert found.serves("uitgeverij-delta", "99PA", day + timedelta(399))
+        assert not found.serves("uitgeverij-delta", "99PA", day + timedelta(400))
+
+
+def test_products_that_are_offered_anew_are_not_those_that_were_on() -> None:
+    """Else a party could end the closing term of one product by an offer of another."""
+    offer = said_anew("offered", EVENING, products=[BOOK]) | {"products": [OTHER_BOOK]}
+    found = registry(sender=offer)
+    assert found.revoked_on(*LINK, BOOK) == date(2026, 10, 1)
+    assert found.revoked_on(*LINK, OTHER_BOOK) is None
 
 
 def links(*changes: dict[str, Any]) -> Registry:
@@ -465,6 +512,32 @@ def test_an_agreement_serves_until_closing_kinds_have_come(on: date, serves: boo
 def test_a_link_serves_until_closing_kinds_have_come(receiver: dict[str, Any], on: date, serves: bool) -> None:
     """As long as it is on, and less than 400 days after it was revoked."""
     assert registry(receiver=receiver).serves("uitgeverij-delta", "99PA", on) is serves
+
+
+@pytest.mark.parametrize(("days", "serves"), [(0, True), (1, True), (400, True), (401, False)])
+def test_by_a_link_a_party_serves_until_closing_kinds_have_come_after_the_end_of_the_mandate(
+    days: int, serves: bool
+) -> None:
+    """Without another mandate no link of the school counts any more."""
+    last = date(2026, 10, 1)
+    found = registry(school={"mandated_until": last.isoformat()})
+    assert found.serves("uitgeverij-delta", "99PA", last + timedelta(days)) is serves
+
+
+@pytest.mark.parametrize(
+    ("until", "on", "over"),
+    [
+        (None, date(2099, 1, 1), None),
+        ("2026-10-01", date(2026, 10, 1), None),
+        ("2026-10-01", date(2026, 10, 2), date(2026, 10, 1)),
+        ("2026-10-01", date(2027, 10, 2), date(2026, 10, 1)),
+    ],
+)
+def test_a_mandate_is_over_from_the_day_after_its_last(until: str | None, on: date, over: date | None) -> None:
+    """The last day itself counts whole."""
+    school = registry(school={} if until is None else {"mandated_until": until}).school("99PA")
+    assert school is not None
+    assert school.mandate_over(on) == over
 
 
 def test_a_party_of_one_location_serves_that_and_the_school_but_no_other_location() -> None:

@@ -175,13 +175,22 @@ def test_exceptions_of_the_successor_do_not_widen() -> None:
 
 def test_offers_of_a_board_whose_connections_end_are_declined() -> None:
     """Else somebody could still accept them; what was declined or revoked before stays as it is."""
+    end = {"at": "2026-09-01T10:00:00Z", "accepted_by": "uitgeverij-delta", "mandate": "sis-noord"}
     sides = {
-        "connection__po_usage_delta_sis__sender": {"state": "offered", "accepted_by": None, "mandate": None},
+        "connection__po_usage_delta_sis__sender": {
+            "state": "offered",
+            "accepted_by": None,
+            "mandate": None,
+            "ended": end,
+        },
         "connection__po_usage_delta_portaal__sender": {"state": "revoked", "at": "2026-08-01T00:00:00Z"},
         "connection__po_usage_delta_portaal__receiver": {"at": "2026-12-01T00:00:00Z"},
     }
     found = of(after(edited(**sides), merger(connections="end")), "connection")
     assert found["po-usage-delta-sis/sender"].state == "declined"
+    last = found["po-usage-delta-sis/sender"].last_accepted()
+    assert last is not None
+    assert last.day == date(2026, 9, 1), "how it ended before it was offered stays on record"
     assert found["po-usage-delta-sis/receiver"].state == "revoked"
     assert found["po-usage-delta-sis/receiver"].at.isoformat() == "2026-11-01T00:00:00+00:00"
     assert found["po-usage-delta-portaal/sender"].day == date(2026, 8, 1)

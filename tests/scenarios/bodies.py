@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from broker.exchange.calendar import day_of
+from broker.days import day_of
 from broker.schemas import catalogue
 from tests.scenarios.words import PRODUCTS, field, value
 
@@ -39,6 +39,13 @@ class Body:
     def datum(self) -> dict[str, Any]:
         """As Avro takes it."""
         return self.values
+
+    def __getattr__(self, name: str) -> Any:
+        """A field, as the client's records have them."""
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 def body(family_name: str, kind: str, now_ms: int, object_id: str, said: dict[str, str]) -> Body:

@@ -1,6 +1,7 @@
 Feature: The doorstroomtoets
-  The law says what the maker of a doorstroomtoets gets of a pupil: initials, birth date and gender among them. They pass for
-  that test only, in PO only, and only if the agreement names them (R10, R15). Its result has reference levels and an advice.
+  The law says what the maker of a doorstroomtoets gets of a pupil: initials, birth date and gender among them. They pass to
+  the maker only, for that test only, in PO only, and only if the agreement names them (R10, R15). Its result has reference
+  levels and an advice.
 
   Background:
     Given it is 25 January 2027
@@ -68,6 +69,26 @@ Feature: The doorstroomtoets
       | initials   |
       | birth date |
       | gender     |
+
+  @R10 @R15
+  Scenario Outline: Not to the portal or the shop, whatever their agreements say: <test>
+    Given the agreement of De Regenboog with the portal also names initials, birth date, gender and start year 3
+    And the agreement of De Regenboog with the shop also names initials, birth date, gender and start year 3
+    When the SIS sends a group membership of Emma
+      | product      | <test>        |
+      | given name   | Emma          |
+      | initials     | E.J.          |
+      | birth date   | 3 May 2015    |
+      | gender       | female        |
+      | start year 3 | 1 August 2021 |
+    Then only the portal, the shop and publisher West get a group membership of Emma
+    And what the portal and the shop get has no place for initials, birth date, gender and start year 3
+    And about Emma the portal sees only groups and given name
+
+    Examples:
+      | test                |
+      | the doorstroomtoets |
+      | the growth test     |
 
   @R2 @R10
   Scenario: Not in VO, whatever an agreement says

@@ -24,16 +24,20 @@ Feature: A pupil moves to another school in November
     And the SIS enrols Emma at De Vlinder
     And publisher Delta sends a use of Emma at De Regenboog
     Then publisher Delta is told "subject.left"
-    And publisher Delta is told so in the words "The pupil left the school before the event's date."
+    And publisher Delta is told so in the words "The pupil left the school; only what closes something still passes, for a while."
     And nobody gets anything
 
   @R19
-  Scenario: What happened before she left still comes
+  Scenario: To her last day all goes on, after it a sender's own date changes nothing
     When Emma leaves De Regenboog on 20 November 2026
-    And it becomes 23 November 2026
+    And it becomes 20 November 2026 at 23:59
+    And publisher Delta sends a use of Emma at De Regenboog
+    Then only the portal, the shop and the SIS get a use of Emma
+    When it becomes 21 November 2026 at 00:00
     And publisher Delta sends a use of Emma at De Regenboog
       | dated | 19 November 2026 |
-    Then only the portal, the shop and the SIS get a use of Emma
+    Then publisher Delta is told "subject.left"
+    And nobody gets anything
 
   @R19
   Scenario: Her licence at the old school is closed, with no word more than needed

@@ -20,13 +20,19 @@ Feature: The result of a pupil who left
     And the audit log says that the SIS did not get year group and school subject id
 
   @R19
-  Scenario: While she was there, the school subject came along
+  Scenario Outline: Sent while she was there, the school subject comes along; dated back, it does not
+    Given it is <sent on>
     When publisher Delta sends a result of Emma
       | dated          | 19 November 2026 |
       | taken on       | 18 November 2026 |
       | school subject | rekenen          |
     Then only the SIS and the portal get a result of Emma
-    And about Emma the SIS sees only taken on, result type, grade and school subject
+    And about Emma the SIS sees only <what>
+
+    Examples:
+      | sent on          | what                                            |
+      | 19 November 2026 | taken on, result type, grade and school subject |
+      | 24 November 2026 | taken on, result type and grade                 |
 
   @R20
   Scenario: The test was after she left

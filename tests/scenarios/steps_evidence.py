@@ -10,6 +10,7 @@ from pytest_bdd import parsers, then
 
 from broker.exchange.outcomes import meaning
 from broker.schemas import catalogue, unframe
+from broker.season import unconfirmed
 from tests.scenarios.words import (
     CONTROL,
     MESSAGE,
@@ -235,3 +236,12 @@ def control_log(chain: Chain, count: str, what: str, name: str | None) -> None:
         ]
     wanted = {"a": 1, "an": 1, "no": 0}.get(count)
     assert len(found) == (int(count) if wanted is None else wanted), json.dumps(found)
+
+
+@then(parsers.re(r"(?P<count>no|\d+) requests? to destroy (?:is|are) overdue"))
+def destroy_overdue(chain: Chain, count: str) -> None:
+    """As `broker preseason check` reads the control log: the last day is past, and nobody confirmed."""
+    found = [
+        r for r in unconfirmed({"control": leaf} for leaf in chain.control_leaves()) if r.deadline < chain.now.date()
+    ]
+    assert len(found) == (0 if count == "no" else int(count)), found

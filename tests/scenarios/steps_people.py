@@ -68,12 +68,11 @@ def will_come(chain: Chain, names: str, school: str, part: str | None) -> None:
         _introduce(chain, name, school, part, kind)
 
 
-@when(parsers.re(rf"(?:the SIS|SIS Zuid) enrols (?P<name>{NAME}) at {_WHERE}(?: from (?P<first>{DAY}))?"))
-def enrols(chain: Chain, name: str, school: str, part: str | None, first: str | None) -> None:
+@when(parsers.re(rf"(?:the SIS|SIS Zuid) enrols (?P<name>{NAME}) at {_WHERE}"))
+def enrols(chain: Chain, name: str, school: str, part: str | None) -> None:
     """The administration tells of an enrolment."""
     person = _introduce(chain, name, school, part, chain.people[name].kind if name in chain.people else "PUPIL")
-    more = {} if first is None else {"enrolled_from": _days(day(first))}
-    chain.identity(person, "ENROL", chain.brin(school), **more)
+    chain.identity(person, "ENROL", chain.brin(school))
 
 
 @step(parsers.re(rf"(?P<name>{NAME}) leaves (?P<school>{SCHOOL}) on (?P<last>{DAY})"))

@@ -6,6 +6,7 @@ import json
 import re
 from datetime import timedelta
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from pytest_bdd import parsers, step, then, when
 
@@ -236,7 +237,7 @@ def also_a(chain: Chain, party: str, role: str) -> None:
     chain.change(f"party/{PARTIES[party]}", roles=[*roles, role.upper()])
 
 
-@step(parsers.re(rf"the mandate of the SIS for (?P<school>{SCHOOL}) ended on (?P<last>{DAY})"))
+@step(parsers.re(rf"the mandate of the SIS for (?P<school>{SCHOOL}) (?:ends|ended) on (?P<last>{DAY})"))
 def mandate_ended(chain: Chain, school: str, last: str) -> None:
     """It does not speak for the school any more."""
     chain.change(f"school/{chain.brin(school)}", mandated_until=day(last).isoformat())
@@ -305,17 +306,30 @@ _LINK = (
 _VERBS = {"offers": "OFFER", "accepts": "ACCEPT", "declines": "DECLINE", "switches off": "REVOKE"}
 
 
-@step(parsers.re(rf"(?P<sender>{PARTY}) (?P<verb>{one_of(_VERBS)}) {_LINK}(?: for the (?P<side>sender|receiver))?"))
+@step(
+    parsers.re(
+        rf"(?P<sender>{PARTY}) (?P<verb>{one_of(_VERBS)}) {_LINK}"
+        rf"(?: for the (?P<side>sender|receiver))?(?:, calling it \"(?P<name>[^\"]+)\")?"
+    )
+)
 def switches(
-    chain: Chain, sender: str, verb: str, service: str, from_: str, to: str, school: str, side: str | None
+    chain: Chain,
+    sender: str,
+    verb: str,
+    service: str,
+    from_: str,
+    to: str,
+    school: str,
+    side: str | None,
+    name: str | None,
 ) -> None:
-    """A connection event; without a side for both."""
+    """A connection event; without a side for both. A new link gets a uuid, unless it is called something."""
     brin, sector = chain.brin(school), SCHOOLS[school][1]
     family, process = SERVICES[service]
     known = _connection(chain, brin, PARTIES[from_], PARTIES[to], family, process)
     words = {"Gebruik": "GEBRUIK", "Toegang": "TOEGANG", "Terugkoppelen": "TERUGKOPPELEN"}
     values = {
-        "connection_id": known or f"{brin.lower()}-{family}-{PARTIES[from_]}-{PARTIES[to]}",
+        "connection_id": name or known or str(uuid5(NAMESPACE_OID, f"{brin} {family} {from_} {to}")),
         "side": (side or "both").upper(), "sender": PARTIES[from_], "receiver": PARTIES[to], "service": family,
         "process": words.get(process, "BESTELLEN_LEVEREN"), "products": None, "location": None,
     }  # fmt: skip

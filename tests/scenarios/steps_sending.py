@@ -7,6 +7,8 @@ from typing import Any
 
 from pytest_bdd import given, parsers, step, when
 
+from broker.client.seed import seed_of
+from tests.exchange.first_lane import event_of
 from tests.scenarios.words import IDENTIFIER, MESSAGE, NAME, PARTIES, PARTY, SCHOOL
 from tests.scenarios.world import REPLACED, Chain
 
@@ -131,6 +133,15 @@ def once_more(chain: Chain, sender: str, again: str, receiver: str | None) -> No
     if receiver is not None:
         event = replace(event, receiver=PARTIES[receiver], event_id=_new_id(chain))
     chain.exchange(PARTIES[sender], event)
+
+
+@step(parsers.re(rf"(?P<sender>{PARTY}) answers the request for all current data"))
+def answers_seed(chain: Chain, sender: str) -> None:
+    """What it sent so far, with the client's own function; the request is what it read last."""
+    request = event_of(chain.last_read[PARTIES[sender]])
+    own = [event for party, event in chain.sent if party == PARTIES[sender]]
+    for event in seed_of(request, own):
+        chain.exchange(PARTIES[sender], replace(event, created=chain.now))
 
 
 def _new_id(chain: Chain) -> str:

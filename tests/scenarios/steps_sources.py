@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 from pytest_bdd import given, parsers, then, when
 
 from broker.client import Event, Subject
-from broker.connectors import edexml
+from broker.connectors import edexml, uwlr
+from broker.connectors.products import products
 from broker.errors import ConfigError, ContractError
 from broker.policy import Policy
 from broker.policy.difference import passing
 from broker.registry.registry import POLICY_KEY
 from broker.schemas import catalogue
+from tests.connectors.messages import as_uwlr
 from tests.scenarios.bodies import Body
 from tests.scenarios.words import NAME, SCHOOL, attribute
 from tests.scenarios.world import Chain
 
 Table = list[list[str]]
+
+# What is known of an administration's way of writing beyond the standard's least: text -> what stands there instead.
+_DIALECTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "ParnasSys": (
+        ("</brincode>", "</brincode><dependancecode>00</dependancecode><auteur>M. Bedacht</auteur>"),
+        ('<groep key="G6"/>', '<geslacht>9</geslacht><groep key="G6"/>'),
+    ),
+    # A combination group is a group of year C; each pupil's year stands with the pupil.
+    "ESIS": (
+        ("<jaargroep>6</jaargroep></groep>", "<jaargroep>C</jaargroep></groep>"),
+        ('<groep key="G6"/>', '<jaargroep>6</jaargroep><groep key="G6"/>'),
+    ),
+    "EDUscope": (),
+    "School OAS": (),
+}
+_BY = "|".join(_DIALECTS)
 
 # ---- the class list
 
@@ -40,6 +59,40 @@ def reads_class_list(chain: Chain, school: str, datatable: Table) -> None:
 def reads_wrong_class_list(chain: Chain, school: str, key: str, name: str) -> None:
     """A file in which a number of the state stands where the local id should."""
     _import(chain, school, _class_list(chain, school, [{"name": name, "ECK iD": "yes", "bsn": "", "key": key}]))
+
+
+@when(
+    parsers.re(
+        rf"the SIS reads the class list of (?P<school>{SCHOOL}) that (?P<by>{_BY}) wrote in "
+        r"(?P<standard>EDEXML|UWLR) (?P<version>\d\.\d)"
+    )
+)
+def reads_list_of_a_product(chain: Chain, school: str, by: str, standard: str, version: str, datatable: Table) -> None:
+    """A file or an answer in the dialect of an administration, read with the configuration for it."""
+    names, *rows = datatable
+    text = _class_list(chain, school, [dict(zip(names, row, strict=True)) for row in rows]).decode()
+    for old, new in _DIALECTS[by]:
+        assert old in text
+        text = text.replace(old, new)
+    text = text.replace("</school>", f"<xsdversie>{version}</xsdversie></school>")
+    if version == "2.3":
+        text = re.sub(r'<leerling key="[^"]+" eckid', "<leerling eckid", text)
+    file = as_uwlr(text, envelope=True) if standard == "UWLR" else text
+    _import(chain, school, file.encode(), standard.lower(), by)
+
+
+@when(
+    parsers.re(
+        rf"the SIS reads a class list of (?P<school>{SCHOOL}) of which (?P<by>{_BY}) wrote the school's particulars in "
+        "another order"
+    )
+)
+def reads_list_in_another_order(chain: Chain, school: str, by: str) -> None:
+    """The BRIN before the school year."""
+    text = _class_list(chain, school, [{"name": "Emma", "ECK iD": "yes", "bsn": ""}]).decode()
+    changed = re.sub(r"<school>(<schooljaar>.*?</schooljaar>)(<brincode>.*?</brincode>)", r"<school>\2\1", text)
+    assert changed != text
+    _import(chain, school, changed.encode(), "edexml", by)
 
 
 @then(parsers.re(r"the connector says that it left out (?P<count>\d+) numbers? of the state"))
@@ -78,14 +131,16 @@ def _class_list(chain: Chain, school: str, pupils: list[dict[str, str]]) -> byte
     ).encode()
 
 
-def _import(chain: Chain, school: str, file: bytes) -> None:
-    chain.report = edexml.check(io.BytesIO(file))
+def _import(chain: Chain, school: str, file: bytes, standard: str = "edexml", by: str | None = None) -> None:
+    reader = {"edexml": edexml.READER, "uwlr": uwlr.READER}[standard]
+    product = next(one for one in products().values() if one.name == by) if by is not None else None
+    chain.report = reader.check(io.BytesIO(file), product=product)
     brin = chain.brin(school)
     empty: dict[str, Any] = {f.name: None for f in catalogue().family("identity").schema.fields}
     try:
-        for found in edexml.pupils(io.BytesIO(file)):
+        for found in list(reader.pupils(io.BytesIO(file), product=product)):  # all or none, as the command does
             body: Any = Body("identity", empty | {"year_group": found.year_group, "group_ids": list(found.group_keys)})
-            subject = Subject(found.kind, found.eck_id, (("LAS_KEY", found.las_key),))
+            subject = Subject(found.kind, found.eck_id, (("LAS_KEY", found.las_key),) if found.las_key else ())
             event = Event(kind="ENROL", school=brin, sector="PO", created=chain.now, subject=subject, body=body)
             chain.exchange(chain.registry.schools[brin].sis, event)
     except ContractError as error:

@@ -89,6 +89,40 @@ Feature: A school changes its supplier in January
     When the SIS sends an end of all current data at Het Kompas to publisher Oost
     Then only publisher Oost gets an end of all current data
 
+  @R5 @R15
+  Scenario: The new supplier hears how the groups are now, and not how they came to be so
+    Given Noah and Sara are pupils of Het Kompas
+    And the SIS sent a group at Het Kompas
+      | group      | g3 |
+      | group name | 3b |
+    And the SIS sent a group membership of Emma
+      | groups | g3 |
+    And the SIS sent a group membership of Noah
+      | groups | g3 |
+    And the SIS sent a group at Het Kompas
+      | group      | g3        |
+      | group name | 3b Bakker |
+    And the SIS sent a group membership of Emma
+      | groups | g3, g3-wiskunde |
+    And the SIS sent a group membership of Sara
+      | groups | g3 |
+    And the SIS sent a departure of Noah
+    When Het Kompas makes with publisher Oost the same agreement as with publisher Delta
+    And the SIS accepts the link for groups from the SIS to publisher Oost at Het Kompas
+    Then publisher Oost gets a link acceptance
+    And only the SIS gets a request for all current data
+    When the SIS answers the request for all current data
+    Then publisher Oost gets a group
+    And it tells publisher Oost
+      | group name | 3b Bakker |
+    And publisher Oost gets a group membership of Emma
+    And it tells publisher Oost
+      | groups | g3, g3-wiskunde |
+    And publisher Oost gets a group membership of Sara
+    And only publisher Oost gets an end of all current data
+    And it tells publisher Oost
+      | count | 3 |
+
   @R5
   Scenario: The old supplier gets none of it
     When it becomes 4 January 2027

@@ -52,6 +52,22 @@ Feature: Switching a link on and off
     And the link for use from publisher Oost to the portal at De Regenboog is off
 
   @R5
+  Scenario: What it accepted counts to the last day of its mandate
+    Given the mandate of the SIS for De Regenboog ends on 30 November 2026
+    When it becomes 30 November 2026 at 23:59
+    And publisher Delta sends a use of Emma to the portal
+    Then only the portal gets a use of Emma
+    When it becomes 1 December 2026 at 00:00
+    And publisher Delta sends a use of Emma to the portal
+    Then publisher Delta is told "gate.connection"
+    And nobody gets anything
+    When publisher Delta sends a retracted use of Emma to the portal
+    Then only the portal gets a retracted use of Emma
+    When the mandate of the SIS for De Regenboog ends on 31 July 2027
+    And publisher Delta sends a use of Emma to the portal
+    Then only the portal gets a use of Emma
+
+  @R5
   Scenario: Switched off, it stops with the next message
     When publisher Delta sends a use of Emma
     Then only the portal, the shop and the SIS get a use of Emma
@@ -91,6 +107,46 @@ Feature: Switching a link on and off
     And publisher Delta gets a link acceptance
     And publisher Delta gets a request for all current data
     And the control log holds 1 request for all current data
+
+  @R5 @R15
+  Scenario: Who begins anew hears what is blocked, and nothing of what is over
+    Given the shop sent a licence for Emma
+      | number | 1 |
+    And the shop sent a licence block for Emma
+      | number | 1 |
+    And the shop sent a licence for Emma
+      | number | 2 |
+    And the shop sent a licence revocation for Emma
+      | number | 2 |
+    When the SIS switches off the link for licences from the shop to the portal at De Regenboog
+    And it becomes 25 November 2026
+    And the SIS accepts the link for licences from the shop to the portal at De Regenboog
+    Then the shop and the portal get a link withdrawal
+    And the shop and the portal get a link acceptance
+    And only the shop gets a request for all current data
+    When the shop answers the request for all current data
+    Then the shop is told "ok"
+    And the portal gets a licence for Emma
+    And the portal gets a licence block for Emma
+    And only the portal gets an end of all current data
+    And it tells the portal
+      | count | 2 |
+
+  @R19
+  Scenario: What was said to all still stands after one began anew
+    Given the shop sent a licence for Emma
+    And the shop sent a licence block for Emma
+    When the SIS switches off the link for licences from the shop to the portal at De Regenboog
+    And it becomes 25 November 2026
+    And the SIS accepts the link for licences from the shop to the portal at De Regenboog
+    Then the shop gets a link withdrawal
+    And the shop gets a link acceptance
+    And the shop gets a request for all current data
+    When the shop answers the request for all current data
+    And the shop sends a changed licence for Emma
+    Then the shop is told "object.transition"
+    When the shop sends a reinstated licence for Emma
+    Then the shop is told "ok"
 
   @R5
   Scenario: Declined, it stays off

@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent
 # Rows of the requirements table. Those that are not here are shown elsewhere: what runs, and is kept, outside a decision.
 REQUIRED = (
     "R1", "R2", "R3", "R4", "R5", "R6", "R6b", "R7", "R10", "R11", "R12", "R13", "R15", "R16", "R17", "R19", "R20",
-    "R21", "R24", "R25", "R26", "R27", "R29",
+    "R21", "R23", "R24", "R25", "R26", "R27", "R29",
 )  # fmt: skip
 KNOWN = frozenset({*REQUIRED, "R28"})
 

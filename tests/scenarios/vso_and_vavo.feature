@@ -64,5 +64,7 @@ Feature: Special secondary education at a primary school, vavo at an MBO school
     And the portal and the shop know Noah by his ECK iD only
     When the mandate of the SIS for De Regenboog ended on 23 November 2026
     And publisher Delta sends a use of Noah to the SIS
-    Then only the SIS gets a use of Noah
+    Then publisher Delta is told "gate.connection"
+    When publisher Delta sends a retracted use of Noah to the SIS
+    Then only the SIS gets a retracted use of Noah
     And the SIS knows Noah by his ECK iD only

@@ -86,6 +86,11 @@ def test_two_files_with_one_fingerprint_do_not_load(folder: Path) -> None:
         ({"kinds": {"X": {"requires": [], "essential": [], "after": ["Y"]}}}, "Y"),
         ({"kinds": {"X": {"requires": [], "essential": [], "product": "perhaps"}}}, "product"),
         ({"kinds": {"X": {"requires": [], "essential": [], "before": ["X"]}}}, "before"),
+        ({"kinds": {"X": {"requires": [], "essential": [], "supersedes": ["Y"]}}}, "Y"),
+        ({"kinds": {"X": {"requires": [], "essential": [], "object": ["nothing"]}}}, "nothing"),
+        ({"remembers": "nothing"}, "'nothing' is none of"),
+        ({"object": None, "kinds": {"X": {"requires": [], "essential": [], "supersedes": ["X"]}}}, "names no object"),
+        ({"object": None, "kinds": {"X": {"requires": [], "essential": [], "ends": True}}}, "names no object"),
         ({"object": None, "kinds": {"X": {"requires": [], "essential": [], "first": True}}}, "no object"),
     ],
 )

@@ -57,6 +57,7 @@ STORIES = {
         "ACTIVATE CONFIRM",
     ],
     "result": ["RESULT CORRECTION CORRECTION RETRACT", "RESULT RETRACT", "RECEIPT RECEIPT"],
+    "usage": ["USE USE RETRACT", "ACTIVATION ACTIVATION RETRACT", "PROGRESS PROGRESS RETRACT", "USE PROGRESS USE"],
 }
 NOT_STORIES = {
     "order": [
@@ -73,6 +74,7 @@ NOT_STORIES = {
         "CORRECTION", "RETRACT", "RESULT RESULT", "RESULT RETRACT CORRECTION", "RESULT RETRACT RETRACT",
         "RESULT RECEIPT", "RECEIPT CORRECTION",
     ],
+    "usage": ["RETRACT", "USE RETRACT USE", "USE RETRACT RETRACT", "ACTIVATION RETRACT PROGRESS"],
 }  # fmt: skip
 
 
@@ -206,9 +208,37 @@ def test_the_stories_use_every_step_of_every_kind(name: str) -> None:
 
 
 def test_what_is_a_fact_or_kept_elsewhere_has_no_order() -> None:
-    """Usage and roster are facts; the vault and the registry hold enrolments and connections themselves."""
+    """Roster counts no versions; the vault and the registry hold enrolments and connections themselves."""
     for name in FAMILIES.keys() - STORIES.keys():
         assert not any(kind.ordered for kind in FAMILIES[name].kinds.values())
+
+
+def test_after_an_end_nothing_is_said_that_begins_the_object_anew() -> None:
+    """What ends an object is followed by nothing, but for the credit of a line that was cancelled."""
+    after_an_end = {
+        (family.name, kind.name)
+        for family, kind in KINDS
+        if any(before in family.ending for before in kind.after)
+    }  # fmt: skip
+    assert after_an_end == {("order", "CREDIT")}
+    assert {(family.name, name) for family in FAMILIES.values() for name in family.ending} == {
+        ("licence", "REVOKE"), ("licence", "EXPIRE"), ("order", "CANCEL"), ("order", "LINE_CANCEL"),
+        ("result", "RETRACT"), ("usage", "RETRACT"), ("roster", "LEAVE"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "kind"), KINDS, ids=lambda one: one.name)
+def test_a_kind_that_names_its_object_itself_names_it_by_what_it_may_hold(family: Family, kind: Kind) -> None:
+    """A field that is always null would make all objects one, and so would a subject that is nobody."""
+    for name in kind.object:
+        assert name not in kind.unused
+        assert name != "subject" or kind.subject == "required"
+
+
+def test_usage_remembers_corrections_and_the_others_all() -> None:
+    """A million first versions a day would push out everything else."""
+    assert {name for name, family in FAMILIES.items() if family.remembers == "corrections"} == {"usage"}
+    assert {family.remembers for family in FAMILIES.values()} == {"corrections", "all"}
 
 
 def test_a_delivery_address_is_an_event_of_its_own() -> None:
@@ -239,3 +269,9 @@ def test_what_a_school_tells_of_consents_goes_nowhere_but_to_the_vault() -> None
     for name, family in FAMILIES.items():
         here = {"contactFlags", "ageGroup", "consents"} & set(family.attributes)
         assert bool(here) == (name == "identity")
+
+
+def test_of_an_enrolment_no_date_is_asked_but_the_last_day() -> None:
+    """R28: nothing depends on the first one. An order for who comes in August goes on once he is enrolled."""
+    dates = [f["name"] for f in FAMILIES["identity"].schema.document["fields"] if "logicalType" in str(f["type"])]
+    assert dates == ["left_on"]

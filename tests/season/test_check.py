@@ -27,7 +27,7 @@ def counted(sector: str = "PO", **counts: int) -> Facts:
 
 def asked(deadline: date) -> Facts:
     """One request to destroy."""
-    return Facts(destroy=(DestroyRequest(PORTAL, BRIN, "vwo-0", deadline, 0),))
+    return Facts(destroy=(DestroyRequest(PORTAL, BRIN, "vwo-0", deadline, 0, "c-0"),))
 
 
 def sides(sender: str | None, receiver: str | None) -> list[dict[str, object]]:
@@ -239,7 +239,7 @@ def test_one_school_can_be_asked_for() -> None:
 
 def test_requests_about_a_school_that_is_gone_are_told_too() -> None:
     """What was given there may still be somewhere."""
-    facts = Facts(destroy=(DestroyRequest(PORTAL, "99ZZ", "vwo-0", date(2027, 5, 1), 0),))
+    facts = Facts(destroy=(DestroyRequest(PORTAL, "99ZZ", "vwo-0", date(2027, 5, 1), 0, "c-0"),))
     assert [(f.school, f.code) for f in look(small(), facts)] == [("99ZZ", "destroy.overdue")]
     assert preseason(small(), TODAY, YEAR, facts, BRIN) == []
 
@@ -305,3 +305,21 @@ def test_the_examples_have_something_to_tell() -> None:
     assert blocking == [("vwo-po-hulp", "po-result-west-hulp"), ("hulp-vo", "vo-result-west-hulp")]
     this = preseason(found, date(2026, 11, 24), SchoolYear(2026))
     assert [f for f in this if f.severity is Severity.BLOCKS] == []
+
+
+@pytest.mark.parametrize(
+    ("sender", "agreement", "about", "says"),
+    [
+        ("broker", "vwo-0", "vwo-0", "what it had under vwo-0"),
+        (SIS, "vwo-0", "c-0", f"what {SIS} asked of it"),
+        (SIS, None, "c-0", f"what {SIS} asked of it"),
+    ],
+)
+def test_a_request_to_destroy_is_listed_whoever_asked(
+    sender: str, agreement: str | None, about: str, says: str
+) -> None:
+    """What a school asked is found by the id of its request."""
+    request = DestroyRequest(PORTAL, BRIN, agreement, date(2027, 5, 31), 0, "c-0", sender)
+    (found,) = look(small(), Facts(destroy=(request,)))
+    assert (found.code, found.party, found.about) == ("destroy.overdue", PORTAL, (about,))
+    assert says in found.says

@@ -126,7 +126,10 @@ async def _fill(operator: KafkaConnection, worker: KafkaConnection, keys: FileKe
                 )
                 for key in cipher.keys(pupil):
                     await producer.send(VAULT, cipher.encrypt(key, pupil), key=key)
-            said = {"at": 1, "party": "hulp-extern", "school": "99PA", "agreement_id": "oud", "deadline": 20_000}
+            said = {
+                "at": 1, "party": "hulp-extern", "school": "99PA", "agreement_id": "oud", "deadline": 20_000,
+                "control_id": "c-1", "sender": "broker",
+            }  # fmt: skip
             await producer.send(AUDIT_CONTROL, control_leaf("destroy-requested", said))
         await producer.begin_transaction()
         await producer.send(AUDIT_CONTROL, control_leaf("destroy-confirmed", said))

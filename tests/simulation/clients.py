@@ -152,7 +152,7 @@ class SimProducer:
     async def stop(self) -> None:
         """Flush and end; hangs while the cluster is away, as aiokafka's."""
         if self._sender is not None:
-            while (self._queue or self._ending) and self._dead is None:
+            while (self._queue or self._ending) and self._dead is None:  # noqa: ASYNC110 - as aiokafka's flush ends
                 await asyncio.sleep(RETRY_S)
             self._sender.cancel()
 
@@ -387,7 +387,10 @@ class SimConsumer:
         return found
 
     async def getmany(
-        self, *only: TopicPartition, timeout_ms: int = 0, max_records: int | None = None  # noqa: ARG002
+        self,
+        *only: TopicPartition,
+        timeout_ms: int = 0,  # noqa: ARG002
+        max_records: int | None = None,  # noqa: ARG002
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         """One fetch; what was sought or taken away meanwhile is dropped."""
         wanted = {

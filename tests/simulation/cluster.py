@@ -166,7 +166,10 @@ class MemoryCluster:
     def __init__(self, loop: SimLoop, time: SimTime, topics: Mapping[str, int]) -> None:
         self.loop, self.time = loop, time
         self.logs = {
-            place: Log(place) for topic, count in topics.items() for n in range(count) for place in [TopicPartition(topic, n)]
+            place: Log(place)
+            for topic, count in topics.items()
+            for n in range(count)
+            for place in [TopicPartition(topic, n)]
         }
         self.counts = dict(topics)
         self.transactional: dict[str, Transactional] = {}

@@ -6,8 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aiokafka import TopicPartition
-
 from broker.schemas import catalogue, unframe
 from broker.wire import FLOW, FLOW_SEQ, decode_envelope
 from chaos.history import Decision, History, Input, Lane, Output, Place, Quarantined, Status, Withdrawal
@@ -38,7 +36,9 @@ def history_of(cluster: MemoryCluster, sent: Sent, withdrawals: list[Withdrawal]
         lane = name.removeprefix("exchange.")
         found.lanes[_slashed(lane)] = Lane(head["next_offset"], head["flows"], _parked(cluster, name))
     found.ends = {
-        f"{place.topic}/{place.partition}": log.end for place, log in cluster.logs.items() if place.topic.startswith("in.")
+        f"{place.topic}/{place.partition}": log.end
+        for place, log in cluster.logs.items()
+        if place.topic.startswith("in.")
     }
     return found
 

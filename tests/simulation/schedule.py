@@ -1,7 +1,7 @@
 """One schedule: a school's events, two workers, and what a seed does to them; judged by the checker of the hostile run.
 
-    python -m tests.simulation 4711        one seed, with what happened in it
-    python -m tests.simulation 0 10000     many; the last line says how many failed
+python -m tests.simulation 4711        one seed, with what happened in it
+python -m tests.simulation 0 10000     many; the last line says how many failed
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+import pytest
 import structlog
 from aiokafka import TopicPartition
-from pytest import MonkeyPatch
 
-from broker.engine import lane, reader, service, takeover, topics, topicview, views
+from broker.engine import arrivals, lane, proof, reader, service, takeover, topics, topicview, views
 from chaos.checker import Verdict, check
 from chaos.history import Withdrawal
 from tests.exchange.world import DELTA, PORTAL, SIS
 from tests.simulation.cluster import Item, MemoryCluster
 from tests.simulation.loop import NOBODY, SimLoop, SimTime, Stuck
 from tests.simulation.network import Network
-from tests.simulation.reading import history_of
+from tests.simulation.reading import history_of, lane_heads
 from tests.simulation.school import EPOCH_S, TOPICS, Sealed, the_school, without_portal
 from tests.simulation.worker import MemoryStore, Worker
 
 STORM_S = 7.0  # how long events come and faults fall
 REST_S = 150.0  # how long it may take afterwards until all is decided
-CLOCKED: tuple[ModuleType, ...] = (lane, reader, service, takeover, topics, topicview, views)
+CLOCKED: tuple[ModuleType, ...] = (arrivals, lane, proof, reader, service, takeover, topics, topicview, views)
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Schedule:
         """Run it to its end."""
         asyncio.set_event_loop(self.loop)
         MemoryStore.disks.clear()
-        with MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch:
             for module in CLOCKED:
                 patch.setattr(module, "time", self.time)
             patch.setattr(views, "Store", MemoryStore)
@@ -209,7 +209,9 @@ class Schedule:
 
     def at_rest(self) -> bool:
         """Every input is behind its lane's position, and nothing is open."""
-        ends = {f"{p.topic}.{p.partition}": log.end for p, log in self.cluster.logs.items() if p.topic.startswith("in.")}
+        ends = {
+            f"{p.topic}.{p.partition}": log.end for p, log in self.cluster.logs.items() if p.topic.startswith("in.")
+        }
         if any(log.open for log in self.cluster.logs.values()):
             return False
         heads = self._heads()
@@ -225,12 +227,12 @@ class Schedule:
         return any(value is not None for value in last.values())
 
     def _heads(self) -> dict[str, int]:
-        from tests.simulation.reading import lane_heads
-
         return {name.removeprefix("exchange."): head["next_offset"] for name, head in lane_heads(self.cluster).items()}
 
     def _where(self) -> str:
-        ends = {f"{p.topic}.{p.partition}": log.end for p, log in self.cluster.logs.items() if p.topic.startswith("in.")}
+        ends = {
+            f"{p.topic}.{p.partition}": log.end for p, log in self.cluster.logs.items() if p.topic.startswith("in.")
+        }
         opened = [str(p.topic) for p, log in self.cluster.logs.items() if log.open]
         return json.dumps({"ends": ends, "lanes": self._heads(), "open": opened, "parked": self._parked()})
 

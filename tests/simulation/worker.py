@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -99,10 +99,8 @@ class Worker:
             outputs=lambda topic: output_topics(topic, registry.current),
             config=CONFIG,
         )
-        try:
+        with suppress(Exception):  # the process ends, and is started anew
             await self.plane.run()
-        except Exception:  # noqa: BLE001 - the process ends, and is started anew
-            pass
         self.party.alive = False
         self.ended()
 

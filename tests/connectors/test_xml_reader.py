@@ -13,9 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.connectors.edexml import EdexmlLimits, Report, check, employees, pupils
-from broker.connectors.edexml_reader import elements
+from broker.connectors import edexml, uwlr
+from broker.connectors.class_list import ClassListReader
+from broker.connectors.edexml import Limits, Report, check, pupils
+from broker.connectors.xml_reader import elements
 from broker.errors import ContractError
+from tests.connectors.messages import as_uwlr
 
 CANARY = "182071649"  # a published test BSN
 CLASS_LIST = f"""<?xml version="1.0" encoding="UTF-8"?>
@@ -38,8 +41,8 @@ CLASS_LIST = f"""<?xml version="1.0" encoding="UTF-8"?>
 SECRET = "the content of a local file"
 
 
-def only_problem(data: bytes, limits: EdexmlLimits | None = None) -> tuple[int, str]:
-    report = check(io.BytesIO(data), limits or EdexmlLimits())
+def only_problem(data: bytes, limits: Limits | None = None) -> tuple[int, str]:
+    report = check(io.BytesIO(data), limits or Limits())
     assert len(report.problems) == 1, report.problems
     return report.problems[0].line, report.problems[0].reason
 
@@ -117,14 +120,14 @@ def test_processing_instructions_and_comments_are_nothing() -> None:
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (EdexmlLimits(file_bytes=500), "the file is larger than 500 bytes"),
-        (EdexmlLimits(depth=3), "elements are nested more than 3 deep"),
-        (EdexmlLimits(text_chars=8), "a text is longer than 8 characters"),
-        (EdexmlLimits(records=2), "there are more than 2 records"),
-        (EdexmlLimits(references=0), "refers to more than 0 groups"),
+        (Limits(file_bytes=500), "the file is larger than 500 bytes"),
+        (Limits(depth=3), "elements are nested more than 3 deep"),
+        (Limits(text_chars=8), "a text is longer than 8 characters"),
+        (Limits(records=2), "there are more than 2 records"),
+        (Limits(references=0), "refers to more than 0 groups"),
     ],
 )
-def test_each_limit_is_a_problem_of_its_own(limits: EdexmlLimits, reason: str) -> None:
+def test_each_limit_is_a_problem_of_its_own(limits: Limits, reason: str) -> None:
     """And reading stops there."""
     assert only_problem(CLASS_LIST.encode(), limits)[1] == reason
 
@@ -167,7 +170,7 @@ class Endless:
 def test_elements_are_let_go_once_read() -> None:
     """Of 5,000 pupils no more than the parser's chunk is in the tree at any time, and what was read is empty."""
     most = 0
-    for event, element, _line in elements(cast(BinaryIO, Endless(5_000)), EdexmlLimits()):
+    for event, element, _line in elements(cast(BinaryIO, Endless(5_000)), Limits()):
         if event == "end" and element.tag == "leerling":
             before, parent = element.getprevious(), element.getparent()
             assert before is None or (len(before) == 0 and before.getprevious() is None)
@@ -262,12 +265,12 @@ def test_a_file_cut_off_is_a_problem() -> None:
     assert check(io.BytesIO(data)).usable
 
 
-def everything_said(data: bytes, caplog: pytest.LogCaptureFixture) -> tuple[Report, str]:
+def everything_said(data: bytes, caplog: pytest.LogCaptureFixture, reader: ClassListReader) -> tuple[Report, str]:
     """All text that comes out of reading a file, whatever way it takes."""
     said = []
-    report = check(io.BytesIO(data))
+    report = reader.check(io.BytesIO(data))
     said += [repr(report), str(report), report.to_json()]
-    for read in (pupils, employees):
+    for read in (reader.pupils, reader.employees):
         if report.usable:
             said += [f"{enrolment!r} {enrolment}" for enrolment in read(io.BytesIO(data))]
             continue
@@ -279,6 +282,7 @@ def everything_said(data: bytes, caplog: pytest.LogCaptureFixture) -> tuple[Repo
 
 
 SAMPLE = CLASS_LIST.encode()
+ANSWER = as_uwlr(CLASS_LIST, envelope=True).encode()
 MUTATIONS = st.lists(
     st.tuples(
         st.sampled_from(["set", "delete", "insert", "repeat", "swap"]),
@@ -321,9 +325,10 @@ def test_a_damaged_file_gives_a_report_and_never_says_a_personal_number(
 ) -> None:
     """Whatever bytes change: `check` never raises, and the canary is in no repr, report, error, traceback or log."""
     caplog.set_level(logging.DEBUG)
-    report, said = everything_said(mutate(SAMPLE, mutations), caplog)
-    assert CANARY not in said
-    assert isinstance(report.usable, bool)
+    for data, reader in ((SAMPLE, edexml.READER), (ANSWER, uwlr.READER)):
+        report, said = everything_said(mutate(data, mutations), caplog, reader)
+        assert CANARY not in said
+        assert isinstance(report.usable, bool)
 
 
 @given(st.binary(max_size=300))

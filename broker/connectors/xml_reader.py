@@ -2,7 +2,7 @@
 
 What protects us, in the order a byte meets it:
 
-1. Size: no more than `EdexmlLimits.file_bytes` are read.
+1. Size: no more than `Limits.file_bytes` are read.
 2. Encoding: decoded here, strictly, from a short list; libxml2 gets UTF-8 and guesses nothing.
 3. A document type or entity declaration anywhere is refused before the parser sees it (so no billion laughs,
    no external entity). Anywhere includes comments and CDATA: a class list has no use for the words.
@@ -28,16 +28,16 @@ from lxml import etree
 
 from broker.errors import ConfigError
 
-__all__ = ["EdexmlLimits", "Event", "Refusal", "XmlElement", "elements"]
+__all__ = ["Event", "Limits", "Refusal", "XmlElement", "elements"]
 
 
 @dataclass(frozen=True, slots=True)
-class EdexmlLimits:
+class Limits:
     """Bounds on what one class list may ask of us.
 
     Attributes:
         file_bytes: of the file as it is stored.
-        depth: of nested elements; EDEXML 2.1 needs 7, supplier additions some more.
+        depth: of nested elements; EDEXML 2.1 needs 7, UWLR in its envelope 10, supplier additions some more.
         text_chars: of one element's text; the standard leaves only comments and additions unbounded.
         records: pupils, employees, groups and locations together.
         references: groups one pupil or employee is in.
@@ -55,7 +55,7 @@ class EdexmlLimits:
 class Refusal(Exception):
     """The file cannot be read further. Holds a line, an element of the standard and a reason, never a value."""
 
-    def __init__(self, line: int, reason: str, element: str = "EDEX") -> None:
+    def __init__(self, line: int, reason: str, element: str = "file") -> None:
         super().__init__(reason)
         self.line, self.element, self.reason = line, element, reason
 
@@ -97,7 +97,7 @@ def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
         try:
             file = source.open("rb")
         except OSError as problem:
-            raise ConfigError(f"The class list cannot be opened: {problem.strerror}.", code="edexml.open") from None
+            raise ConfigError(f"The class list cannot be opened: {problem.strerror}.", code="class_list.open") from None
         with file:
             yield file
     else:
@@ -105,7 +105,7 @@ def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
         yield source
 
 
-def elements(source: Path | BinaryIO, limits: EdexmlLimits) -> Iterator[Event]:
+def elements(source: Path | BinaryIO, limits: Limits) -> Iterator[Event]:
     """Give each element at its start and at its end, with its line.
 
     At the end an element's attributes and text are complete and its children already emptied; once the
@@ -159,7 +159,7 @@ def _not_well_formed(problem: etree.XMLSyntaxError) -> Refusal:
     return Refusal(entry.line or problem.lineno or 1, f"not well-formed XML ({entry.type_name})")
 
 
-def _events(parser: etree.XMLPullParser, limits: EdexmlLimits) -> Iterator[Event]:
+def _events(parser: etree.XMLPullParser, limits: Limits) -> Iterator[Event]:
     for event, element in cast("Iterator[tuple[str, XmlElement]]", parser.read_events()):
         line = element.sourceline or 1
         parent = element.getparent()

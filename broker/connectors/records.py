@@ -1,23 +1,31 @@
-"""Walks a class list against the structure of EDEXML 2.1 and gives it record by record."""
+"""Walks a class list against the structure of its standard and gives it record by record."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from broker.connectors.edexml_reader import EdexmlLimits, Refusal, XmlElement, elements
-from broker.connectors.edexml_structure import KEY_MAX_CHARS, ROOT, Shape
+from broker.connectors.shapes import Shape
+from broker.connectors.structure import Standard
+from broker.connectors.xml_reader import Limits, Refusal, XmlElement, elements
+from broker.identity.formats import LAS_KEY_MAX_CHARS
 
-__all__ = ["Record", "records"]
+__all__ = ["EMPTY", "ORDER", "Note", "Record", "records"]
 
-Note = Callable[[int, str, str], None]
-"""Takes line, element and reason of a problem."""
+ORDER: Final = "element-order"
+"""Deviation: the elements of one record stand in another order than the standard's."""
+
+EMPTY: Final = "empty-elements"
+"""Deviation: an element without a text, or a list without members, where the standard wants one or no element."""
+
+Note = Callable[[int, str, str, str | None], None]
+"""Takes line, element and reason of a breach of the structure, and the deviation it is, if it is one of those above."""
 
 _XSI: Final = "{http://www.w3.org/2001/XMLSchema-instance}"
-_ON_ROOT: Final = frozenset({f"{_XSI}noNamespaceSchemaLocation", f"{_XSI}schemaLocation"})
+_SCHEMA_LOCATION: Final = frozenset({f"{_XSI}noNamespaceSchemaLocation", f"{_XSI}schemaLocation"})
 _DROPPED: Final = Shape(opaque=True)
 # A name without digits, so that no number can hide in one; else only "?" is said.
 _speakable = re.compile(r"[A-Za-z][A-Za-z_-]{0,39}").fullmatch
@@ -56,18 +64,28 @@ class _Frame:
     shape: Shape
     record: Record | None
     position: int = -1
+    filled: set[int] = field(default_factory=set)
     present: set[str] = field(default_factory=set)
     spoiled: bool = False
 
 
-def records(source: Path | BinaryIO, limits: EdexmlLimits, note: Note) -> Iterator[Record]:
+def records(
+    source: Path | BinaryIO, standard: Standard, limits: Limits, note: Note, tolerated: Collection[str] = ()
+) -> Iterator[Record]:
     """Give the records in the order of the file, and tell `note` of every breach of the structure.
+
+    Args:
+        source: a file, or a seekable stream, read from its start.
+        standard: what the file is to be.
+        limits: bounds on what it may ask of us.
+        note: is told of what `tolerated` holds as well, but then it is read as if it were right.
+        tolerated: deviations that do not spoil a record.
 
     Raises:
         Refusal: the file cannot be read on.
         ConfigError: the file cannot be opened.
     """
-    walk = _Walk(limits, note)
+    walk = _Walk(standard, limits, note, tolerated)
     for event, element, line in elements(source, limits):
         if event == "start":
             walk.start(element, line)
@@ -78,17 +96,23 @@ def records(source: Path | BinaryIO, limits: EdexmlLimits, note: Note) -> Iterat
 
 
 class _Walk:
-    def __init__(self, limits: EdexmlLimits, note: Note) -> None:
+    def __init__(self, standard: Standard, limits: Limits, note: Note, tolerated: Collection[str]) -> None:
+        self._standard = standard
         self._limits = limits
-        self._note = note
+        self._tell = note
+        self._tolerated = frozenset(tolerated)
         self._stack: list[_Frame] = []
 
     def start(self, element: XmlElement, line: int) -> None:
         """Find what this element is, given where it stands, and read its attributes."""
-        tag = element.tag
+        tag = self._standard.element(element.tag)
         if not self._stack:
-            frame = self._root(tag, line)
+            frame = self._root(tag, element.tag, line)
         elif self._stack[-1].shape.opaque:
+            frame = _Frame("", line, _DROPPED, None)
+        elif tag is None:
+            self._stack[-1].spoiled = True
+            self._note(line, _name(element.tag), "is in a namespace that is not the standard's")
             frame = _Frame("", line, _DROPPED, None)
         else:
             frame = self._child(self._stack[-1], tag, line)
@@ -98,11 +122,15 @@ class _Walk:
         elif tag == "toevoegingen" and element.attrib:
             self._note(line, tag, "has an attribute the standard does not know here")
 
-    def _root(self, tag: str, line: int) -> _Frame:
-        if tag == "EDEX":
-            return _Frame(tag, line, ROOT, None)
-        self._note(line, _name(tag), "is not EDEX, the root of a class list")
-        return _Frame(tag, line, _DROPPED, None)
+    def _note(self, line: int, element: str, reason: str, deviation: str | None = None) -> None:
+        self._tell(line, element, reason, deviation)
+
+    def _root(self, tag: str | None, written: str, line: int) -> _Frame:
+        shape = self._standard.roots.get(tag or "")
+        if tag is not None and shape is not None:
+            return _Frame(tag, line, shape, None)
+        self._note(line, _name(written), self._standard.wrong_root)
+        return _Frame("", line, _DROPPED, None)
 
     def _child(self, parent: _Frame, tag: str, line: int) -> _Frame:
         known = parent.shape.children.get(tag)
@@ -111,10 +139,13 @@ class _Walk:
             parent.spoiled = True
             return _Frame("", line, _DROPPED, None)
         position, shape = known
-        if position < parent.position:
-            self._note(line, tag, f"is out of order in {parent.name}")
-        elif position == parent.position and position not in parent.shape.many:
+        if position in parent.filled and position not in parent.shape.many:
             self._note(line, tag, f"may not stand beside another of its kind in {parent.name}")
+        elif position < parent.position:
+            # Only within a record: whole lists in another order would refer to what is not known yet.
+            deviation = ORDER if parent.shape.record else None
+            self._note(line, tag, f"is out of order in {parent.name}", deviation)
+        parent.filled.add(position)
         parent.position = max(parent.position, position)
         parent.present.add(tag)
         return _Frame(tag, line, shape, Record(tag, line) if shape.record else parent.record)
@@ -122,23 +153,23 @@ class _Walk:
     def _attributes(self, frame: _Frame, element: XmlElement) -> None:
         for name, value in element.attrib.items():
             if name == "key" and frame.shape.key:
-                if len(value) > KEY_MAX_CHARS:
-                    self._note(frame.line, frame.name, f"the key is longer than {KEY_MAX_CHARS} characters")
+                if len(value) > LAS_KEY_MAX_CHARS:
+                    self._note(frame.line, frame.name, f"the key is longer than {LAS_KEY_MAX_CHARS} characters")
             elif name == "eckid" and frame.shape.eckid:
-                if len(value) > KEY_MAX_CHARS:
-                    self._note(frame.line, frame.name, f"the eckid is longer than {KEY_MAX_CHARS} characters")
-            elif not (frame.shape is ROOT and name in _ON_ROOT):
+                if len(value) > LAS_KEY_MAX_CHARS:
+                    self._note(frame.line, frame.name, f"the eckid is longer than {LAS_KEY_MAX_CHARS} characters")
+            elif not (frame.shape.any_attributes or (frame.shape.schema_location and name in _SCHEMA_LOCATION)):
                 self._note(frame.line, frame.name, "has an attribute the standard does not know here")
         if frame.shape.key:
             self._key(frame, element.get("key") or "")
         if frame.shape.eckid and frame.record is not None:
             eckid = element.get("eckid")
-            frame.record.eckid = None if eckid is None or len(eckid) > KEY_MAX_CHARS else eckid
+            frame.record.eckid = None if eckid is None or len(eckid) > LAS_KEY_MAX_CHARS else eckid
 
     def _key(self, frame: _Frame, key: str) -> None:
-        if not key:
+        if not key and not frame.shape.keyless:
             self._note(frame.line, frame.name, "the key is missing or empty")
-        if frame.record is None or len(key) > KEY_MAX_CHARS:
+        if frame.record is None or len(key) > LAS_KEY_MAX_CHARS:
             return
         if frame.shape.record:
             frame.record.key = key
@@ -168,7 +199,11 @@ class _Walk:
 
     def _leaf(self, frame: _Frame, text_check: Callable[[str], str | None], text: str) -> None:
         reason = text_check(text)
-        if reason is not None:
+        if reason is not None and not _says_something(text):
+            self._note(frame.line, frame.name, reason, EMPTY)
+            if EMPTY in self._tolerated:
+                self._stack[-1].present.discard(frame.name)  # as if it were not there; a required one is missing then
+        elif reason is not None:
             self._note(frame.line, frame.name, reason)
         elif frame.shape.carry and frame.record is not None:
             frame.record.texts[frame.name] = text
@@ -176,10 +211,14 @@ class _Walk:
     def _container(self, frame: _Frame, element: XmlElement) -> None:
         if _says_something(element.text) or (len(element) and _says_something(element[-1].tail)):
             self._text_between(frame)
+        # As an administration writes a list with nothing in it. A record is more than a list.
+        empty = EMPTY if not frame.present and not frame.shape.record and self._stack else None
         filled = {frame.shape.children[name][0] for name in frame.present}
         for position, name in frame.shape.required.items():
             if position not in filled and not frame.spoiled:
-                self._note(frame.line, frame.name, f"{name} is missing")
+                self._note(frame.line, frame.name, f"{name} is missing", empty)
+                if empty in self._tolerated:
+                    self._stack[-1].present.discard(frame.name)
         reason = frame.shape.rule(frame.present) if frame.shape.rule is not None else None
         if reason is not None:
             self._note(frame.line, frame.name, reason)
@@ -195,4 +234,5 @@ def _says_something(text: str | None) -> bool:
 
 
 def _name(tag: str) -> str:
-    return tag if _speakable(tag) is not None else "?"
+    name = tag.rpartition("}")[2]
+    return name if _speakable(name) is not None else "?"
