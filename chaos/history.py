@@ -127,6 +127,7 @@ class History:
     Attributes:
         lanes: by `topic/partition` of their input.
         ends: where each input partition ended.
+        strange: records that cannot be read as what their topic holds.
     """
 
     inputs: list[Input] = field(default_factory=list)
@@ -138,3 +139,4 @@ class History:
     ends: dict[str, int] = field(default_factory=dict)
     withdrawals: list[Withdrawal] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
+    strange: list[Place] = field(default_factory=list)

@@ -18,7 +18,9 @@ def history_of(cluster: MemoryCluster, sent: Sent, withdrawals: list[Withdrawal]
     """Everything that a read_committed reader would find."""
     found, outputs = History(withdrawals=withdrawals), []
     for place, entry, item in _records(cluster):
-        if place.topic.startswith("in."):
+        if not item.value and place.topic.startswith(("out.", "audit.", "status.", "quarantine.")):
+            found.strange.append(place)
+        elif place.topic.startswith("in."):
             event = _event_of(item)
             found.inputs.append(Input(place, event, sent.get(event or "")))
         elif place.topic.startswith("out."):
