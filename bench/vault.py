@@ -21,7 +21,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 
 from broker.crypto import partition_of
-from broker.engine import VaultView, topic_identity
+from broker.engine import KafkaClients, VaultView, topic_identity
 from broker.exchange.model import VAULT
 from broker.identity.vault import ECK_ID, VaultCipher, VaultRecord, new_subject_key
 from broker.kafka.admin import Admin
@@ -130,7 +130,7 @@ def _key(number: int, which: int) -> bytes:
 async def _loaded(connection: KafkaConnection, folder: Path) -> AsyncIterator[tuple[VaultView, float]]:
     """A view that has read everything there is, and how long that took."""
     began = time.monotonic()
-    view = VaultView(connection.aiokafka(), topic_identity(connection, VAULT), folder)
+    view = VaultView(KafkaClients(connection), topic_identity(connection, VAULT), folder)
     following = asyncio.create_task(view.run())
     try:
         await asyncio.wait_for(view.loaded(), PATIENCE_S)

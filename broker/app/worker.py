@@ -23,7 +23,7 @@ from mode import Service
 from broker.app import logs
 from broker.app.health import HealthServer
 from broker.app.metrics import Metrics
-from broker.engine import DataPlane, RegistryView, VaultView, topic_identity
+from broker.engine import DataPlane, KafkaClients, RegistryView, VaultView, topic_identity
 from broker.errors import BrokerError
 from broker.exchange import ExchangeKeys, InputRecord, LaneState, Step, Views, exchange
 from broker.exchange.model import AUDIT_CONTROL, VAULT
@@ -61,11 +61,11 @@ class ExchangeService(Service):
     async def on_start(self) -> None:
         """Called by mode. Returns at once: views may take minutes, and signals must be heard meanwhile."""
         settings, config = self._settings, self._settings.engine()
-        client = self._connection.aiokafka(request_timeout_ms=int(config.request_timeout_s * 1000))
-        vault = VaultView(client, topic_identity(self._connection, VAULT), settings.state / "vault")
-        registry = RegistryView(client)
+        clients = KafkaClients.of_engine(self._connection, config)
+        vault = VaultView(clients, topic_identity(self._connection, VAULT), settings.state / "vault")
+        registry = RegistryView(clients)
         self._plane = plane = DataPlane(
-            self._connection, self._process, registry, vault,
+            clients, self._process, registry, vault,
             outputs=lambda topic: output_topics(topic, registry.current), config=config, observer=self._metrics,
             on_loaded=freeze_heap,
         )  # fmt: skip

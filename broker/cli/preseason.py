@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from broker.cli.output import err, json_line, table
 from broker.client.published import missing_topic
+from broker.engine import KafkaClients
 from broker.engine.topics import TopicCounts
 from broker.errors import ConfigError
 from broker.exchange.model import AUDIT_CONTROL, VAULT
@@ -142,7 +143,7 @@ async def _facts(cluster: KafkaConnection, keys: Path | None, start: date) -> Fa
     Raises:
         ConfigError: `topic.missing`, if a topic does not exist or may not be read; `keys.*`, `vault.key`.
     """
-    topics = TopicCounts(cluster.aiokafka())
+    topics = TopicCounts(KafkaClients(cluster))
     try:
         await topics.refresh()
     finally:

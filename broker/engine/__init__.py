@@ -5,6 +5,7 @@ and the lanes' own state; `transaction` is how a batch is written. It runs any f
 knows nothing of keys or of what a decision means. Why each thing is as it is: docs/explanation/lanes.md, ADR 1.
 """
 
+from broker.engine.clients import Clients, KafkaClients
 from broker.engine.config import EngineConfig
 from broker.engine.lane import Lane
 from broker.engine.observe import BatchReport, Observer
@@ -16,9 +17,11 @@ from broker.engine.views import RegistryView, VaultView
 
 __all__ = [
     "BatchReport",
+    "Clients",
     "CompactedTail",
     "DataPlane",
     "EngineConfig",
+    "KafkaClients",
     "Lane",
     "Observer",
     "Process",

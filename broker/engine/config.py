@@ -25,6 +25,7 @@ class EngineConfig:
         backoff_s: first and longest pause after a failure.
         fenced_backoff_s: pause after being fenced: above the heartbeat interval, so that a zombie learns what it is.
         tick_s: how often a lane with parked events looks at the clock, and at all that they wait for.
+        proof_s: how long an acknowledged commit may stay unseen before the lane has it marked once more.
         view_age_s: how long ago a view must have been proven current at most (P7).
         patience_s: the process ends when there is work and nothing moves for so long.
         session_timeout_s, heartbeat_s, rebalance_timeout_s: of the consumer group.
@@ -47,6 +48,7 @@ class EngineConfig:
     backoff_s: tuple[float, float] = (0.2, 5.0)
     fenced_backoff_s: float = 3.0
     tick_s: float = 60.0
+    proof_s: float = 2.0
     view_age_s: float = 2.0
     patience_s: float = 120.0
     session_timeout_s: float = 20.0

@@ -13,7 +13,8 @@ Safety rests on two rules, whatever the consumer group does meanwhile:
 2. Records are accepted only if they were read from exactly the position where the previous ones ended (`start`).
    Anything lost or repeated on the way makes the lane read again.
 
-An acknowledged commit is not believed on its own either: after any doubt the log is asked (`takeover`).
+An acknowledged commit is not believed on its own either: after any doubt the log is asked (`takeover`), and until the
+lane's own record of it can be read, the next transaction has its end marked wherever that one wrote (`proof`).
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from broker.engine.backlog import Backlog
 from broker.engine.ending import told_to_end
 from broker.engine.observe import BatchReport
 from broker.engine.overlay import VaultOverlay
+from broker.engine.proof import Unproven
 from broker.engine.takeover import LaneHost, NotAssigned, take_over
-from broker.engine.transaction import LaneProducer, lane_producer, write
+from broker.engine.transaction import LaneProducer, write
 from broker.errors import BrokerError, TransientError
 from broker.exchange.duties import duties_of
 from broker.exchange.model import REGISTRY, VAULT, InputRecord, Step, Views
@@ -66,6 +68,7 @@ class Lane:
         self.progressed_at = time.monotonic()
         self._state: LaneState | None = None  # known only while our producer lives
         self._producer: LaneProducer | None = None
+        self._unproven = Unproven(host.states, host.config.proof_s)
         self._expected: int | None = None  # where the next records begin; None: not reading
         self._backlog = Backlog(host.config)
         # Most records of the next batch. Halved by a failure: what is too much for its time-out must not come back
@@ -187,7 +190,7 @@ class Lane:
             raise NotAssigned  # and do not fence the new owner
         async with asyncio.timeout(self.host.config.takeover_timeout_s):
             if self._state is None:
-                self._producer = lane_producer(self.host.client, self.id, self.host.config)
+                self._producer = self.host.clients.producer(self.id, self.host.config)
                 self._state = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
                 self._overlay.clear()
                 self._arrivals.everything()
@@ -202,10 +205,14 @@ class Lane:
         timeout = None
         if self.parked or self._duties:
             timeout = max(0.0, self._ticked + self.host.config.tick_s - time.monotonic())
+        if self._unproven.places:
+            timeout = min(timeout or self._unproven.patience_s, self._unproven.patience_s)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), timeout)
 
     def _due(self) -> bool:
+        if self._unproven.in_doubt():
+            return True
         if not self.parked and not self._duties:
             self._nudged = False
             return False
@@ -257,7 +264,7 @@ class Lane:
         else:
             raise TransientError("The registry changes faster than a batch.", code="registry.moving")
         decided = time.monotonic()
-        written = await self._commit(step, registry) if step.outgoing else {}
+        written = await self._commit(step, registry) if step.outgoing or self._unproven.in_doubt() else {}
         state.adopt(step.delta)
         self._arrivals.committed(more=step.more)
         self._look_after(step)
@@ -287,6 +294,7 @@ class Lane:
         if producer is None:
             raise TransientError("The lane lost its producer.", code="lane.producer")
         await producer.begin_transaction()
+        producer.include(self._unproven.places)
         offsets = await write(producer, step.outgoing)
         await self.host.views.wait_current(self.host.config.request_timeout_s)
 
@@ -295,6 +303,7 @@ class Lane:
                 raise RegistryMoved  # withdrawn meanwhile
 
         await producer.commit(look)
+        self._unproven.acknowledged(offsets)
         for record in step.outgoing:
             if record.topic == VAULT and record.key is not None:
                 self._overlay.add(record.partition, offsets[VAULT, record.partition], record.key, record.value)
@@ -348,6 +357,7 @@ class Lane:
     def _drop_producer(self) -> None:
         producer, self._producer, self._state = self._producer, None, None
         if producer is not None:
+            self._unproven.clear()  # the take-over settles whatever the lane may have written
             # Never wait for it: stop() flushes and hangs while Kafka is away. Nor cut it short: its sender would
             # live on. It ends by itself once its id is taken over.
             task = asyncio.create_task(_stop(producer))

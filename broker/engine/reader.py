@@ -10,20 +10,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
 from broker.engine.ending import told_to_end
 from broker.engine.lane import Lane
 from broker.engine.observe import Observer
-from broker.engine.rescue import read_raw
 from broker.engine.takeover import NotAssigned
-from broker.kafka.connection import KafkaConnection
 
 log = structlog.get_logger()
 
@@ -37,7 +35,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
     """The consumer, and the lanes of the partitions that are ours.
 
     Args:
-        client: keyword arguments for aiokafka.
+        clients: of the cluster.
         make_lane: starts a lane; it runs from then on.
 
     Attributes:
@@ -47,23 +45,21 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
 
     def __init__(
         self,
-        connection: KafkaConnection,
+        clients: Clients,
         config: EngineConfig,
-        client: Mapping[str, Any],
         make_lane: Callable[[TopicPartition], Lane],
         observer: Observer,
     ) -> None:
         self.lanes: dict[TopicPartition, Lane] = {}
         self.joined = asyncio.Event()
         self.rebalancing_since: float | None = None
-        self._connection, self._config, self._make_lane, self._observer = connection, config, make_lane, observer
+        self._clients, self._config, self._make_lane, self._observer = clients, config, make_lane, observer
         self._fragile: dict[TopicPartition, float] = {}  # with a record that cannot be parsed; until when
         self._search_until = float("-inf")
         self._positions: dict[TopicPartition, int] = {}  # where the next fetch begins
         self._rebalancing, self._stopped = True, False
         self._closing: set[asyncio.Task[None]] = set()
-        self._consumer = AIOKafkaConsumer(
-            **client,
+        self._consumer = clients.consumer(
             group_id=config.group,
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -171,7 +167,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         start = self._positions.get(partition)
         if start is None:
             return
-        record = await asyncio.to_thread(read_raw, self._connection, self._config.group, partition, start)
+        record = await self._clients.unparsed(self._config.group, partition, start)
         lane = self.lanes.get(partition)
         if lane is None or self._positions.get(partition) != start or not self.owns(partition):
             return  # positioned anew meanwhile

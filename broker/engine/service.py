@@ -12,6 +12,7 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
 from broker.engine.ending import end_within
 from broker.engine.lane import Lane
@@ -23,7 +24,6 @@ from broker.engine.topicview import CompactedTail
 from broker.engine.views import REGISTRY, CurrentViews, RegistryView, VaultView
 from broker.errors import TransientError
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED, VAULT
-from broker.kafka.connection import KafkaConnection
 
 log = structlog.get_logger()
 
@@ -37,6 +37,7 @@ class DataPlane:
     """All lanes of one worker. An async context manager; or `run`, which lasts until `stop`.
 
     Args:
+        clients: of the cluster.
         process: the pure function; see `Process`.
         registry, vault: the views; run from here on, and the vault is closed at the end.
         outputs: names of the topics that an input topic may lead to.
@@ -45,7 +46,7 @@ class DataPlane:
 
     def __init__(
         self,
-        connection: KafkaConnection,
+        clients: Clients,
         process: Process,
         registry: RegistryView,
         vault: VaultView,
@@ -56,14 +57,13 @@ class DataPlane:
         on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config = config or EngineConfig()
-        client = connection.aiokafka(request_timeout_ms=int(config.request_timeout_s * 1000))
         self.views = CurrentViews(registry, vault, config.view_age_s)
-        self.topics = TopicCounts(client)
-        self._states, self._parked = CompactedTail(client, LANE_STATE), CompactedTail(client, PARKED)
+        self.topics = TopicCounts(clients)
+        self._states, self._parked = CompactedTail(clients, LANE_STATE), CompactedTail(clients, PARKED)
         observer = observer or Observer()
-        self._reader = InputReader(connection, config, client, self._make_lane, observer)
+        self._reader = InputReader(clients, config, self._make_lane, observer)
         self._host = LaneHost(
-            config, client, self._reader, process, outputs, self._states, self._parked, self.views, self.topics,
+            config, clients, self._reader, process, outputs, self._states, self._parked, self.views, self.topics,
             observer, asyncio.Semaphore(config.starting_lanes),
         )  # fmt: skip
         self._on_loaded = on_loaded
@@ -103,8 +103,12 @@ class DataPlane:
         tails = (self._states, self._parked, self.views.registry, self.views.vault)
         for tail in tails:
             self._spawn(tail.run(), f"tail {tail.topic}")
-        await self._unless_failed(asyncio.gather(*(tail.loaded() for tail in tails)))
-        log.info("views.loaded", age_s=round(self.views.age_s, 2))
+        # A transaction that does not end by itself (KAFKA-20734) is ended by the lane that left it. So its views must
+        # not keep a worker from having lanes; a batch waits for them all the same.
+        blocked_s = self.config.transaction_timeout_s + self.config.view_age_s
+        await self._unless_failed(asyncio.gather(*(tail.loaded_or_blocked(blocked_s) for tail in tails)))
+        blocked = [tail.topic for tail in tails if not tail.caught_up()]
+        log.info("views.loaded", age_s=round(self.views.age_s, 2), blocked=blocked)
         self._on_loaded()
         await self._reader.start()
         for name in ("_fetch", "_watch", "_report", "_follow_topics"):

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
 from broker.engine.observe import Observer
 from broker.engine.topics import TopicCounts
@@ -24,6 +25,7 @@ from broker.exchange.state import LaneState
 log = structlog.get_logger()
 
 TRUNCATION_TRIES = 4
+FOLLOWED = frozenset({REGISTRY, VAULT, LANE_STATE, PARKED})
 
 Process = Callable[[LaneState, "list[InputRecord]", Views, int, int], Step]
 """`process(state, inputs, views, now_ms, next_offset) -> Step`: synchronous, does not change `state`."""
@@ -65,7 +67,7 @@ class LaneHost:
     """
 
     config: EngineConfig
-    client: dict[str, Any]
+    clients: Clients
     source: Source
     process: Process
     outputs: Callable[[str], Iterable[str]]
@@ -92,12 +94,16 @@ async def take_over(
     async with host.starting:
         await producer.start()  # returns after InitProducerId
         party = partition.topic.partition(".")[2]
-        flows = _load(lane, host, 0).flows
-        partitions = settle_partitions(lane, party, host.outputs(partition.topic), flows, host.topics)
-        # Apart and first: the views of every worker wait for what is open there, also when a partition of the others
-        # has no leader for a while.
-        shared = {place for place in partitions if place.topic in (REGISTRY, VAULT)}
-        offsets = {**await settle(producer, shared), **await settle(producer, partitions - shared)}
+        flows, count = _load(lane, host, 0).flows, host.topics.partitions
+        # Apart and first: every worker follows these topics and waits for what is open there. It must end also when a
+        # partition of the others has no leader for a while, and before the registry is known that names the others.
+        shared = {place for place in settle_partitions(lane, party, (), (), count) if place.topic in FOLLOWED}
+        offsets = await settle(producer, shared)
+        partitions = settle_partitions(lane, party, host.outputs(partition.topic), flows, count)
+        # With a place whose end we see: an abort is as little to be believed as a commit, and what it leaves open our
+        # first commit would let appear.
+        seen = {place for place in shared if place.topic == LANE_STATE}
+        offsets |= await settle(producer, (partitions - shared) | seen)
     own = ((LANE_STATE, host.states), (PARKED, host.parked), (VAULT, host.views.vault), (REGISTRY, host.views.registry))
     for topic, tail in own:
         await tail.passed({p.partition: offset for p, offset in offsets.items() if p.topic == topic})

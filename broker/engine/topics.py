@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from aiokafka.client import AIOKafkaClient
 
+from broker.engine.clients import Clients
 from broker.errors import ConfigError, TransientError
 from broker.kafka.connection import KafkaConnection
 
@@ -22,8 +23,8 @@ class TopicCounts:
     `partitions` answers at once, from memory; a topic that was not there is looked for again with `recheck`.
     """
 
-    def __init__(self, client: Mapping[str, Any]) -> None:
-        self._settings = dict(client)
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
         self._client: AIOKafkaClient | None = None
         self._counts: dict[str, int] = {}
         self._refreshed = float("-inf")
@@ -54,7 +55,7 @@ class TopicCounts:
         async with self._lock:
             try:
                 if self._client is None:
-                    self._client = AIOKafkaClient(**self._settings)
+                    self._client = self._clients.metadata()
                     await self._client.bootstrap()
                 cluster = await self._client.fetch_all_metadata()
             except BaseException:

@@ -13,12 +13,13 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from broker.engine.clients import Clients
 from broker.engine.ending import end_within, told_to_end
 
 log = structlog.get_logger()
@@ -67,16 +68,17 @@ class TopicTail:
     """Reads all partitions of a topic, for ever.
 
     Args:
-        client: keyword arguments for aiokafka, as `KafkaConnection.aiokafka()` gives them.
+        clients: makes a consumer, and another one when that does not answer.
     """
 
-    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
+    def __init__(self, clients: Clients, topic: str) -> None:
         self.topic = topic
-        self._client = dict(client)
+        self._clients = clients
         self._read: dict[int, int] = {}
         self._proofs: dict[int, _Proof] = {}
         self._looked = float("-inf")
         self._confirmed_at = float("-inf")
+        self._blocked_since: float | None = None
         self._loaded = asyncio.Event()
         self._moved = asyncio.Condition()
 
@@ -104,6 +106,17 @@ class TopicTail:
     async def loaded(self) -> None:
         """Wait until it is."""
         await self._loaded.wait()
+
+    async def loaded_or_blocked(self, seconds: float) -> None:
+        """Wait until everything has been read, or for so long nothing but an open transaction keeps it from that."""
+        while not self.caught_up() and self.blocked_s < seconds:
+            async with self._moved:
+                await self._moved.wait()
+
+    @property
+    def blocked_s(self) -> float:
+        """For how many seconds all that is left to read stands behind a transaction that does not end."""
+        return 0.0 if self._blocked_since is None else time.monotonic() - self._blocked_since
 
     def has_passed(self, partition: int, offset: int) -> bool:
         """Whether everything up to and including `offset` is decided and read."""
@@ -139,8 +152,7 @@ class TopicTail:
     async def run(self) -> None:
         """Follow the topic until cancelled."""
         while True:
-            consumer = AIOKafkaConsumer(
-                **self._client,
+            consumer = self._clients.consumer(
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 auto_offset_reset="none",
@@ -213,7 +225,7 @@ class TopicTail:
         return partitions
 
     async def _prove(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
-        at_end, looked_before, self._looked = True, self._looked, time.monotonic()
+        at_end, behind, looked_before, self._looked = True, False, self._looked, time.monotonic()
         for partition in partitions:
             stable = consumer.last_stable_offset(partition)
             here = stable is not None and self._read[partition.partition] >= stable
@@ -221,7 +233,11 @@ class TopicTail:
             self._proofs[partition.partition].look(
                 consumer.last_poll_timestamp(partition), looked_before, position, end
             )
-            at_end = at_end and here
+            at_end, behind = at_end and here, behind or (end is not None and end > position)
+        if not (at_end and behind):
+            self._blocked_since = None
+        elif self._blocked_since is None:
+            self._blocked_since = self._looked
         if not at_end:
             return
         confirmed = min(p.confirmed for p in self._proofs.values())
@@ -242,8 +258,8 @@ class CompactedTail(TopicTail):
     The groups let one lane find its own keys without a look at those of a thousand others.
     """
 
-    def __init__(self, client: Mapping[str, Any], topic: str) -> None:
-        super().__init__(client, topic)
+    def __init__(self, clients: Clients, topic: str) -> None:
+        super().__init__(clients, topic)
         self._groups: dict[str, dict[str, bytes]] = {}
 
     def of(self, group: str) -> Mapping[str, bytes]:

@@ -13,7 +13,6 @@ from aiokafka.errors import KafkaError, NodeNotReadyError
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from broker.engine.config import EngineConfig
-from broker.engine.topics import TopicCounts
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED, REGISTRY, VAULT, Outgoing
 from broker.exchange.state import lane_partition
 
@@ -34,6 +33,11 @@ class LaneProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka publishes
         self._forbidden: Exception | None = None
         self._send = self.client.send
         self.client.send = self._send_if_permitted
+
+    def include(self, places: Iterable[TopicPartition]) -> None:
+        """Have the end of the open transaction marked in these partitions too, though nothing is written there."""
+        for place in places:
+            self._txn_manager.maybe_add_partition_to_txn(place)
 
     async def commit(self, look: Callable[[], object]) -> None:
         """Commit the open transaction.
@@ -84,20 +88,21 @@ def lane_producer(client: Mapping[str, Any], lane: str, config: EngineConfig) ->
 
 
 def settle_partitions(
-    lane: str, party: str, outputs: Iterable[str], flows: Iterable[str], topics: TopicCounts
+    lane: str, party: str, outputs: Iterable[str], flows: Iterable[str], count: Callable[[str], int]
 ) -> set[TopicPartition]:
     """All partitions that a lane may have written to, as far as they exist.
 
     Args:
         outputs: names of output topics; those that do not exist are left out.
         flows: `topic/partition`, as the lane's state counts them.
+        count: partitions of a topic; 0 if there is none.
     """
-    found = {TopicPartition(topic, lane_partition(lane, topics.partitions(topic))) for topic in OWN_TOPICS}
+    found = {TopicPartition(topic, lane_partition(lane, count(topic))) for topic in OWN_TOPICS}
     for topic in (VAULT, REGISTRY, f"status.{party}", f"quarantine.{party}", f"out.{party}.control", *outputs):
-        found.update(TopicPartition(topic, number) for number in range(topics.partitions(topic)))
+        found.update(TopicPartition(topic, number) for number in range(count(topic)))
     for flow in flows:
         topic, _, number = flow.rpartition("/")
-        if int(number) < topics.partitions(topic):
+        if int(number) < count(topic):
             found.add(TopicPartition(topic, int(number)))
     return found
 

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from aiokafka import ConsumerRecord
 
+from broker.engine.clients import Clients
 from broker.engine.store import MAX_KEY_BYTES, Store, StoreFull
 from broker.engine.topicview import TopicTail
 from broker.errors import BrokerError, ConfigError, TransientError
@@ -74,8 +75,8 @@ class RegistryView(TopicTail):
         on_change: called with each new registry.
     """
 
-    def __init__(self, client: Mapping[str, Any], build: Build = build_registry, *, topic: str = REGISTRY) -> None:
-        super().__init__(client, topic)
+    def __init__(self, clients: Clients, build: Build = build_registry, *, topic: str = REGISTRY) -> None:
+        super().__init__(clients, topic)
         self.invalid: str | None = None
         self.on_change: Callable[[Registry], None] = lambda _: None
         self._build = build
@@ -154,10 +155,8 @@ class VaultView(TopicTail):
         on_change: called with the keys that changed, after they can be read.
     """
 
-    def __init__(
-        self, client: Mapping[str, Any], identity: Callable[[], str], folder: Path, *, topic: str = VAULT
-    ) -> None:
-        super().__init__(client, topic)
+    def __init__(self, clients: Clients, identity: Callable[[], str], folder: Path, *, topic: str = VAULT) -> None:
+        super().__init__(clients, topic)
         self.on_change: Callable[[Sequence[bytes]], None] = lambda _: None
         self._identity, self._folder = identity, folder
         self._store: Store | None = None

@@ -23,7 +23,7 @@ import pytest
 from broker.app.worker import output_topics
 from broker.demo import story
 from broker.demo.stage import Stage
-from broker.engine import DataPlane, EngineConfig, RegistryView, VaultView, topic_identity
+from broker.engine import DataPlane, EngineConfig, KafkaClients, RegistryView, VaultView, topic_identity
 from broker.exchange import ExchangeKeys, exchange
 from broker.exchange.model import VAULT
 from broker.kafka import access
@@ -226,11 +226,12 @@ async def in_process(scene: Stage, folder: Path) -> AsyncIterator[DataPlane]:
     """The exchange as a worker runs it, in this process; its view of the registry names itself to Kafka."""
     connection, config = scene.connections[access.WORKER], EngineConfig()
     keys = ExchangeKeys(FileKeys(scene.home / "keys"))
-    client = connection.aiokafka(request_timeout_ms=int(config.request_timeout_s * 1000))
-    registry = RegistryView(client | {"client_id": VIEW})
-    vault = VaultView(client, topic_identity(connection, VAULT), folder)
+    clients = KafkaClients.of_engine(connection, config)
+    timeout = int(config.request_timeout_s * 1000)
+    registry = RegistryView(KafkaClients(connection, request_timeout_ms=timeout, client_id=VIEW))
+    vault = VaultView(clients, topic_identity(connection, VAULT), folder)
     plane = DataPlane(
-        connection, lambda state, inputs, views, now, end: exchange(state, inputs, views, keys, now, end),
+        clients, lambda state, inputs, views, now, end: exchange(state, inputs, views, keys, now, end),
         registry, vault, outputs=lambda topic: output_topics(topic, registry.current), config=config,
     )  # fmt: skip
     async with plane:

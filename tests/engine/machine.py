@@ -19,7 +19,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from broker.engine import DataPlane, EngineConfig, Observer, RegistryView, VaultView, topic_identity
+from broker.engine import DataPlane, EngineConfig, KafkaClients, Observer, RegistryView, VaultView, topic_identity
 from broker.errors import ConfigError
 from broker.exchange.model import AUDIT_EVENTS, Decision, InputRecord, Outcome, Outgoing, StateDelta, Step, Views
 from broker.exchange.state import LaneState, delivery_id, lane_partition
@@ -75,10 +75,10 @@ def make_plane(
     observer: Observer | None = None, build: Any = some_registry,
 ) -> DataPlane:  # fmt: skip
     """A data plane with a vault copy in `folder`."""
-    client = connection.aiokafka(request_timeout_ms=5000)
-    vault = VaultView(client, topic_identity(connection, "vault.identity"), folder)
-    registry = RegistryView(client, build)
-    return DataPlane(connection, process, registry, vault, outputs=outputs, config=config, observer=observer)
+    clients = KafkaClients(connection, request_timeout_ms=5000)
+    vault = VaultView(clients, topic_identity(connection, "vault.identity"), folder)
+    registry = RegistryView(clients, build)
+    return DataPlane(clients, process, registry, vault, outputs=outputs, config=config, observer=observer)
 
 
 def create_topics(connection: KafkaConnection, topics: Mapping[str, int], **settings: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.engine import CompactedTail, TopicTail, VaultView, topic_identity
+from broker.engine import CompactedTail, KafkaClients, TopicTail, VaultView, topic_identity
 from broker.engine.overlay import VaultOverlay
 from broker.engine.store import Store, StoreFull
 from broker.engine.topicview import _Proof
@@ -61,7 +61,7 @@ class Reads(VaultView):
 
 def vault(connection: KafkaConnection, folder: Path, topic: str) -> Reads:
     """A view of a vault topic of the test's own."""
-    return Reads(connection.aiokafka(), topic_identity(connection, topic), folder, topic=topic)
+    return Reads(KafkaClients(connection), topic_identity(connection, topic), folder, topic=topic)
 
 
 @pytest.mark.kafka
@@ -144,7 +144,7 @@ async def test_views_survive_the_end_of_kafka(tmp_path: Path) -> None:
         connection = kafka.admin_connection()
         create_topics(connection, OWN)
         await put(connection, "registry", "version", b"1")
-        registry = RegistryView(connection.aiokafka(request_timeout_ms=3000), some_registry)
+        registry = RegistryView(KafkaClients(connection, request_timeout_ms=3000), some_registry)
         held = vault(connection, tmp_path / "vault", "vault.identity")
         current = CurrentViews(registry, held, 2.0)
         async with following(registry), following(held):
@@ -166,7 +166,7 @@ async def test_a_compacted_tail_holds_the_last_value_of_each_key(connection: Kaf
     create_topics(connection, {group: 2}, **{"cleanup.policy": "compact"})
     for key, value, partition in (("a", b"1", 0), ("a#0", b"x", 0), ("b#1", b"y", 1), ("a", b"2", 0), ("b#1", None, 1)):
         await put(connection, group, key, value, partition)
-    tail = CompactedTail(connection.aiokafka(), group)
+    tail = CompactedTail(KafkaClients(connection), group)
     async with following(tail):
         assert tail.values == {"a": b"2", "a#0": b"x"}
         assert dict(tail.of("a")) == {"a": b"2", "a#0": b"x"}
@@ -312,9 +312,10 @@ async def test_a_cancellation_that_a_library_leaks_does_not_end_a_view(monkeypat
         async def stop(self) -> None:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr("broker.engine.topicview.AIOKafkaConsumer", Leaking)
+    monkeypatch.setattr("broker.engine.clients.AIOKafkaConsumer", Leaking)
     monkeypatch.setattr("broker.engine.topicview.RETRY_S", 0.0)
-    task = asyncio.create_task(TopicTail({}, "t").run())
+    nowhere = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
+    task = asyncio.create_task(TopicTail(KafkaClients(nowhere), "t").run())
     await until(lambda: tries >= 3, "tries again")
     assert not task.done()
     task.cancel()

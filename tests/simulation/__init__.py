@@ -1,0 +1,1 @@
+"""A deterministic simulation of the whole data plane: see README.md in this folder."""
