@@ -225,11 +225,12 @@ class EmbeddedKafka:
         """What runs now."""
         pids = self._pids()
         known = self._base_port is not None
+        remembered = self._files.remembered() if pids else None
         return Status(
             state="stopped" if not pids else "running" if len(pids) == self._brokers else "partly",
             home=self.home,
             brokers=self._brokers,
-            version=self.version,
+            version=(remembered.version if remembered else None) or self.version,
             bootstrap=self.bootstrap if known else None,
             ports=tuple(p for node in self.layout.nodes for p in self.layout.ports(node)) if known else (),
             pids=pids,
