@@ -119,12 +119,17 @@ class Admin:
         # New rights first: a user whose rights are only written differently is not locked out in between.
         self._add_acls([change.acl for change in changes if change.kind == "add_acl" and change.acl])
         self._remove_acls([change.acl for change in changes if change.kind == "remove_acl" and change.acl])
-        if changes:
-            self._wait(
-                lambda: not any(change.can_be_applied for change in self.plan(wanted, acls)),
-                "the changes to be visible",
-            )
+        for there in self._everywhere() if changes else ():
+            self._wait(partial(there._is_applied, wanted, acls), "the changes to be visible")
         return changes
+
+    def _is_applied(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> bool:
+        return not any(change.can_be_applied for change in self.plan(topics, acls))
+
+    def _everywhere(self) -> list[Admin]:
+        """One for each broker that lives: each learns of a change by itself, some milliseconds apart."""
+        hosts = [f"{broker.host}:{broker.port}" for broker in self._metadata().brokers.values()]
+        return [self] if len(hosts) < 2 else [Admin(replace(self.connection, bootstrap=host)) for host in hosts]
 
     def brokers(self) -> int:
         """How many brokers the cluster has: those that live, and those that partitions have replicas on."""
@@ -150,10 +155,9 @@ class Admin:
         if self.connection.insecure_plaintext:
             return
         login = replace(self.connection, username=name, password=password, mechanism="SCRAM-SHA-512")
-        # Each broker learns of it by itself, some milliseconds apart.
-        for broker in self._metadata().brokers.values():
-            there = replace(login, bootstrap=f"{broker.host}:{broker.port}")
-            self._wait(partial(_can_log_in, there), f"user {name} to be able to log in at {there.bootstrap}")
+        for there in self._everywhere():
+            at = replace(login, bootstrap=there.connection.bootstrap)
+            self._wait(partial(_can_log_in, at), f"user {name} to be able to log in at {at.bootstrap}")
 
     def remove_user(self, name: str) -> None:
         """Takes all rights from the user, then the login; does nothing when it is not there.
