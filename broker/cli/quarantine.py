@@ -78,7 +78,7 @@ def list_entries(
         for entry in entries:
             json_line(facts(entry, found))
     else:
-        columns = ["place", "time", "code", "field", "rule", "school", "event", "state"]
+        columns = ["place", "time", "code", "field", "rule", "school", "state"]
         table("", columns, [_row(entry, found.state(entry.place)) for entry in entries])
     if found.unknown:
         err.print(f"{found.unknown} records are of another version of the broker and are not shown")
@@ -123,7 +123,6 @@ def show(
         opened = asyncio.run(topic.opened(_cluster(connection), entry, FileKeys(keys), who, reason))
         err.print("this opening stands on the control log", markup=False)
     err.print("what follows is a person's data: use it for this fault only, and keep no copy", markup=False)
-    _show_facts(entry, found, as_json=False, quiet=as_json)
     _show_content(entry, found, opened, as_json)
 
 
@@ -176,11 +175,11 @@ def facts(entry: Entry, found: Quarantine) -> dict[str, Any]:
     handled = found.handled.get(entry.place)
     return {
         "place": str(entry.place), "topic": entry.place.topic, "partition": entry.place.partition,
-        "offset": entry.place.offset, "time": entry.time.isoformat(), "event": entry.event_id, "code": entry.code,
-        "field": entry.field, "rule": entry.rule, "school": entry.school, "receiver": entry.receiver,
-        "whole": entry.whole, "state": found.state(entry.place),
+        "offset": entry.place.offset, "time": entry.time.isoformat(timespec="seconds"),
+        "event": entry.event_id, "code": entry.code, "field": entry.field, "rule": entry.rule, "school": entry.school,
+        "receiver": entry.receiver, "whole": entry.whole, "state": found.state(entry.place),
         "handled": None if handled is None else {
-            "at": moment(handled.at).isoformat(), "by": handled.by, "reason": handled.reason,
+            "at": moment(handled.at).isoformat(timespec="seconds"), "by": handled.by, "reason": handled.reason,
             "replay": None if handled.replay is None else str(entry.place._replace(offset=handled.replay)),
         },
     }  # fmt: skip
@@ -188,15 +187,13 @@ def facts(entry: Entry, found: Quarantine) -> dict[str, Any]:
 
 def _row(entry: Entry, state: str) -> tuple[str, ...]:
     return (
-        str(entry.place), f"{entry.time:%Y-%m-%d %H:%M:%S}", entry.code, entry.field or "-", entry.rule or "-",
-        entry.school or "-", entry.event_id, state,
+        str(entry.place), f"{entry.time:%Y-%m-%d %H:%M}", entry.code, entry.field or "-", entry.rule or "-",
+        entry.school or "-", state,
     )  # fmt: skip
 
 
-def _show_facts(entry: Entry, found: Quarantine, as_json: bool, *, quiet: bool = False) -> None:
+def _show_facts(entry: Entry, found: Quarantine, as_json: bool) -> None:
     document = facts(entry, found)
-    if quiet:
-        return
     if as_json:
         json_line(document)
         return
@@ -212,6 +209,7 @@ def _show_content(entry: Entry, found: Quarantine, opened: Opened, as_json: bool
         document = {**facts(entry, found), "content": [line._asdict() for line in shown]}
         sys.stdout.write(json.dumps(document) + "\n")
         return
+    _show_facts(entry, found, as_json)
     table("", ["where", "value", "remark"], shown)
 
 

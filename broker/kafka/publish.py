@@ -15,8 +15,8 @@ BROKER_KEYS: Final = "broker.keys"
 SCHEMAS: Final = "schemas"
 
 
-async def publish(connection: KafkaConnection, topic: str, records: Mapping[str, bytes]) -> None:
-    """Write compacted records and wait until all replicas in sync have them.
+async def publish(connection: KafkaConnection, topic: str, records: Mapping[str, bytes | None]) -> None:
+    """Write compacted records and wait until all replicas in sync have them; None takes one back.
 
     Raises:
         KafkaError: the topic is missing, or the user may not write there.

@@ -7,7 +7,9 @@ masked, and whoever looks learns where it stands and of which kind it is. Nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from joserfc.jwk import ECKey
@@ -20,7 +22,7 @@ from broker.exchange.state import unpack_record
 from broker.identity.pgn import find_pgn, screen_bytes
 from broker.limits import DEFAULT
 from broker.quarantine.entries import Entry
-from broker.schemas import catalogue
+from broker.schemas import Schema, catalogue
 from broker.wire import DATA_KEY, REPLAY_OF, decode_envelope
 
 RAW_CHARS: Final = 400  # shown of bytes that could not be read
@@ -119,7 +121,7 @@ def _lines(opened: Opened) -> Iterator[Line]:
     for name in ("subject", "body"):
         del envelope[name]
     envelope["body_schema"] = envelope["body_schema"].hex()
-    yield from _values("envelope", envelope)
+    yield from _values("envelope", _dated(catalogue()["envelope.v1"], envelope))
     for name, schema, data in (
         ("subject", catalogue()["subject.v1"], opened.subject),
         ("body", None if family is None else family.schema, opened.body),
@@ -135,7 +137,22 @@ def _lines(opened: Opened) -> Iterator[Line]:
             raw = _bytes(name, data)
             yield raw._replace(remark=f"{raw.remark}; {error}" if raw.remark else str(error))
         else:
-            yield from _values(name, datum)
+            yield from _values(name, _dated(schema, datum))
+
+
+def _dated(schema: Schema, datum: Mapping[str, Any]) -> dict[str, Any]:
+    """With days and times as people read them; a number that is none stays a number."""
+    readable = dict(datum)
+    for declared in schema.document["fields"]:
+        branches = declared["type"] if isinstance(declared["type"], list) else [declared["type"]]
+        kinds = {branch.get("logicalType") for branch in branches if isinstance(branch, dict)}
+        unit = timedelta(days=1) if "date" in kinds else timedelta(milliseconds=1)
+        number = readable.get(declared["name"])
+        if kinds & {"date", "timestamp-millis"} and isinstance(number, int):
+            with suppress(OverflowError):
+                at = datetime(1970, 1, 1, tzinfo=UTC) + number * unit
+                readable[declared["name"]] = f"{at:%Y-%m-%d}" if "date" in kinds else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    return readable
 
 
 def _values(where: str, value: Any) -> Iterator[Line]:
@@ -148,6 +165,8 @@ def _values(where: str, value: Any) -> Iterator[Line]:
             yield from _values(f"{where}.{number}", inner)
     elif isinstance(value, bytes):
         yield _bytes(where, value)
+    elif isinstance(value, bool):
+        yield Line(where, "yes" if value else "no")
     elif value is not None:
         yield _text(where, str(value), find_pgn(str(value)))
 
@@ -162,7 +181,8 @@ def _data_key(number: int, token: bytes) -> Line:
 
 def _bytes(where: str, data: bytes) -> Line:
     """Bytes that may be anything, as text. All of it is screened and masked before any of it is cut off."""
-    line = _text(where, data.decode(errors="replace"), screen_bytes(data))
+    pgn = screen_bytes(data)
+    line = _text(where, data.decode(errors="replace"), pgn)._replace(remark=_holds(pgn))
     return line if len(line.text) <= RAW_CHARS else line._replace(text=f"{line.text[:RAW_CHARS]} ({len(data)} bytes)")
 
 
