@@ -20,7 +20,7 @@ from broker.errors import ConfigError
 from broker.exchange.keys import BROKER
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
-from broker.kafka.publish import BROKER_KEYS, publish, publish_keys
+from broker.kafka.publish import publish_keys, take_back_keys
 from broker.keys import FileKeys, RecipientKey
 
 app = typer.Typer(no_args_is_help=True, help="Make, replace, hand out and destroy keys.")
@@ -141,7 +141,7 @@ async def _publish(cluster: KafkaConnection, found: tuple[RecipientKey, ...]) ->
     """Publish these keys and take all others back; gives those."""
     await publish_keys(cluster, found)
     gone = sorted(await broker_kids(cluster) - {key.kid for key in found})
-    await publish(cluster, BROKER_KEYS, dict.fromkeys(gone))
+    await take_back_keys(cluster, gone)
     return gone
 
 

@@ -35,6 +35,11 @@ async def publish_keys(connection: KafkaConnection, keys: Iterable[RecipientKey]
     await publish(connection, BROKER_KEYS, {key.kid: key_document(key) for key in keys})
 
 
+async def take_back_keys(connection: KafkaConnection, kids: Iterable[str]) -> None:
+    """Remove keys from `broker.keys`: what is sealed for them, the broker does not open any more."""
+    await publish(connection, BROKER_KEYS, dict.fromkeys(kids))
+
+
 async def publish_schemas(connection: KafkaConnection, schemas: Mapping[str, bytes]) -> None:
     """Put schemas on `schemas`: before the first record that uses them."""
     await publish(connection, SCHEMAS, schemas)

@@ -120,12 +120,12 @@ def test_publish_puts_the_brokers_public_keys_on_kafka(
             {"broker-20250101t000000-aaaa", *(key.kid for key in FileKeys(folder).recipient_keys("broker"))}
         )
 
-    async def publish(_connection: KafkaConnection, topic: str, records: dict[str, bytes | None]) -> None:
-        published.append((topic, records))
+    async def take_back_keys(_connection: KafkaConnection, kids: list[str]) -> None:
+        published.append(kids)
 
     monkeypatch.setattr(command, "publish_keys", publish_keys)
     monkeypatch.setattr(command, "broker_kids", broker_kids)
-    monkeypatch.setattr(command, "publish", publish)
+    monkeypatch.setattr(command, "take_back_keys", take_back_keys)
     connection = tmp_path / "connection.json"
     KafkaConnection("kafka.example:9093", None, "operator", "invented").to_file(connection)
     assert refused(folder, "publish", "--connection", str(connection)) == "keys.missing"
@@ -136,7 +136,7 @@ def test_publish_puts_the_brokers_public_keys_on_kafka(
     done(folder, "publish", "--connection", str(connection))
     assert published == [
         ("kafka.example:9093", keys.recipient_keys("broker")),
-        ("broker.keys", {"broker-20250101t000000-aaaa": None}),
+        ["broker-20250101t000000-aaaa"],
     ]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +17,12 @@ from typer.testing import CliRunner
 from broker.cli import build
 from broker.client import Event, Identity, Producer, Sent, Subject
 from broker.client.profile import RECORD_KEY_SECRET
+from broker.client.published import broker_kids
 from broker.crypto import DataKeyMaker
 from broker.demo import story
 from broker.demo.stage import Stage
 from broker.errors import BrokerError
-from broker.keys import MemoryKeys
+from broker.keys import FileKeys, MemoryKeys
 from broker.policy.document import canonical
 from broker.quarantine.entries import Place
 from broker.registry import store
@@ -257,3 +260,22 @@ def test_a_sender_can_neither_drop_nor_mark(scene: Stage) -> None:
     connection = str(scene.home / "profiles" / SIS / "connection.json")
     assert error(run(scene, "drop", place, "--reason", "x", "--connection", connection)) == "quarantine.unavailable"
     assert state(scene, place) == "open"
+
+
+def test_a_destroyed_key_of_the_broker_is_taken_back(scene: Stage, tmp_path: Path) -> None:
+    """So that a sender learns it before it replays what nobody can open."""
+    operator = scene.connections["operator"]
+    before = asyncio.run(broker_kids(operator))
+    folder = tmp_path / "keys"
+    shutil.copytree(scene.home / "keys", folder)  # the workers' own stay as they are
+    newer = FileKeys(folder).create("broker")
+    arguments = ["--keys", str(folder), "--connection", str(scene.home / "connections" / "operator.json")]
+
+    def publish() -> frozenset[str]:
+        result = CliRunner().invoke(build("keys"), ["keys", "publish", *arguments])
+        assert result.exit_code == 0, (result.output, result.exception)
+        return asyncio.run(broker_kids(operator))
+
+    assert publish() == before | {newer.kid}
+    FileKeys(folder).destroy(newer.kid)
+    assert publish() == before
