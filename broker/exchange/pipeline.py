@@ -125,7 +125,7 @@ class _Batch:
             ContractError, AccessDenied: it names nothing that waits there.
         """
         try:
-            first = account.replay_of = replay_of(record)
+            first = replay_of(record)
             if first is None:
                 return
             if not self.journal.take_back(first):
@@ -134,6 +134,7 @@ class _Batch:
             self._claim(account)
             check_outside(record)  # a PGN in clear is an incident, whatever else is wrong
             raise
+        account.replay_of = first  # only now: no leaf may lead to a first try that there was not
         self._claim(account)
         self.journal.replayed(account, first)
 

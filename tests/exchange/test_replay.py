@@ -172,6 +172,7 @@ def test_only_what_waits_in_quarantine_can_be_replayed(school: World) -> None:
     step = school.run(DELTA, claimed(school, str(delivered).encode()))
     assert codes(step) == ["replay.unknown"]
     assert not school.topic(f"quarantine.{DELTA}")
+    assert all("replay_of" not in leaf for leaf in school.evidence())
 
 
 @pytest.mark.parametrize(
