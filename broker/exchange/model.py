@@ -139,6 +139,7 @@ class StateDelta:
     objects: dict[bytes, Said] = field(default_factory=dict)
     duties: dict[str, str | None] = field(default_factory=dict)
     duties_seen: Moment | None = None
+    quarantined: dict[int, None] | None = None  # all that wait after this; None: as before
 
 
 @dataclass(frozen=True, slots=True)

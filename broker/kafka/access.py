@@ -103,7 +103,9 @@ def operator_acls(user: str = OPERATOR) -> frozenset[AclSpec]:
     return (
         operator.topics("READ", *own)
         | operator.topics("WRITE", *own)
+        # Written to: that an entry was dropped, in one transaction with its audit.
         | operator.topics("READ", "quarantine.", prefixed=True)
+        | operator.topics("WRITE", "quarantine.", prefixed=True)
         | operator.groups(OPERATOR)
         | operator.allow("WRITE", "TRANSACTIONAL_ID", f"{OPERATOR}.", prefixed=True)
         | frozenset().union(*(operator.allow(operation, "CLUSTER", CLUSTER_NAME) for operation in cluster))

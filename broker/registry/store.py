@@ -158,6 +158,24 @@ def _before(record: bytes) -> Any:
         return {"sha256": sha256(record).hexdigest()}
 
 
+def require_why(operator: str, reason: str, what: str, *, code: str) -> None:
+    """Who and why must be something that can stand in the audit for ever.
+
+    Args:
+        what: is done; for the message.
+
+    Raises:
+        ConfigError: with this code.
+    """
+    for name, text in (("operator", operator), ("reason", reason)):
+        if not text.strip() or len(text) > MAX_REASON_CHARS or find_pgn(text):
+            raise ConfigError(
+                f"The {name} of {what} goes into the audit for ever: 1 to {MAX_REASON_CHARS} characters, without any "
+                "number of the state.",
+                code=code,
+            )
+
+
 class _Desired(Protocol):
     def __call__(self, current: Mapping[str, bytes], /) -> dict[str, bytes]: ...
 
@@ -165,13 +183,7 @@ class _Desired(Protocol):
 async def _change(
     connection: KafkaConnection, desired_of: _Desired, operator: str, reason: str, clock: Clock
 ) -> list[Change]:
-    for name, text in (("operator", operator), ("reason", reason)):
-        if not text.strip() or len(text) > MAX_REASON_CHARS or find_pgn(text):
-            raise ConfigError(
-                f"The {name} of a change goes into the audit for ever: 1 to {MAX_REASON_CHARS} characters, without any "
-                "number of the state.",
-                code="registry.why",
-            )
+    require_why(operator, reason, "a change", code="registry.why")
     await check_connection(connection)
     producer = AIOKafkaProducer(**connection.aiokafka(), transactional_id=TRANSACTIONAL_ID, acks="all")
     try:

@@ -30,6 +30,8 @@ def history_of(cluster: MemoryCluster, sent: Sent, withdrawals: list[Withdrawal]
         elif place.topic.startswith("status."):
             found.statuses.append(_status(item))
         elif place.topic.startswith("quarantine."):
+            if unframe(item.value)[0] != catalogue()["quarantine.v1"].fingerprint:
+                continue  # what became of one
             datum = _datum("quarantine.v1", item)
             found.quarantined.append(Quarantined(_source(datum), datum["event_id"]))
     told = {(d.flow, d.seq, d.event): d.source for d in found.decisions}
