@@ -25,7 +25,7 @@ from broker.app.health import HealthServer
 from broker.app.metrics import Metrics
 from broker.engine import DataPlane, KafkaClients, RegistryView, VaultView, topic_identity
 from broker.errors import BrokerError
-from broker.exchange import ExchangeKeys, InputRecord, LaneState, Step, Views, exchange
+from broker.exchange import ExchangeKeys, InputRecord, LaneState, Parked, Step, Views, exchange, set_aside
 from broker.exchange.model import AUDIT_CONTROL, VAULT
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check
@@ -67,7 +67,7 @@ class ExchangeService(Service):
         self._plane = plane = DataPlane(
             clients, self._process, registry, vault,
             outputs=lambda topic: output_topics(topic, registry.current), config=config, observer=self._metrics,
-            on_loaded=freeze_heap,
+            on_loaded=freeze_heap, set_aside=self._set_aside,
         )  # fmt: skip
         self._metrics.watch(plane)
         if settings.http_port:
@@ -108,6 +108,18 @@ class ExchangeService(Service):
         self, state: LaneState, inputs: Sequence[InputRecord], views: Views, now_ms: int, next_offset: int
     ) -> Step:
         return exchange(state, inputs, views, self._keys, now_ms, next_offset)
+
+    def _set_aside(
+        self,
+        state: LaneState,
+        guilty: InputRecord | Parked,
+        views: Views,
+        now_ms: int,
+        next_offset: int,
+        *,
+        brief: bool,
+    ) -> Step:
+        return set_aside(state, guilty, views, self._keys, now_ms, next_offset, brief=brief)
 
 
 def freeze_heap() -> None:

@@ -18,7 +18,7 @@ from broker.engine.ending import end_within
 from broker.engine.lane import Lane
 from broker.engine.observe import Observer
 from broker.engine.reader import InputReader
-from broker.engine.takeover import LaneHost, Process
+from broker.engine.takeover import LaneHost, Process, SetAside
 from broker.engine.topics import TopicCounts
 from broker.engine.topicview import CompactedTail
 from broker.engine.views import REGISTRY, CurrentViews, RegistryView, VaultView
@@ -39,6 +39,7 @@ class DataPlane:
     Args:
         clients: of the cluster.
         process: the pure function; see `Process`.
+        set_aside: what is written instead for an event that it fails on; without it a lane stands still there.
         registry, vault: the views; run from here on, and the vault is closed at the end.
         outputs: names of the topics that an input topic may lead to.
         on_loaded: called once, when the views are loaded and the group is not joined yet.
@@ -52,6 +53,7 @@ class DataPlane:
         vault: VaultView,
         *,
         outputs: Callable[[str], Iterable[str]],
+        set_aside: SetAside | None = None,
         config: EngineConfig | None = None,
         observer: Observer | None = None,
         on_loaded: Callable[[], None] = lambda: None,
@@ -63,8 +65,8 @@ class DataPlane:
         observer = observer or Observer()
         self._reader = InputReader(clients, config, self._make_lane, observer)
         self._host = LaneHost(
-            config, clients, self._reader, process, outputs, self._states, self._parked, self.views, self.topics,
-            observer, asyncio.Semaphore(config.starting_lanes),
+            config, clients, self._reader, process, set_aside, outputs, self._states, self._parked, self.views,
+            self.topics, observer, asyncio.Semaphore(config.starting_lanes),
         )  # fmt: skip
         self._on_loaded = on_loaded
         self._tasks: set[asyncio.Task[None]] = set()

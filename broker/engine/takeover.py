@@ -19,7 +19,7 @@ from broker.engine.topicview import CompactedTail
 from broker.engine.transaction import settle, settle_partitions
 from broker.engine.views import CurrentViews
 from broker.errors import TransientError
-from broker.exchange.model import LANE_STATE, PARKED, REGISTRY, VAULT, InputRecord, StateDelta, Step, Views
+from broker.exchange.model import LANE_STATE, PARKED, REGISTRY, VAULT, InputRecord, Parked, StateDelta, Step, Views
 from broker.exchange.state import LaneState
 
 log = structlog.get_logger()
@@ -29,6 +29,22 @@ FOLLOWED = frozenset({REGISTRY, VAULT, LANE_STATE, PARKED})
 
 Process = Callable[[LaneState, "list[InputRecord]", Views, int, int], Step]
 """`process(state, inputs, views, now_ms, next_offset) -> Step`: synchronous, does not change `state`."""
+
+
+class SetAside(Protocol):
+    """What is written instead of deciding over an event that the pure function fails on."""
+
+    def __call__(
+        self,
+        state: LaneState,
+        guilty: InputRecord | Parked,
+        views: Views,
+        now_ms: int,
+        next_offset: int,
+        *,
+        brief: bool,
+    ) -> Step:
+        """See `broker.exchange.setaside.set_aside`."""
 
 
 class NotAssigned(Exception):
@@ -61,6 +77,7 @@ class LaneHost:
 
     Args:
         process: the pure function; see `Process`.
+        set_aside: None: a lane stands still in front of an event that `process` fails on.
         outputs: names of the topics that an input topic may lead to.
         states, parked: tails of the lanes' own topics.
         starting: how many lanes may take over at once; hundreds would only queue up in the cluster.
@@ -70,6 +87,7 @@ class LaneHost:
     clients: Clients
     source: Source
     process: Process
+    set_aside: SetAside | None
     outputs: Callable[[str], Iterable[str]]
     states: CompactedTail
     parked: CompactedTail
