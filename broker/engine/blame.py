@@ -25,6 +25,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooL
 
 from broker.engine.config import EngineConfig
 from broker.errors import ConfigError, Fenced, TransientError
+from broker.exchange.gap import Gap
 from broker.exchange.model import InputRecord, Parked
 
 TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
@@ -37,11 +38,13 @@ class Trial(NamedTuple):
     Args:
         released: at most so many parked events; None: as many as the exchange likes.
         guilty: what is set aside in this batch, instead of being decided.
+        gap: what the lane has to step over; it does nothing else in this batch.
     """
 
     records: list[InputRecord]
     released: int | None = None
     guilty: InputRecord | Parked | None = None
+    gap: Gap | None = None
 
 
 class Suspect(NamedTuple):

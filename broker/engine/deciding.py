@@ -7,6 +7,7 @@ import time
 from broker.engine.blame import Blame, Trial
 from broker.engine.overlay import VaultOverlay
 from broker.engine.takeover import LaneHost
+from broker.exchange.gap import tell_gap
 from broker.exchange.model import Step, Views
 from broker.exchange.setaside import first_due
 from broker.exchange.state import LaneState
@@ -15,6 +16,8 @@ from broker.exchange.state import LaneState
 def run_pure(host: LaneHost, blame: Blame, state: LaneState, trial: Trial, views: Views, next_offset: int) -> Step:
     """Decide over a batch, or set aside what was found guilty. What fails here is the batch's own, or a bug."""
     now_ms = time.time_ns() // 1_000_000
+    if trial.gap is not None:
+        return tell_gap(state, trial.gap, views, now_ms)
     with blame.watching():
         if trial.guilty is not None and host.set_aside is not None:
             return host.set_aside(state, trial.guilty, views, now_ms, next_offset, brief=blame.brief)

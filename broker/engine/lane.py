@@ -41,6 +41,7 @@ from broker.engine.takeover import LaneHost, NotAssigned, take_over
 from broker.engine.transaction import LaneProducer, pack, stop_producer, write
 from broker.errors import TransientError
 from broker.exchange.duties import duties_of
+from broker.exchange.gap import Gap
 from broker.exchange.model import REGISTRY, VAULT, InputRecord, Step, Views
 from broker.exchange.state import LaneState
 from broker.registry import Registry
@@ -69,6 +70,7 @@ class Lane:
         self.failure: BaseException | None = None
         self.failures = 0
         self.progressed_at = time.monotonic()
+        self._gap: Gap | None = None  # to be stepped over before anything else
         self._state: LaneState | None = None  # known only while our producer lives
         self._producer: LaneProducer | None = None
         self._unproven = Unproven(host.states, host.config.proof_s)
@@ -197,13 +199,15 @@ class Lane:
         async with asyncio.timeout(self.host.config.takeover_timeout_s):
             if self._state is None:
                 self._producer = self.host.clients.producer(self.id, self.host.config)
-                self._state = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
+                found = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
+                self._state, self._gap = found
                 self._overlay.clear()
                 self._arrivals.everything()
                 self._nudged = bool(self.parked) or self._duties
         # From here to the end without waiting: position and expectation change together.
-        self.host.source.read_from(self.partition, self._state.next_offset)
-        self._expected = self._state.next_offset
+        start = self._state.next_offset if self._gap is None else self._gap.next_offset
+        self.host.source.read_from(self.partition, start)
+        self._expected = start
         self._backlog.clear()
 
     async def _rest(self) -> None:
@@ -233,6 +237,8 @@ class Lane:
     def _next(self) -> Trial | None:
         """What is to be done now; None: nothing."""
         blame, state = self._blame, self._state
+        if self._gap is not None:
+            return Trial([], gap=self._gap)
         if state is None or not blame.careful:
             if self._backlog:
                 return Trial(self._take(self._most))
@@ -278,7 +284,8 @@ class Lane:
         state, views, records = self._state, self.host.views, trial.records
         if state is None:
             raise TransientError("The lane has no state.", code="lane.state")
-        next_offset = records[-1].offset + 1 if records else state.next_offset
+        stays = state.next_offset if trial.gap is None else trial.gap.next_offset
+        next_offset = records[-1].offset + 1 if records else stays
         self._nudged, self._ticked = False, time.monotonic()
         for _ in range(RECOMPUTE_TRIES):
             registry, began = views.require_current(), time.monotonic()
@@ -297,6 +304,10 @@ class Lane:
         self._arrivals.committed(more=step.more)
         self._look_after(step)
         self._nudged = self._nudged or step.more
+        if trial.gap is not None:
+            self._gap = None
+            if trial.gap.kind == "input-lost":
+                self.host.observer.lost(self.id, trial.gap.last - trial.gap.first + 1)
         if trial.guilty is not None:
             tell_set_aside(self.id, trial.guilty, self._blame.fault)
         self._blame.passed(trial, next_offset, more=step.more)
@@ -376,7 +387,7 @@ class Lane:
         self._drop_producer()
 
     def _drop_producer(self) -> None:
-        producer, self._producer, self._state = self._producer, None, None
+        producer, self._producer, self._state, self._gap = self._producer, None, None, None
         if producer is not None:
             self._unproven.clear()  # the take-over settles whatever the lane may have written
             # Never wait for it: stop() flushes and hangs while Kafka is away. Nor cut it short: its sender would

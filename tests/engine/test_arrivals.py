@@ -24,6 +24,7 @@ from broker.audit.leaf import canonical
 from broker.client import Event, Identity, Subject
 from broker.engine import lane as lane_module
 from broker.engine.arrivals import Arrivals
+from broker.engine.blame import Trial
 from broker.engine.config import EngineConfig
 from broker.engine.lane import Lane
 from broker.engine.observe import Observer
@@ -196,10 +197,13 @@ class Surroundings:
         self.committed += self._staged
         self.happen("after the commit")
 
-    async def take_over(self, lane: str, *_: object) -> LaneState:
+    async def take_over(self, lane: str, *_: object) -> tuple[LaneState, None]:
         """What the lane left, once the view has passed it."""
         self.vault.catch_up()
-        return LaneState.load(lane, self.compacted[LANE_STATE], self.compacted[PARKED], limits=LIMITS)
+        return LaneState.load(lane, self.compacted[LANE_STATE], self.compacted[PARKED], limits=LIMITS), None
+
+    def include(self, _: object) -> None:
+        """Everything is seen at once."""
 
     def owns(self, _: TopicPartition) -> bool:
         """Nobody else wants it."""
@@ -231,13 +235,14 @@ class Driver:
 
     def __init__(self, around: Surroundings, patch: pytest.MonkeyPatch) -> None:
         self.around = around
-        patch.setattr(lane_module, "lane_producer", lambda *_: around)
         patch.setattr(lane_module, "take_over", around.take_over)
+        patch.setattr(lane_module, "pack", lambda _, outgoing: outgoing)
         patch.setattr(lane_module, "write", around.write)
         topics = SimpleNamespace(partitions=around.world.partitions, missed=set())
+        clients, states = SimpleNamespace(producer=lambda *_: around), SimpleNamespace(has_passed=lambda *_: True)
         host: Any = SimpleNamespace(
-            config=EngineConfig(), client={}, source=around, process=around.process, views=around, topics=topics,
-            observer=Observer(),
+            config=EngineConfig(), clients=clients, source=around, process=around.process, set_aside=None,
+            states=states, views=around, topics=topics, observer=Observer(),
         )  # fmt: skip
         self.lane = Lane(PLACE, host)
         self.lane._task.cancel()
@@ -246,7 +251,7 @@ class Driver:
     async def batch(self, most: int = 100) -> None:
         """What was not decided yet, or nothing."""
         done = self.lane.committed or 0
-        await self.lane._transact(self.around.sent[done : done + most])
+        await self.lane._transact(Trial(self.around.sent[done : done + most]))
 
     async def rest(self) -> None:
         """Go on as long as the lane wants to."""
