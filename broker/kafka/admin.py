@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from broker.errors import ConfigError, TransientError
 from broker.kafka.access import AclSpec
@@ -128,6 +128,12 @@ class Admin:
     def brokers(self) -> int:
         """How many brokers the cluster has now."""
         return len(self._metadata().brokers)
+
+    def delete_records(self, before: Mapping[tuple[str, int], int]) -> None:
+        """Removes all records before these offsets, of each partition as far as Kafka lets it; then tells a refusal."""
+        wanted = [TopicPartition(topic, partition, offset) for (topic, partition), offset in before.items()]
+        for start in range(0, len(wanted), BATCH):
+            self._answers(self._client.delete_records(wanted[start : start + BATCH]), "remove decided input")
 
     # --- users
 
