@@ -11,6 +11,7 @@ import gc
 import os
 import resource
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from broker.app import logs
 from broker.app.health import HealthServer
 from broker.app.metrics import Metrics
 from broker.engine import DataPlane, KafkaClients, RegistryView, VaultView, topic_identity
-from broker.errors import BrokerError
+from broker.errors import BrokerError, ConfigError
 from broker.exchange import ExchangeKeys, InputRecord, LaneState, Parked, Step, Views, exchange, set_aside
 from broker.exchange.model import AUDIT_CONTROL, VAULT
 from broker.kafka.connection import KafkaConnection
@@ -191,11 +192,11 @@ def run_worker(settings: WorkerSettings) -> int:
     """Run until SIGTERM or SIGINT; the exit code.
 
     Raises:
-        ConfigError: Kafka cannot be reached or does not let us in; a key is missing.
+        ConfigError: Kafka does not let us in; a key is missing.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and pupils' data
     logs.configure(settings.log_level)
-    asyncio.run(check(settings.kafka()))
+    wait_for_kafka(settings.kafka())
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -209,6 +210,30 @@ def run_worker(settings: WorkerSettings) -> int:
         code = 1 if ending.failure is not None else int(end.code or 0)
     log.info("worker.ended", code=str(code))
     return code
+
+
+def wait_for_kafka(connection: KafkaConnection, *, pause_s: float = 3.0, say_s: float = 60.0) -> None:
+    """Return once Kafka lets us in; as long as nothing answers there, say so once a minute. A signal ends it.
+
+    Raises:
+        ConfigError: it answers, and does not let us in: certificate, login, no TLS.
+    """
+    began, said = time.monotonic(), float("-inf")
+    while True:
+        try:
+            asyncio.run(check(connection))
+        except ConfigError as error:
+            if error.code != "kafka.unreachable":
+                raise
+            now = time.monotonic()
+            if now - said >= say_s:
+                said = now
+                log.warning(
+                    "kafka.away", code=error.code, text=f"{error} It is tried again.", seconds=round(now - began)
+                )
+            time.sleep(pause_s)
+        else:
+            return
 
 
 def _end_for_sure(code: int) -> None:

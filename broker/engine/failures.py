@@ -34,12 +34,14 @@ def tell_failure(
     retry_s: float,
     broken: bool,
     slow: bool,
+    away: bool,
 ) -> None:
     """Say that a batch failed, or a take-over (`trial` is None).
 
     Args:
         offset: where the lane stands.
         broken: whether it sets nothing aside any more. slow: whether the decision alone took the batch's time.
+        away: whether Kafka does not answer: that is said once for all lanes (`contact`), so this for debugging only.
     """
     code, text = error.code if isinstance(error, BrokerError) else "lane.error", None
     alone = trial is not None and len(trial.records) == 1
@@ -48,7 +50,8 @@ def tell_failure(
     elif slow and alone:
         code, text = "lane.slow_record", SLOW
     # Never the text of a foreign exception: it may quote what it stumbled over.
-    log.warning(
+    say = log.debug if away else log.warning
+    say(
         "lane.failed",
         lane=lane,
         code=code,

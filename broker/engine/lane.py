@@ -376,7 +376,8 @@ class Lane:
             delay = max(delay, self.host.config.fenced_backoff_s)
         tell_failure(self.id, self.partition, error, trial, offset=self.committed, failures=self.failures,
                      retry_s=delay, broken=blamed and blame.broken,
-                     slow=self._decision_s > self.host.config.batch_timeout_s / 2)  # fmt: skip
+                     slow=self._decision_s > self.host.config.batch_timeout_s / 2,
+                     away=self.host.contact.away)  # fmt: skip
         self.host.observer.failed(self.id, type(error).__name__)
         self._let_go()
         await asyncio.sleep(delay)

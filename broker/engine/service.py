@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
+from broker.engine.contact import Contact
 from broker.engine.ending import end_within
 from broker.engine.lane import Lane
 from broker.engine.observe import Observer
@@ -64,9 +65,11 @@ class DataPlane:
         self._states, self._parked = CompactedTail(clients, LANE_STATE), CompactedTail(clients, PARKED)
         observer = observer or Observer()
         self._reader = InputReader(clients, config, self._make_lane, observer)
+        self._tails = (self._states, self._parked, registry, vault)
+        self._contact = Contact(clients.address, self._tails, lambda: len(self.lanes))
         self._host = LaneHost(
             config, clients, self._reader, process, set_aside, outputs, self._states, self._parked, self.views,
-            self.topics, observer, asyncio.Semaphore(config.starting_lanes),
+            self.topics, observer, self._contact, asyncio.Semaphore(config.starting_lanes),
         )  # fmt: skip
         self._on_loaded = on_loaded
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,9 +105,10 @@ class DataPlane:
             ConfigError: `topic.missing`, `state.locked`.
         """
         await self.topics.require(REQUIRED)
-        tails = (self._states, self._parked, self.views.registry, self.views.vault)
+        tails = self._tails
         for tail in tails:
             self._spawn(tail.run(), f"tail {tail.topic}")
+        self._spawn(self._keep_contact(), "_keep_contact")
         # A transaction that does not end by itself (KAFKA-20734) is ended by the lane that left it. So its views must
         # not keep a worker from having lanes; a batch waits for them all the same.
         blocked_s = self.config.transaction_timeout_s + self.config.view_age_s
@@ -195,8 +199,17 @@ class DataPlane:
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 await self.topics.refresh()
 
+    async def _keep_contact(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            self._contact.look()
+
     async def _watch(self) -> None:
-        """End when there is work and nothing moves: aiokafka's own tasks may die or hang unnoticed."""
+        """End when there is work and nothing moves: aiokafka's own tasks may die or hang unnoticed.
+
+        Only what happens while Kafka answers counts: what does not move since it is away moves by itself once it is
+        back, and a new process would have to load its views first.
+        """
         moved = answered = time.time()
         while True:
             await asyncio.sleep(WATCH_S)
@@ -205,8 +218,12 @@ class DataPlane:
             progress = [now - (time.monotonic() - lane.progressed_at) for lane in behind]
             moved = max([moved, *progress]) if behind else now
             answered = max(answered, self._reader.answered_at() or now)
+            if self._contact.away:
+                moved = answered = now
             since = self._reader.rebalancing_since
-            rebalancing = since is not None and time.monotonic() - since > self.config.patience_s
+            rebalancing = (
+                since is not None and time.monotonic() - max(since, self._contact.away_at) > self.config.patience_s
+            )
             if now - moved > self.config.patience_s:
                 failures = {type(lane.failure).__name__ for lane in behind if lane.failure is not None}
                 raise stuck(

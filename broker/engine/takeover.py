@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
+from broker.engine.contact import Contact
 from broker.engine.observe import Observer
 from broker.engine.topics import TopicCounts
 from broker.engine.topicview import CompactedTail
@@ -81,6 +82,7 @@ class LaneHost:
         set_aside: None: a lane stands still in front of an event that `process` fails on.
         outputs: names of the topics that an input topic may lead to.
         states, parked: tails of the lanes' own topics.
+        contact: whether Kafka answers.
         starting: how many lanes may take over at once; hundreds would only queue up in the cluster.
     """
 
@@ -95,6 +97,7 @@ class LaneHost:
     views: CurrentViews
     topics: TopicCounts
     observer: Observer
+    contact: Contact
     starting: asyncio.Semaphore
 
 

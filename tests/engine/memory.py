@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from broker.engine import DataPlane, RegistryView, VaultView, views
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED
@@ -34,14 +34,17 @@ TOPICS = {
 
 
 class Cluster(MemoryCluster):
-    """With limits on the size of records, as topics have them."""
+    """With limits on the size of records, as topics have them, and topics that take nothing for now (`refuse`)."""
 
     def __init__(self, loop: SimLoop, time: SimTime, topics: Mapping[str, int]) -> None:
         super().__init__(loop, time, topics)
         self.most_bytes: dict[str, int] = {}
+        self.refuse: set[str] = set()
 
     def produce(self, transactional_id: str, epoch: int, place: TopicPartition, sequence: int, items: Any) -> int:
         """See MemoryCluster."""
+        if place.topic in self.refuse:
+            raise KafkaConnectionError
         most = self.most_bytes.get(place.topic, 1 << 30)
         if any(len(item.value or b"") > most for item in items):
             raise MessageSizeTooLargeError
