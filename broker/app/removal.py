@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from broker.engine import Clients, CompactedTail, TopicCounts
 from broker.exchange.model import LANE_STATE
@@ -91,9 +91,16 @@ async def plan_removal(clients: Clients, group: str, keep_s: float) -> Plan:
     return Plan(before, odd)
 
 
+class _Heads(CompactedTail):
+    """Where the lanes stand, and none of what else they keep: that can be hundreds of megabytes."""
+
+    async def _apply(self, records: Sequence[ConsumerRecord], read: Mapping[int, int]) -> None:
+        await super()._apply([record for record in records if b"#" not in (record.key or b"")], read)
+
+
 async def _positions(clients: Clients, group: str, places: list[TopicPartition]) -> dict[TopicPartition, int]:
     """Where the lanes stand, of those that ever committed anything."""
-    tail = CompactedTail(clients, LANE_STATE)
+    tail = _Heads(clients, LANE_STATE)
     reading = asyncio.create_task(tail.run())
     try:
         async with asyncio.timeout(READ_S):

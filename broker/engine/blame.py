@@ -143,6 +143,8 @@ class Blame:
         Args:
             next_offset: where the lane stands now. more: parked events are due.
         """
+        if trial.gap is not None:  # the offsets behind it may be those of another topic
+            self._end, self._suspect, self._seen = 0, None, 0
         if trial.guilty is not None:
             self._in_row += 1
         elif trial.records:

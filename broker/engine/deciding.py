@@ -18,10 +18,12 @@ def run_pure(host: LaneHost, blame: Blame, state: LaneState, trial: Trial, views
     now_ms = time.time_ns() // 1_000_000
     if trial.gap is not None:
         return tell_gap(state, trial.gap, views, now_ms)
+    blame.due = None
     with blame.watching():
         if trial.guilty is not None and host.set_aside is not None:
             return host.set_aside(state, trial.guilty, views, now_ms, next_offset, brief=blame.brief)
-        blame.due = first_due(state, views, now_ms) if trial.released == 1 and not trial.records else None
+        if trial.released == 1 and not trial.records:
+            blame.due = first_due(state, views, now_ms)
         return host.process(state, trial.records, views, now_ms, next_offset)
 
 

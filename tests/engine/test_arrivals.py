@@ -230,6 +230,26 @@ class Surroundings:
         return [decode_envelope(o.value)[0]["event_id"] for o in self.committed if o.topic == topic]
 
 
+def test_an_enrolment_that_may_release_nothing_leaves_it_to_the_next_call() -> None:
+    """So that a parked event which the exchange fails on is not taken for the enrolment that has it released."""
+    around = Surroundings()
+    around.send(_use(1), _enrol(1))
+    state = LaneState("exchange.in.sis-noord.1", limits=LIMITS)
+    world, keys = around.world, around.world.exchange_keys
+
+    def call(record: InputRecord, released: int | None) -> Step:
+        views = Views(world.registry, world.vault, world.partitions, released=released)
+        return exchange(state, [record], views, keys, world.now_ms, record.offset + 1, LIMITS)
+
+    waits = call(around.sent[0], None)
+    assert [d.code for d in waits.decisions] == ["subject.waiting"]
+    state.adopt(waits.delta)
+    enrols = call(around.sent[1], 0)
+    assert [d.code for d in enrols.decisions] == ["ok.vault"]
+    assert enrols.more
+    assert [d.code for d in call(around.sent[1], None).decisions] == ["ok.vault", "ok"]
+
+
 class Driver:
     """A lane under way; its own task does not run, the test does its work."""
 

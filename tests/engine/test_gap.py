@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from aiokafka import TopicPartition
 
+from broker.engine.blame import Blame, Trial
+from broker.exchange import InputRecord
+from broker.exchange.gap import Gap
 from tests.engine.machine import copy
 from tests.engine.memory import IN, OUT, Plant
+from tests.simulation.worker import CONFIG
 
 PLACE = TopicPartition(IN, 0)
 
@@ -107,6 +112,19 @@ def test_a_step_over_a_gap_that_does_not_commit_is_told_by_the_one_that_does(pla
     plant.run(work)
     assert left == 0
     assert [(told["kind"], told["first"], told["last"]) for told in plant.controls()] == [("input-lost", 0, 1)]
+
+
+def test_nobody_is_guilty_by_an_offset_of_another_topic() -> None:
+    """A record was found guilty; before it is set aside the topic is made anew: what stands there now is another one."""
+    config = replace(CONFIG, blame_tries=2)
+    blame, trial = Blame(config, can_set_aside=True), Trial([InputRecord(IN, 0, 3, 0, None, b"")], released=0)
+    for _ in range(2):
+        with pytest.raises(KeyError) as caught, blame.watching():
+            raise KeyError
+        assert blame.failed(caught.value, trial)
+    assert blame.guilty == (3, False)
+    blame.passed(Trial([], gap=Gap("input-reset", IN, 0, 0, 1, 0)), 0, more=False)
+    assert blame.guilty is None
 
 
 def test_a_topic_that_ends_before_the_lane_is_read_again_and_told(plant: Plant) -> None:
