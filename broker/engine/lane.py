@@ -61,7 +61,7 @@ class Lane:
     Attributes:
         failure: why the lane stands still, or None; for health checks.
         failures: how often in a row it failed.
-        progressed_at: monotonic seconds of the last batch.
+        progressed_at: monotonic seconds of the last batch that wrote something.
     """
 
     def __init__(self, partition: TopicPartition, host: LaneHost) -> None:
@@ -274,7 +274,6 @@ class Lane:
                 await self._decide_and_commit(trial)
         finally:
             self._settled.set()
-        self.progressed_at = time.monotonic()
         if not trial.records:
             return  # says nothing about the batch that failed: without its pause the lane would spin
         self.failure, self.failures = None, 0
@@ -300,6 +299,8 @@ class Lane:
             raise TransientError("The registry changes faster than a batch.", code="registry.moving")
         decided = time.monotonic()
         written = await self._commit(step, registry) if step.outgoing or self._unproven.in_doubt() else {}
+        if written:  # a look at nothing, as after each take-over, is no progress
+            self.progressed_at = time.monotonic()
         state.adopt(step.delta)
         self._arrivals.committed(more=step.more)
         self._look_after(step)

@@ -87,7 +87,8 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         await asyncio.gather(*(lane.settle() for lane in lanes))
         # At once: others can take the lanes over now. What did not end by itself is shut out by that, and producers
         # that hang need not be waited for first.
-        await asyncio.gather(self._consumer.stop(), *(lane.close() for lane in lanes), *self._closing)
+        endings = (self._consumer.stop(), *(lane.close() for lane in lanes), *self._closing)
+        await asyncio.gather(*endings, return_exceptions=True)  # aiokafka's may raise; the others end all the same
 
     async def run(self) -> None:
         """Fetch until stopped."""

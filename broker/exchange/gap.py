@@ -28,7 +28,7 @@ class Gap(NamedTuple):
 
 
 def tell_gap(state: LaneState, gap: Gap, views: Views, now_ms: int) -> Step:
-    """Move the lane over a gap, and say so in the same transaction."""
+    """Move the lane over a gap, and say so in the same transaction. Looks at nothing that waits: hence `more`."""
     delta = StateDelta(gap.next_offset, next_parked=state.next_parked, incidents=dict(state.incidents))
     content = {
         "at": now_ms,
@@ -42,4 +42,4 @@ def tell_gap(state: LaneState, gap: Gap, views: Views, now_ms: int) -> Step:
     home = lane_partition(state.lane, views.partitions(AUDIT_CONTROL))
     leaf = Outgoing(AUDIT_CONTROL, home, None, control_leaf(gap.kind, content))
     counts = (views.partitions(topic) for topic in (LANE_STATE, PARKED))
-    return Step([leaf, *state.records(delta, *counts)], [], delta)
+    return Step([leaf, *state.records(delta, *counts)], [], delta, more=True)

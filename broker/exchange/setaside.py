@@ -32,7 +32,7 @@ def set_aside(
     *,
     brief: bool = False,
 ) -> Step:
-    """Decide over one event without looking into it: `internal.error`.
+    """Decide over one event without looking into it: `internal.error`. Looks at nothing that waits: hence `more`.
 
     Args:
         next_offset: behind an input record; where the lane stands anyhow for a parked one.
@@ -52,7 +52,7 @@ def set_aside(
     if isinstance(guilty, Parked):
         delta.parked[guilty.number] = None
     counts = (views.partitions(topic) for topic in (LANE_STATE, PARKED))
-    return Step([*journal.outgoing, *state.records(delta, *counts)], journal.decisions, delta)
+    return Step([*journal.outgoing, *state.records(delta, *counts)], journal.decisions, delta, more=True)
 
 
 def first_due(state: LaneState, views: Views, now_ms: int, limits: Limits = DEFAULT) -> int | None:

@@ -76,16 +76,19 @@ def test_it_is_not_killed_as_soon_as_kafka_is_back(plant: Plant) -> None:
     plant.run(work)
 
 
-def test_a_lane_that_does_not_move_while_kafka_answers_ends_the_process(plant: Plant) -> None:
-    """With a message that says what stands still, and why."""
+@pytest.mark.parametrize("error", [TransientError, ValueError])
+def test_a_lane_that_does_not_move_while_kafka_answers_ends_the_process(plant: Plant, error: type[Exception]) -> None:
+    """With a message that says what stands still, and why; a look at duties and parked events is no progress."""
     plant.put(b"0:0", b"0:1")
 
     def fails(state: LaneState, inputs: Sequence[InputRecord], views: Views, now: int, next_offset: int) -> Step:
-        raise TransientError("never")
+        if inputs:
+            raise error("never")
+        return copy(state, inputs, views, now, next_offset)
 
     async def work() -> None:
         plane = plant.plane(fails)
-        with pytest.raises(TransientError, match=r"1 lanes have work and none moved \(TransientError\)"):
+        with pytest.raises(TransientError, match=rf"1 lanes have work and none moved \({error.__name__}\)"):
             await plane.run()
         await plane.stop()
 

@@ -9,8 +9,9 @@ import pytest
 from aiokafka import TopicPartition
 
 from broker.engine.blame import Blame, Trial
-from broker.exchange import InputRecord
-from broker.exchange.gap import Gap
+from broker.exchange import InputRecord, LaneState, Views
+from broker.exchange.gap import Gap, tell_gap
+from broker.registry import Registry
 from tests.engine.machine import copy
 from tests.engine.memory import IN, OUT, Plant
 from tests.simulation.worker import CONFIG
@@ -69,6 +70,14 @@ def test_what_was_removed_before_the_first_day_of_a_lane_is_told_too(plant: Plan
     plant.run(work)
     assert [(told["kind"], told["first"], told["last"]) for told in plant.controls()] == [("input-lost", 0, 1)]
     assert plant.values(OUT) == [b"0:2"]
+
+
+def test_the_step_over_a_gap_does_not_swallow_what_came_for_events_that_wait() -> None:
+    """The batch that does it looks at nothing else: all is to be looked at by the next one."""
+    state = LaneState("exchange.in.sis-noord.0")
+    step = tell_gap(state, Gap("input-lost", IN, 0, 0, 4, 5), Views(Registry(), {}, lambda _: 1), 0)
+    assert step.more
+    assert step.delta.next_offset == 5
 
 
 def test_what_is_removed_from_under_a_lane_that_stands_is_told(plant: Plant) -> None:

@@ -31,6 +31,7 @@ def test_its_sender_and_the_operator_can_open_the_whole_record_and_nobody_reads_
     step = set_aside(state, record, views(school), school.exchange_keys, school.now_ms, record.offset + 1)
     assert [(d.outcome, d.code) for d in step.decisions] == [(Outcome.QUARANTINED, "internal.error")]
     assert step.delta.next_offset == record.offset + 1
+    assert step.more, "what came for events that wait was not looked at"
     (kept,) = [out for out in step.outgoing if out.topic == f"quarantine.{DELTA}"]
     datum = catalogue()["quarantine.v1"].decode(unframe(kept.value)[1])
     where = f"{record.topic}/{record.partition}/{record.offset}".encode()
