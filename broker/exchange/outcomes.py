@@ -56,6 +56,8 @@ CODES: Final[Mapping[str, Meaning]] = MappingProxyType({
     "seal.header": Meaning(_Q, "The header `data-key` is not a JWE of the agreed form, or it is damaged."),
     "seal.recipient": Meaning(_Q, "The event is sealed for a key that is not (or no longer) the broker's; fetch the newest from `broker.keys`."),
     "seal.broken": Meaning(_Q, "A sealed part does not open: it was changed, swapped, or sealed for another envelope."),
+    # the broker's own
+    "internal.error": Meaning(_Q, "The broker failed on this event, which is a fault of the broker and not of yours. Nothing was delivered; its operator was told, and decides what becomes of the event.", incident=True),
     # check: the content
     "sender.forged": Meaning(_Q, "The envelope names another sender than the party that owns this topic.", incident=True),
     "pgn.bsn": Meaning(_Q, "A field holds what looks like a BSN; it may never be sent. Remove it and send again.", incident=True),

@@ -90,6 +90,7 @@ class _Batch:
         self.delivered: set[bytes] = set()
         self.vault_writes: dict[bytes, bytes | None] = {}
         self.released = 0
+        self.most_released = limits.released_per_batch if views.released is None else views.released
         self.more = False
 
     @property
@@ -339,8 +340,8 @@ class _Batch:
 
     def _has_released_enough(self) -> bool:
         self.released += 1
-        self.more = self.more or self.released > self.limits.released_per_batch
-        return self.released > self.limits.released_per_batch
+        self.more = self.more or self.released > self.most_released
+        return self.released > self.most_released
 
     def _name(self, account: Account) -> None:
         """The event was checked before it was parked: its id can be believed."""

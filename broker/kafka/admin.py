@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal, cast
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from broker.errors import ConfigError, TransientError
 from broker.kafka.access import AclSpec
@@ -137,6 +137,12 @@ class Admin:
         # One of three that is left alone must not be taken for a cluster of one.
         partitions = [partition for topic in found.topics.values() for partition in topic.partitions.values()]
         return len(set(found.brokers).union(*(partition.replicas for partition in partitions)))
+
+    def delete_records(self, before: Mapping[tuple[str, int], int]) -> None:
+        """Removes all records before these offsets, of each partition as far as Kafka lets it; then tells a refusal."""
+        wanted = [TopicPartition(topic, partition, offset) for (topic, partition), offset in before.items()]
+        for start in range(0, len(wanted), BATCH):
+            self._answers(self._client.delete_records(wanted[start : start + BATCH]), "remove decided input")
 
     # --- users
 
