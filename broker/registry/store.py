@@ -7,13 +7,14 @@ all), and only then reads what there is to change.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from broker.client.published import read_compacted
@@ -34,6 +35,8 @@ TRANSACTIONAL_ID: Final = "operator.registry"
 # An entry of the audit log is at most 65,535 bytes (its length takes two).
 MAX_LEAF_BYTES: Final = 60_000
 MAX_REASON_CHARS: Final = 500
+# A lane's open transaction on `registry` may hide ours for as long as its time-out.
+SEEN_TRIES, SEEN_LOOKS, SEEN_PAUSE_S = 3, 100, 0.1
 
 
 class Clock(Protocol):
@@ -176,6 +179,39 @@ def require_why(operator: str, reason: str, what: str, *, code: str) -> None:
             )
 
 
+async def see_committed(connection: KafkaConnection, producer: AIOKafkaProducer, offset: int) -> None:
+    """Wait until a change can be read; have it marked once more if it can not.
+
+    An acknowledged commit is not proof (docs/adr/0012): one that was not marked would hold up the views of all workers,
+    until somebody changes the registry again.
+
+    Args:
+        offset: of its last record on `registry`.
+
+    Raises:
+        TransientError: `registry.unseen`.
+    """
+    place = TopicPartition(REGISTRY, 0)
+    consumer = AIOKafkaConsumer(**connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False)
+    await consumer.start()
+    try:
+        for _ in range(SEEN_TRIES):
+            for _ in range(SEEN_LOOKS):
+                if (await consumer.end_offsets([place]))[place] > offset:
+                    return
+                await asyncio.sleep(SEEN_PAUSE_S)
+            async with producer.transaction():  # without records: only its end is written
+                for topic in (REGISTRY, AUDIT_CONTROL):
+                    producer._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, 0))
+    finally:
+        await consumer.stop()
+    raise TransientError(
+        "Kafka took the change and does not show it: some transaction on `registry` does not end, and the workers wait "
+        "for it. Look whether all partitions of `registry` have a leader, then run this again.",
+        code="registry.unseen",
+    )
+
+
 class _Desired(Protocol):
     def __call__(self, current: Mapping[str, bytes], /) -> dict[str, bytes]: ...
 
@@ -197,10 +233,13 @@ async def _change(
         at = clock()
         leaves = [control_leaf(c, current.get(c.key), desired.get(c.key), operator, reason, at) for c in changes]
         if changes:
+            written = []
             async with producer.transaction():
                 for one, leaf in zip(changes, leaves, strict=True):
-                    await producer.send(REGISTRY, desired.get(one.key), key=one.key.encode(), partition=0)
+                    value = desired.get(one.key)
+                    written.append(await producer.send(REGISTRY, value, key=one.key.encode(), partition=0))
                     await producer.send(AUDIT_CONTROL, leaf, partition=0)
+            await see_committed(connection, producer, (await written[-1]).offset)
     except ProducerFenced as error:
         raise TransientError(
             "Another change of the registry began at the same time; nothing of this one was written. Run it again.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
 from hashlib import sha256
@@ -142,7 +143,7 @@ async def test_each_change_has_its_leaf_with_before_and_after(connection: KafkaC
     await log.leaves()
     after = revoked(desired)
     assert await store.change(connection, {LINK: after}, "annelies", "ouders ✓", clock=lambda: AT) == [
-        Change(LINK, "change", ("at", "state"))
+        Change(LINK, "change", ("at", "ended", "state"))  # that it had been on before stays on record
     ]
     (found,) = await log.leaves()
     expected = {
@@ -195,7 +196,7 @@ async def test_connections_made_by_events_stay_when_a_folder_is_applied(connecti
     assert await store.read_records(connection) == {**fewer, **switched_off}
     newer = json.loads(folder[LINK]) | {"at": "2026-11-24T12:00:01Z"}
     assert await apply(connection, {**fewer, LINK: json.dumps(newer).encode()}) == [
-        Change(LINK, "change", ("at", "state"))
+        Change(LINK, "change", ("at", "ended", "state"))  # that it had been on before stays on record
     ]
 
 
@@ -423,6 +424,60 @@ def test_a_leaf_that_would_be_too_long_names_what_was_by_its_hash() -> None:
     assert found["after"] == json.loads(after)
     with pytest.raises(ConfigError, match="too large for the audit log"):
         store.control_leaf(changed, None, json.dumps({"text": "a" * 70_000}).encode(), "o", "r", AT)
+
+
+class Hidden:
+    """A consumer to which the log ends before the change until the producer has ended one more transaction."""
+
+    def __init__(self, producer: Marking, needs: int) -> None:
+        self.producer, self.needs = producer, needs
+
+    async def start(self) -> None:
+        """Nothing to do."""
+
+    async def stop(self) -> None:
+        """Nothing to do."""
+
+    async def end_offsets(self, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where a read_committed reader's log ends."""
+        return dict.fromkeys(places, 8 if len(self.producer.marked) >= self.needs else 5)
+
+
+class Marking:
+    """A producer that notes which partitions each of its transactions ended in."""
+
+    def __init__(self) -> None:
+        self.marked: list[set[TopicPartition]] = []
+        self._txn_manager = self
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """One more."""
+        self.marked.append(set())
+        yield
+
+    def maybe_add_partition_to_txn(self, place: TopicPartition) -> None:
+        """See aiokafka."""
+        self.marked[-1].add(place)
+
+
+@pytest.mark.parametrize(("needs", "code"), [(0, None), (1, None), (2, None), (9, "registry.unseen")])
+async def test_a_change_that_was_acknowledged_and_not_marked_is_marked_again(
+    needs: int, code: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KAFKA-20734: it would keep every worker waiting. What stays hidden is an error that says so."""
+    producer = Marking()
+    monkeypatch.setattr(store, "AIOKafkaConsumer", lambda **_: Hidden(producer, needs))
+    monkeypatch.setattr(store, "SEEN_LOOKS", 1)
+    monkeypatch.setattr(store, "SEEN_PAUSE_S", 0.0)
+    nowhere = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
+    if code is None:
+        await store.see_committed(nowhere, producer, 7)
+        assert producer.marked == [{TopicPartition("registry", 0), TopicPartition("audit.control", 0)}] * needs
+    else:
+        with pytest.raises(TransientError) as caught:
+            await store.see_committed(nowhere, producer, 7)
+        assert caught.value.code == code
 
 
 def test_a_record_that_nobody_can_read_can_be_replaced() -> None:
