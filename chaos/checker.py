@@ -134,8 +134,12 @@ def _check_duplicates(found: Verdict, history: History) -> None:
 
 def _check_outputs(found: Verdict, history: History) -> None:
     """Each delivery has its one record, each record its one leaf."""
-    leaves = Counter((d.flow, d.seq, d.event, d.receiver) for d in history.decisions if d.flow is not None)
-    records = Counter((_partition(o.place), o.seq, o.event, o.receiver) for o in history.outputs)
+    leaves: Counter[tuple[object, ...]] = Counter(
+        (d.flow, d.seq, d.event, d.receiver) for d in history.decisions if d.flow is not None
+    )
+    records: Counter[tuple[object, ...]] = Counter(
+        (_partition(o.place), o.seq, o.event, o.receiver) for o in history.outputs
+    )
     for key in leaves.keys() | records.keys():
         told, there = leaves[key], records[key]
         if there > told:

@@ -79,7 +79,9 @@ class Reading:
         history = self.history
         told = {(d.flow, d.seq, d.event): d.source for d in history.decisions if d.flow is not None}
         history.outputs = [
-            output._replace(source=told.get((f"{output.place.topic}/{output.place.partition}", output.seq, output.event)))
+            output._replace(
+                source=told.get((f"{output.place.topic}/{output.place.partition}", output.seq, output.event))
+            )
             for output in history.outputs
         ]
         for name, value in self._heads.items():

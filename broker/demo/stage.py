@@ -29,6 +29,7 @@ from broker.kafka.machine import free_ports
 from broker.kafka.topics import PartyTopics, desired_topics, load_specs
 from broker.keys import FileKeys
 from broker.registry import Registry, load_document, receivable_families, records_of, with_keys
+from broker.registry.models import RegistryDocument
 from broker.registry.store import apply
 
 WORKER_START_SECONDS: Final = 60.0
@@ -105,7 +106,7 @@ def stage(home: Path, *, keep: bool = False) -> Iterator[Stage]:
     scene: Stage | None = None
     went_well = False
     try:
-        scene = asyncio.run(_set_up(home, kafka))
+        scene = asyncio.run(set_up(home, kafka, example_document()))
         scene.start_worker()
         yield scene
         went_well = True
@@ -116,7 +117,13 @@ def stage(home: Path, *, keep: bool = False) -> Iterator[Stage]:
             scene.stop()
 
 
-async def _set_up(home: Path, kafka: EmbeddedKafka) -> Stage:
+def example_document() -> RegistryDocument:
+    """The example registry, as of this school year."""
+    return of_this_year(load_document(data_path("examples") / "registry"), datetime.now(UTC))
+
+
+async def set_up(home: Path, kafka: EmbeddedKafka, document: RegistryDocument) -> Stage:
+    """Logins, keys, profiles, topics, rights and registry, on a Kafka that runs; no worker."""
     root = kafka.admin_connection()
     admin = Admin(root)
     connections = {
@@ -124,7 +131,6 @@ async def _set_up(home: Path, kafka: EmbeddedKafka) -> Stage:
         for user in (access.OPERATOR, access.WORKER, access.AUDITOR)
     }
     keys = add_broker_keys(home / "keys", home / "operator-keys")
-    document = of_this_year(load_document(data_path("examples") / "registry"), datetime.now(UTC))
     profiles = {party.id: add_profile(admin, root, party.id, home / "profiles") for party in document.parties}
     document = with_keys(document, {party: [profile.public_key] for party, profile in profiles.items()})
     records = records_of(document)
