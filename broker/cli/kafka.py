@@ -10,7 +10,8 @@ import typer
 
 from broker.cli.output import err, json_line, out
 from broker.errors import ConfigError
-from broker.kafka.embedded import EmbeddedKafka, Status
+from broker.kafka.embedded import EmbeddedKafka
+from broker.kafka.home import Status
 
 app = typer.Typer(no_args_is_help=True, help="Run a real Apache Kafka on this machine, for trying out and for tests.")
 
@@ -23,16 +24,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 @app.command()
 def start(
     home: Home = DEFAULT_HOME,
-    brokers: Annotated[int | None, typer.Option(min=1, max=5, help="1, or 3 to try out the loss of one.")] = None,
+    brokers: Annotated[int | None, typer.Option(help="1, or 3 to try out the loss of one.")] = None,
     port: Annotated[int | None, typer.Option(min=1024, max=65000, help="First port; default: free ones.")] = None,
+    kafka_version: Annotated[
+        str | None,
+        typer.Option(
+            envvar="BROKER_KAFKA_VERSION",
+            help="Another version of Kafka; default: what runs in the home, or the tested.",
+        ),
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not fetch anything.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start it in the background; say so when it already runs. The first time it is fetched (45 MB)."""
-    kafka = EmbeddedKafka(home, brokers=brokers, base_port=port, offline=offline)
+    """Start it in the background, or what is gone of it; say so when it already runs. First it is fetched (45 MB)."""
+    kafka = EmbeddedKafka(home, brokers=brokers, base_port=port, offline=offline, version=kafka_version)
     running = kafka.status().state == "running"
-    if not running:
-        kafka.start(detached=True)
+    kafka.start(detached=True)
     err.print("Kafka is already running" if running else "Kafka is running")
     _show(kafka.status(), as_json)
 
@@ -76,6 +83,7 @@ def _show(found: Status, as_json: bool) -> None:
             {
                 "state": found.state,
                 "home": str(found.home),
+                "version": found.version,
                 "bootstrap": found.bootstrap,
                 "ports": list(found.ports),
                 "pids": {str(node): pid for node, pid in found.pids.items()},
@@ -84,10 +92,13 @@ def _show(found: Status, as_json: bool) -> None:
         )
         return
     out.print(f"state       {found.state} ({len(found.pids)} of {found.brokers} brokers)", markup=False)
+    out.print(f"version     Apache Kafka {found.version}", markup=False)
     out.print(f"home        {found.home}", markup=False)
     if found.bootstrap:
         out.print(f"bootstrap   {found.bootstrap} (TLS, SCRAM-SHA-512)", markup=False)
     if found.pids:
-        out.print(f"processes   {', '.join(str(pid) for pid in found.pids.values())}", markup=False)
+        out.print(
+            f"processes   {', '.join(f'{pid} (broker {node})' for node, pid in found.pids.items())}", markup=False
+        )
     if connection:
         out.print(f"connection  {connection} (the super user's: keep it)", markup=False)

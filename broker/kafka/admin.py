@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Literal, cast
 
 from confluent_kafka import KafkaError, KafkaException
@@ -126,8 +127,11 @@ class Admin:
         return changes
 
     def brokers(self) -> int:
-        """How many brokers the cluster has now."""
-        return len(self._metadata().brokers)
+        """How many brokers the cluster has: those that live, and those that partitions have replicas on."""
+        found = self._metadata()
+        # One of three that is left alone must not be taken for a cluster of one.
+        partitions = [partition for topic in found.topics.values() for partition in topic.partitions.values()]
+        return len(set(found.brokers).union(*(partition.replicas for partition in partitions)))
 
     # --- users
 
@@ -146,7 +150,10 @@ class Admin:
         if self.connection.insecure_plaintext:
             return
         login = replace(self.connection, username=name, password=password, mechanism="SCRAM-SHA-512")
-        self._wait(lambda: _can_log_in(login), f"user {name} to be able to log in")
+        # Each broker learns of it by itself, some milliseconds apart.
+        for broker in self._metadata().brokers.values():
+            there = replace(login, bootstrap=f"{broker.host}:{broker.port}")
+            self._wait(partial(_can_log_in, there), f"user {name} to be able to log in at {there.bootstrap}")
 
     def remove_user(self, name: str) -> None:
         """Takes all rights from the user, then the login; does nothing when it is not there.
@@ -169,7 +176,7 @@ class Admin:
         there = [spec for spec in wanted if spec.name in present]
         configs = self._configs([spec.name for spec in there])
         for spec in wanted:
-            if spec.name not in present:
+            if spec.name not in configs:
                 detail = f"{spec.partitions} partition(s), {spec.replicas} replica(s), {spec.config['cleanup.policy']}"
                 yield Change("create_topic", spec.name, detail, topic=spec)
             else:
@@ -177,11 +184,15 @@ class Admin:
                 yield from _config_changes(spec, configs[spec.name])
 
     def _configs(self, names: list[str]) -> dict[str, dict[str, ConfigEntry]]:
-        """Settings of each topic by name."""
+        """Settings of each topic by name; not of one that the broker asked has not heard of yet."""
         found: dict[str, dict[str, ConfigEntry]] = {}
         for start in range(0, len(names), BATCH):
             resources = [ConfigResource(ResourceType.TOPIC, name) for name in names[start : start + BATCH]]
-            answers = self._answers(self._client.describe_configs(resources), "read the settings of topics")
+            answers = self._answers(
+                self._client.describe_configs(resources),
+                "read the settings of topics",
+                ignore=(KafkaError.UNKNOWN_TOPIC_OR_PART,),
+            )
             found |= {resource.name: entries for resource, entries in answers.items()}
         return found
 

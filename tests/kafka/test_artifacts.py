@@ -12,7 +12,7 @@ import pytest
 
 from broker.errors import ConfigError, TransientError
 from broker.kafka import artifacts
-from broker.kafka.artifacts import LOCK_FILE, cache_folder, locked, provide
+from broker.kafka.artifacts import LOCK_FILE, cache_folder, chosen_version, locked, provide, require_readable, versions
 
 
 @pytest.fixture
@@ -37,12 +37,44 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def test_the_lock_names_kafka_4_3_0_throughout() -> None:
+@pytest.mark.parametrize(("version", "count"), [("4.3.0", 46), ("4.3.1", 46), ("3.9.2", 59)])
+def test_a_lock_names_one_version_throughout(version: str, count: int) -> None:
     """A mixture of versions, as a resolver once made, would start and then fail somewhere."""
-    own = [artifact for artifact in locked() if artifact.group == "org.apache.kafka"]
-    assert {artifact.version for artifact in own} == {"4.3.0"}
-    assert len(locked()) == len({(a.group, a.name) for a in locked()}) == 46
-    assert LOCK_FILE.parent.name == "kafka"
+    lock = versions()[version]
+    own = [artifact for artifact in locked(lock) if artifact.group == "org.apache.kafka"]
+    assert {artifact.version for artifact in own} == {version}
+    assert len(locked(lock)) == len({(a.group, a.name) for a in locked(lock)}) == count
+
+
+def test_the_tested_version_comes_first_and_others_are_named_after_theirs() -> None:
+    """`kafka.lock` is what a start fetches when nothing is said."""
+    assert next(iter(versions().values())) == LOCK_FILE
+    others = list(versions().items())[1:]
+    assert [path.name for _, path in others] == [f"kafka-{version}.lock" for version, _ in others]
+
+
+def test_the_version_is_what_is_asked_for_else_what_ran_last_else_the_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home that ran 3.9 is not brought to 4.3, from where there is no way back, by leaving an option out."""
+    monkeypatch.delenv("BROKER_KAFKA_VERSION", raising=False)
+    assert chosen_version(None, None) == next(iter(versions()))
+    assert chosen_version(None, "3.9.2") == "3.9.2"
+    assert chosen_version(None, "4.2.9") == next(iter(versions()))
+    assert chosen_version("4.3.1", "3.9.2") == "4.3.1"
+    monkeypatch.setenv("BROKER_KAFKA_VERSION", "3.9.2")
+    assert chosen_version(None, "4.3.1") == "3.9.2"
+    with pytest.raises(ConfigError, match=r"Kafka 4\.2\.9.*4\.3\.1") as raised:
+        chosen_version("4.2.9", None)
+    assert raised.value.code == "kafka.version"
+
+
+def test_data_is_not_given_to_an_older_kafka(tmp_path: Path) -> None:
+    """Kafka 3.9 would die of what 4.3 wrote; a patch release makes no difference, and 3.10 is newer than 3.9."""
+    require_readable("3.9.2", None, tmp_path)
+    require_readable("4.3.0", "4.3.1", tmp_path)
+    require_readable("3.10.0", "3.9.2", tmp_path)
+    with pytest.raises(ConfigError, match=r"written by Kafka 4\.3\.1") as raised:
+        require_readable("3.9.2", "4.3.1", tmp_path)
+    assert raised.value.code == "kafka.version"
 
 
 @pytest.mark.parametrize("line", ["abc org.example:thing:1.0", f"{'0' * 64} org.example:thing", f"{'0' * 64} a::1"])

