@@ -40,7 +40,7 @@ class Verdict:
         reordered: out of order, or with a gap in the numbers.
         unaudited: outputs, quarantine records or statuses without a leaf.
         late: after a withdrawal's deadline. aborted: read, and not there in the end.
-        disagreeing: a lane's own state, or a status, says something else than the rest.
+        disagreeing: a lane's own state says something else than the rest, or a record is not of its topic.
     """
 
     lost: list[str] = field(default_factory=list)
@@ -80,6 +80,7 @@ def check(history: History) -> Verdict:
     _check_lanes(found, history, waiting)
     _check_order(found, history.outputs)
     _check_withdrawals(found, history)
+    found.disagreeing += [f"{place} is not what its topic holds" for place in history.strange]
     there = {(output.place, output.event) for output in history.outputs}
     found.aborted += [f"{seen.place} {seen.event}" for seen in history.seen if (seen.place, seen.event) not in there]
     found.lost += [f"a reader missed {gap}" for gap in history.gaps]

@@ -136,6 +136,7 @@ class History:
         seen: what receivers read. gaps: numbers that were missing when they read, in words.
         acknowledged: inputs that Kafka said to have.
         absent: pupils who never came to their school: only what is about them may still wait.
+        strange: records that cannot be read as what their topic holds.
     """
 
     inputs: list[Input] = field(default_factory=list)
@@ -150,3 +151,4 @@ class History:
     gaps: list[str] = field(default_factory=list)
     acknowledged: list[Seen] = field(default_factory=list)
     absent: set[str] = field(default_factory=set)
+    strange: list[Place] = field(default_factory=list)

@@ -70,5 +70,6 @@ ROWS: Final[dict[str, Callable[[list[Any]], Any]]] = {
     "quarantined": lambda row: Quarantined(_at(row), row[1]),
     "withdrawals": lambda row: Withdrawal(*row),
     "seen": lambda row: Seen(_at(row), row[1]),
+    "strange": lambda row: Place(*row),
     "acknowledged": lambda row: Seen(_at(row), row[1]),
 }

@@ -50,7 +50,9 @@ class Reading:
     def _take(self, record: Record) -> None:
         topic, history = record.place.topic, self.history
         kind = topic.partition(".")[0]
-        if kind == "in":
+        if not record.value and kind in ("out", "audit", "status", "quarantine"):
+            history.strange.append(record.place)
+        elif kind == "in":
             event = event_of(record.value)
             history.inputs.append(Input(record.place, event, self._sent.get(event or "")))
         elif kind == "out":

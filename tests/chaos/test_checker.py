@@ -253,6 +253,10 @@ def _lane_parks_otherwise(h: History) -> None:
     h.lanes[LANE] = h.lanes[LANE]._replace(parked=0)
 
 
+def _a_settling_record_is_visible(h: History) -> None:
+    h.strange.append(Place(f"out.{PORTAL}.usage", 0, 1))
+
+
 def _leaf_of_another_input(h: History) -> None:
     h.outputs[0] = h.outputs[0]._replace(source=Place(IN, 0, 2))
 
@@ -274,7 +278,7 @@ FAULTS: dict[Callable[[History], None], str] = {
     _output_without_leaf: "unaudited", _told_what_was_not_decided: "unaudited",
     _quarantined_without_leaf: "unaudited", _late_by_the_clock: "late", _late_by_where_it_lies: "late",
     _read_and_gone: "aborted", _lane_elsewhere: "disagreeing", _lane_counts_otherwise: "disagreeing",
-    _lane_parks_otherwise: "disagreeing", _leaf_of_another_input: "disagreeing",
+    _lane_parks_otherwise: "disagreeing", _a_settling_record_is_visible: "disagreeing", _leaf_of_another_input: "disagreeing",
 }  # fmt: skip
 
 

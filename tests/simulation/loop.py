@@ -48,13 +48,17 @@ class Stuck(Exception):
 
 
 class SimLoop(asyncio.BaseEventLoop):
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        random: what decides everything. turns: how many steps were taken.
+    """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.random = Random(seed)
         self._now = START_S
-        self._turns = self._timers_made = 0
+        self.turns = self._timers_made = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # tuples: compared without a call
         self.set_exception_handler(lambda *_: None)  # of crashed parties; what matters is in the history
 
@@ -102,8 +106,8 @@ class SimLoop(asyncio.BaseEventLoop):
                 raise Stuck("nothing is left to do")
             self._now = timers[0][0]
             return
-        self._turns += len(ready)
-        if self._turns > ENDLESS:
+        self.turns += len(ready)
+        if self.turns > ENDLESS:
             raise Stuck("there is no end of it")
         for _ in range(len(ready)):
             handle = ready.popleft()

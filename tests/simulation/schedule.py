@@ -1,7 +1,6 @@
 """One schedule: a school's events, two workers, and what a seed does to them; judged by the checker of the hostile run.
 
-python -m tests.simulation 4711        one seed, with what happened in it
-python -m tests.simulation 0 10000     many; the last line says how many failed
+The command line is in `__main__`.
 """
 
 from __future__ import annotations
@@ -49,6 +48,7 @@ class Outcome:
     log: list[str] = field(default_factory=list)
     seconds: float = 0.0
     faults: int = 0
+    kinds: list[str] = field(default_factory=list)
     decisions: int = 0
     aborted: int = 0
 
@@ -69,9 +69,12 @@ class Schedule:
     Args:
         kinds: faults that may fall; all of them unless told otherwise.
         most: faults at most.
+        only: which of them do fall, by number; the rest of the schedule stays as it is. None: all.
     """
 
-    def __init__(self, seed: int, kinds: frozenset[str] | None = None, most: int = 5) -> None:
+    def __init__(
+        self, seed: int, kinds: frozenset[str] | None = None, most: int = 5, only: frozenset[int] | None = None
+    ) -> None:
         self.loop = SimLoop(seed)
         self.random = self.loop.random
         self.time = SimTime(self.loop, EPOCH_S)
@@ -83,7 +86,7 @@ class Schedule:
         self.withdrawals: list[Withdrawal] = []
         self._number = 0
         self._kinds = sorted(FAULTS.keys() if kinds is None else kinds)
-        self._most = most
+        self._most, self._only = most, only
         self._storming = True
 
     def run(self) -> Outcome:
@@ -116,9 +119,9 @@ class Schedule:
         self._send_all()
         for number in range(2):
             self.start_worker(f"disk-{number}")
-        for _ in range(self.random.randint(1, self._most)):
+        for number in range(self.random.randint(1, self._most)):
             kind = self.random.choice(self._kinds)
-            self.after(STORM_S * self.random.random(), self._strike, kind)
+            self.after(STORM_S * self.random.random(), self._strike, kind, number)
         await asyncio.sleep(STORM_S)
         self._storming = False
         self._heal()
@@ -190,9 +193,11 @@ class Schedule:
         """For the reader of a failure."""
         self.outcome.log.append(f"{self.loop.time() - 1000:7.3f} s  {what}")
 
-    def _strike(self, kind: str) -> None:
+    def _strike(self, kind: str, number: int) -> None:
         self.outcome.faults += 1
-        FAULTS[kind](self)
+        self.outcome.kinds.append(kind)
+        if self._only is None or number in self._only:
+            FAULTS[kind](self)
 
     def _heal(self) -> None:
         self.note("all is healed")

@@ -17,17 +17,17 @@ from broker.exchange import ExchangeKeys
 from broker.exchange.keys import BROKER, OPERATOR, SECRETS
 from broker.keys import MemoryKeys
 from broker.registry import PublicKey, Registry, load_document, records_of, with_keys
-from tests.exchange.world import DELTA, NOW, PORTAL, SHOP, SIS, World, enrolment, event
+from tests.exchange.world import DELTA, NOW, PORTAL, SIS, World, enrolment, event
 from tests.simulation.cluster import Item
 
 PUPILS = 3
-EVENTS = 5  # of each pupil
+EVENTS = 4  # of each pupil
 KEPT = (
-    "policy", "routes", f"party/{SIS}", f"party/{DELTA}", f"party/{PORTAL}", f"party/{SHOP}", "board/bestuur-horizon",
+    "policy", "routes", f"party/{SIS}", f"party/{DELTA}", f"party/{PORTAL}", "board/bestuur-horizon",
     "school/99PA", "agreement/vwo-po-", "connection/po-usage-delta-",
 )  # fmt: skip
 TOPICS = {
-    f"in.{SIS}": 1, f"in.{DELTA}": 2, f"out.{PORTAL}.usage": 1, f"out.{SHOP}.usage": 1, f"out.{SIS}.usage": 1,
+    f"in.{SIS}": 1, f"in.{DELTA}": 2, f"out.{PORTAL}.usage": 1, f"out.{SIS}.usage": 1,
     f"out.{DELTA}.control": 1, f"status.{SIS}": 1, f"status.{DELTA}": 1, f"quarantine.{SIS}": 1,
     f"quarantine.{DELTA}": 1, "registry": 1, "vault.identity": 2, "parked": 1, "lane.state": 2, "audit.events": 2,
     "audit.control": 1,
