@@ -154,7 +154,8 @@ class Field:
         return await self._until_done(once, "ends not known yet")
 
     async def _until_done(self, once: Callable[[], Awaitable[T]], otherwise: str) -> T:
-        """Do something until Kafka lets us."""
+        """Do something until Kafka lets us; the first trouble is noted."""
+        noted = False
         while True:
             try:
                 async with asyncio.timeout(CHANGE_S):
@@ -162,7 +163,9 @@ class Field:
             except (Exception, asyncio.CancelledError) as error:
                 if told_to_end():
                     raise
-                self._note(f"{otherwise}: {type(error).__name__}")
+                if not noted:
+                    self._note(f"{otherwise}: {type(error).__name__}")
+                noted = True
                 await asyncio.sleep(RETRY_S)
 
     async def _end(self) -> None:

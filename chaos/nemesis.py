@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Final
 
+from broker.errors import ConfigError
 from broker.kafka.embedded import EmbeddedKafka
 from chaos.crew import STOP_S, Crew, Worker
 from chaos.field import Field
@@ -22,6 +23,9 @@ from chaos.world import MODEL_LINKS, PORTAL, PUBLISHERS, link_of
 STEP_S: Final = 0.1
 EVERY_S: Final = (3.0, 6.0)
 STOP_BROKER_S: Final = 30.0
+IN_SYNC_S: Final = 120.0
+ALONE_S: Final = 25.0
+TRIES: Final = 5  # to find a fault that is possible now
 MOST_EXTRA: Final = 2  # workers beyond the run's own number
 LINKS: Final = dict(zip(MODEL_LINKS, PUBLISHERS, strict=True))
 
@@ -51,7 +55,7 @@ class Nemesis:
         self._random, self._note = random, note
         self._linked = [(school, model) for school in schools for model in LINKS]
         self._later: list[tuple[float, int, Callable[[], None]]] = []
-        self._number = 0
+        self._number, self._next_broker = 0, 0.0
         self._brokers = len(kafka.layout.nodes)
 
     def storm(self, seconds: float) -> None:
@@ -68,8 +72,15 @@ class Nemesis:
 
     def heal(self) -> None:
         """Undo everything at once."""
-        self._undo(float("inf"))
+        while self._later:
+            due, self._later = sorted(self._later, key=lambda item: item[:2]), []
+            for _, _, undo in due:
+                undo()
+            time.sleep(STEP_S)
+        for node in self._kafka.layout.nodes:
+            self._kafka.thaw(node)
         self._kafka.start()
+        self._kafka.wait_in_sync(IN_SYNC_S)
         for worker in self._crew.workers:
             self._field.be("open", worker.name)
         self._crew.heal()
@@ -84,10 +95,11 @@ class Nemesis:
         heapq.heappush(self._later, (time.monotonic() + seconds, self._number, what))
 
     def _strike(self) -> None:
-        kinds, weights = zip(*FAULTS.items(), strict=True)
-        kind = self._random.choices(kinds, [weight for weight, _ in weights])[0]
-        if FAULTS[kind][1](self):
-            self.done[kind] += 1
+        weights = [weight for weight, _ in FAULTS.values()]
+        for kind in self._random.choices(list(FAULTS), weights, k=TRIES):
+            if FAULTS[kind][1](self):
+                self.done[kind] += 1
+                return
 
     def _worker(self) -> Worker | None:
         running = self._crew.running()
@@ -198,23 +210,75 @@ class Nemesis:
 
     def kill_broker(self) -> bool:
         """kill -9 of a broker; it comes back with its data."""
-        node = self._random.randrange(self._brokers) + 1
+        if (node := self._broker()) is None:
+            return False
         self._note(f"broker {node} is killed")
         self._kafka.kill(node)
-        self._after(self._random.choice((0.0, 2.0, 9.0)), self._start_brokers)
+        self._after(self._random.choice((0.0, 2.0, 9.0)), lambda: self._restart(node))
         return True
 
     def stop_broker(self) -> bool:
         """SIGTERM of a broker."""
-        node = self._random.randrange(self._brokers) + 1
+        if (node := self._broker()) is None:
+            return False
+        pid, pause = self._kafka.status().pids[node], self._random.choice((0.0, 2.0, 6.0))
         self._note(f"broker {node} is told to stop")
-        stop_broker(self._kafka, node)
-        self._after(self._random.choice((0.0, 2.0, 6.0)), self._start_brokers)
+        os.kill(pid, signal.SIGTERM)
+        self._when_broker_ended(node, pid, time.monotonic(), pause)
         return True
 
-    def _start_brokers(self) -> None:
-        self._kafka.start()
-        self._note("all brokers run")
+    def freeze_broker(self) -> bool:
+        """SIGSTOP of a broker, often beyond what its own session allows."""
+        if (node := self._broker()) is None:
+            return False
+        seconds = self._random.choice((1.0, 4.0, 9.0))
+        self._note(f"broker {node} stands still for {seconds:.0f} s")
+        self._kafka.freeze(node)
+        self._after(seconds, lambda: void(self._kafka.thaw(node)))
+        return True
+
+    def kill_controller(self) -> bool:
+        """kill -9 of the broker that leads the controllers."""
+        node = self._kafka.controller() if self._brokers > 1 else None
+        if node is None:
+            return False
+        self._note(f"broker {node}, the controller, is killed")
+        self._kafka.kill(node)
+        self._after(self._random.choice((2.0, 9.0)), lambda: self._restart(node))
+        return True
+
+    def _broker(self) -> int | None:
+        """Any that runs; of a single one we wait until it was up for a while, else nothing is ever under way."""
+        pids = self._kafka.status().pids
+        now = time.monotonic()
+        if not pids or now < self._next_broker:
+            return None
+        self._next_broker = now + (ALONE_S if self._brokers == 1 else 0.0)
+        return self._random.choice(sorted(pids))
+
+    def _when_broker_ended(self, node: int, pid: int, told_at: float, pause: float) -> None:
+        took = time.monotonic() - told_at
+        if self._kafka.status().pids.get(node) != pid:
+            self._note(f"broker {node} ended after {took:.1f} s")
+            self._after(pause, lambda: self._restart(node))
+        elif took > STOP_BROKER_S:
+            self._note(f"broker {node} did not end within {STOP_BROKER_S:.0f} s, and is killed")
+            self._kafka.kill(node)
+            self._after(pause, lambda: self._restart(node))
+        else:
+            self._after(STEP_S, lambda: self._when_broker_ended(node, pid, told_at, pause))
+
+    def _restart(self, node: int) -> None:
+        if node in self._kafka.status().pids:
+            return
+        self._kafka.kill(node)  # only takes note of its end
+        try:
+            self._kafka.restart(node, wait=False)
+        except ConfigError as error:  # its port is not free yet
+            self._note(f"broker {node} can not start yet: {error.code}")
+            self._after(1.0, lambda: self._restart(node))
+        else:
+            self._note(f"broker {node} starts")
 
     def cut(self) -> bool:
         """A worker's connections are cut, and no new one comes about."""
@@ -233,7 +297,7 @@ class Nemesis:
             return False
         seconds, address = self._random.choice(times), None
         if self._brokers > 1 and self._random.random() < 0.5:
-            address = self._random.choice(self._kafka.bootstrap.split(","))
+            address = self._random.choice(self._kafka.hosts())
         self._note(f"the way of {worker.name} to {address or 'Kafka'} is {mode} for {seconds:.0f} s")
         self._field.be(mode, worker.name, address)
         self._after(seconds, lambda: self._field.be("open", worker.name))
@@ -277,25 +341,17 @@ class Nemesis:
         return True
 
 
-def stop_broker(kafka: EmbeddedKafka, node: int) -> None:
-    """SIGTERM one broker, and wait until it ended."""
-    pid = kafka.status().pids.get(node)
-    if pid is None:
-        return
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_BROKER_S
-    while kafka.status().pids.get(node) == pid:
-        if time.monotonic() > deadline:
-            kafka.kill(node)
-            return
-        time.sleep(STEP_S)
+def void(_: object) -> None:
+    """For a call whose answer is of no use."""
 
 
 FAULTS: Final[dict[str, tuple[int, Callable[[Nemesis], bool]]]] = {
     "kill": (5, Nemesis.kill), "freeze": (5, Nemesis.freeze), "deploy": (3, Nemesis.deploy),
     "rebalances": (2, Nemesis.storm_of_rebalances), "lost-disk": (1, Nemesis.lose_disk),
     "full-disk": (2, Nemesis.fill_disk), "slow-disk": (2, Nemesis.slow_disk), "clock": (2, Nemesis.clock),
-    "kill-broker": (2, Nemesis.kill_broker), "stop-broker": (1, Nemesis.stop_broker), "cut": (3, Nemesis.cut),
+    "kill-broker": (2, Nemesis.kill_broker), "stop-broker": (1, Nemesis.stop_broker),
+    "freeze-broker": (1, Nemesis.freeze_broker), "kill-controller": (1, Nemesis.kill_controller),
+    "cut": (3, Nemesis.cut),
     "silence": (2, Nemesis.silence), "slow": (2, Nemesis.slow_way), "touch": (2, Nemesis.touch),
     "withdraw": (2, Nemesis.withdraw), "poison": (3, Nemesis.poison), "corrupt": (1, Nemesis.corrupt),
 }  # fmt: skip

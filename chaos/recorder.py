@@ -149,6 +149,7 @@ class Receiver:
     def __init__(self, profile: Profile, note: Callable[[str], None]) -> None:
         self.seen: list[Seen] = []
         self.gaps: list[str] = []
+        self.topic = f"out.{profile.party}.usage"
         self._profile, self._note = profile, note
 
     async def run(self) -> None:

@@ -23,7 +23,7 @@ from chaos.crew import Crew, Worker
 from chaos.field import Field
 from chaos.history import History
 from chaos.nemesis import Nemesis
-from chaos.recorder import Rest, read_everything
+from chaos.recorder import Receiver, Rest, read_everything
 from chaos.workload import Workload
 from chaos.world import PUBLISHERS, SIS, pupils, schools, with_schools
 
@@ -31,6 +31,7 @@ SCHOOLS: Final = 24
 PUPILS_PER_SCHOOL: Final = 40
 REST_S: Final = 300.0
 LAST_SENT_S: Final = 90.0
+RECEIVE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,8 @@ class _Run:
                 crew.kill()
             self._note("reading everything")
             history = self._read(beside)
+            self._note("waiting for the receivers")
+            self._wrong += unread(beside.receivers, history)
         journal.save(history, self._plan.folder / "history.jsonl.gz")
         self._note("judging")
         return Result(check(history), nemesis.done, len(history.inputs), len(history.outputs), unrest, self._wrong)
@@ -192,10 +195,22 @@ class _Run:
         history.acknowledged = list(ledger.acknowledged)
         history.withdrawals = list(beside.withdrawals)
         history.absent = {pupil.name for pupil in self._pupils if not pupil.comes}
-        for receiver in beside.receivers:
-            history.seen += receiver.seen
-            history.gaps += receiver.gaps
         return history
+
+
+def unread(receivers: list[Receiver], history: History) -> list[str]:
+    """Who did not read everything, though nothing hinders him any more."""
+    deadline, missing = time.monotonic() + RECEIVE_S, list[str]()
+    for receiver in receivers:
+        wanted = {output.place for output in history.outputs if output.place.topic == receiver.topic}
+        while left := wanted - {seen.place for seen in list(receiver.seen)}:
+            if time.monotonic() > deadline:
+                missing.append(f"a receiver of {receiver.topic} did not read {len(left)} records: {sorted(left)[:3]}")
+                break
+            time.sleep(0.5)
+        history.seen += receiver.seen
+        history.gaps += receiver.gaps
+    return missing
 
 
 def new_seed() -> int:

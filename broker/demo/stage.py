@@ -136,7 +136,7 @@ async def set_up(home: Path, kafka: EmbeddedKafka, document: RegistryDocument) -
     records = records_of(document)
     registry = Registry.from_records(records)
     parties = {party: PartyTopics(frozenset(receivable_families(registry, party))) for party in registry.parties}
-    admin.apply(desired_topics(load_specs(), parties, replicas=1), access.desired_acls(parties))
+    admin.apply(desired_topics(load_specs(), parties, replicas=len(kafka.layout.nodes)), access.desired_acls(parties))
     await apply(connections[access.OPERATOR], records, operator="demo", reason="the demo's registry")
     await publish_all(connections[access.OPERATOR], keys, registry)
     return Stage(home, kafka, registry, connections, keys)
