@@ -77,6 +77,11 @@ class Field:
             self.start(receiver.run())
         return asyncio.run_coroutine_threadsafe(self.workload.run(), self._loop)
 
+    @property
+    def delivered(self) -> int:
+        """How much the receivers have read."""
+        return sum(len(receiver.seen) for receiver in self.receivers)
+
     # ---- ways
 
     def ways(self, worker: str) -> dict[str, int]:

@@ -22,6 +22,8 @@ from chaos.world import MODEL_LINKS, PORTAL, PUBLISHERS, link_of
 
 STEP_S: Final = 0.1
 EVERY_S: Final = (3.0, 6.0)
+PATIENCE_S: Final = 25.0
+PATIENT: Final = 0.7  # share of the faults that wait for a delivery
 STOP_BROKER_S: Final = 30.0
 IN_SYNC_S: Final = 120.0
 ALONE_S: Final = 25.0
@@ -59,15 +61,23 @@ class Nemesis:
         self._brokers = len(kafka.layout.nodes)
 
     def storm(self, seconds: float) -> None:
-        """Strike for so long."""
+        """Strike for so long.
+
+        Most faults wait until something was delivered since the one before, though not for long: a system that stands
+        still shows nothing. Some do not wait.
+        """
         end = time.monotonic() + seconds
-        strike_at = time.monotonic() + self._random.uniform(2.0, 4.0)
+        strike_at, patient_until = time.monotonic() + self._random.uniform(2.0, 4.0), 0.0
+        delivered = self._field.delivered
         while (now := time.monotonic()) < end:
             self._undo(now)
             self._crew.supervise()
-            if now >= strike_at:
+            moved = self._field.delivered > delivered
+            if now >= strike_at and (moved or now >= patient_until):
                 self._strike()
-                strike_at = time.monotonic() + self._random.uniform(*EVERY_S)
+                now, delivered = time.monotonic(), self._field.delivered
+                strike_at = now + self._random.uniform(*EVERY_S)
+                patient_until = now + (PATIENCE_S if self._random.random() < PATIENT else 0.0)
             time.sleep(STEP_S)
 
     def heal(self) -> None:

@@ -29,6 +29,7 @@ from chaos.world import PUBLISHERS, SIS, pupils, schools, with_schools
 
 SCHOOLS: Final = 24
 PUPILS_PER_SCHOOL: Final = 40
+BEGIN_S: Final = 120.0
 REST_S: Final = 300.0
 LAST_SENT_S: Final = 90.0
 RECEIVE_S: Final = 60.0
@@ -58,6 +59,7 @@ class Result:
 
     Attributes:
         verdict: of the checker. faults: by kind. events: how many inputs there were.
+        deliveries: how many there are in the end. amid: how many two receivers had read before all was healed.
         unrest: what the run still waited for when its patience ended; None: it came to rest.
         wrong: what else went wrong, such as a worker that does not stop.
     """
@@ -66,6 +68,7 @@ class Result:
     faults: Counter[str]
     events: int
     deliveries: int
+    amid: int
     unrest: str | None
     wrong: list[str] = field(default_factory=list)
 
@@ -76,7 +79,11 @@ class Result:
 
     def __str__(self) -> str:
         faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items()))
-        lines = [str(self.verdict), f"faults: {faults}", f"deliveries: {self.deliveries}"]
+        lines = [
+            str(self.verdict),
+            f"faults: {faults}",
+            f"deliveries: {self.deliveries}; read amid faults: {self.amid}",
+        ]
         lines += [f"not at rest: {self.unrest}"] if self.unrest else []
         lines += [f"wrong: {text}" for text in self.wrong]
         return "\n".join([*lines, last_line(self.verdict, sum(self.faults.values()), self.events)])
@@ -133,6 +140,7 @@ class _Run:
         document = with_schools(example_document(), self._schools)
         self._scene: Stage = asyncio.run(set_up(plan.work, kafka, document))
         self._wrong: list[str] = []
+        self._amid = 0
 
     def result(self) -> Result:
         """See `run`."""
@@ -163,12 +171,18 @@ class _Run:
             self._wrong += unread(beside.receivers, history)
         journal.save(history, self._plan.folder / "history.jsonl.gz")
         self._note("judging")
-        return Result(check(history), nemesis.done, len(history.inputs), len(history.outputs), unrest, self._wrong)
+        return Result(
+            check(history), nemesis.done, len(history.inputs), len(history.outputs), self._amid, unrest, self._wrong
+        )
 
     def _storm(self, nemesis: Nemesis, beside: Field, crew: Crew) -> str | None:
         plan = self._plan
         sending = beside.begin()
+        if not _began(beside, crew):
+            self._wrong.append(f"nothing was delivered within {BEGIN_S:.0f} s, before any fault")
         nemesis.storm(plan.seconds)
+        self._amid = beside.delivered
+        beside.workload.finish()
         nemesis.heal()
         try:
             sending.result(LAST_SENT_S)
@@ -196,6 +210,15 @@ class _Run:
         history.withdrawals = list(beside.withdrawals)
         history.absent = {pupil.name for pupil in self._pupils if not pupil.comes}
         return history
+
+
+def _began(beside: Field, crew: Crew) -> bool:
+    """Wait until something was delivered: faults then meet a system that works."""
+    deadline = time.monotonic() + BEGIN_S
+    while not beside.delivered and time.monotonic() < deadline:
+        crew.supervise()
+        time.sleep(0.2)
+    return beside.delivered > 0
 
 
 def unread(receivers: list[Receiver], history: History) -> list[str]:

@@ -120,7 +120,7 @@ class Workload:
     Args:
         profiles: of the SIS and the publishers.
         rate: events of publishers in a second.
-        seconds: how long.
+        seconds: within which pupils come; who has not come when all ends comes then.
         note: where to write what clients met.
     """
 
@@ -138,17 +138,22 @@ class Workload:
         self._rate, self._seconds = rate, seconds
         self._senders = {party: Sender(profile, self.ledger, note) for party, profile in profiles.items()}
         self._due: list[tuple[float, int, str, Event, Pupil]] = []  # a heap: when, number, sender
-        self._number = 0
+        self._number, self._over = 0, False
+
+    def finish(self) -> None:
+        """Send what is left, and end; from any thread."""
+        self._over = True
 
     async def run(self) -> None:
-        """Send for so long, and until all that was sent is acknowledged."""
+        """Send until told to finish, and until all that was sent is acknowledged."""
         began = time.monotonic()
         for pupil in self._pupils:
             if pupil.comes:
                 self._plan_enrolment(began, pupil)
         tasks = [asyncio.create_task(sender.run()) for sender in self._senders.values()]
         told = 0
-        while (now := time.monotonic()) < began + self._seconds:
+        while not self._over:
+            now = time.monotonic()
             while told < (now - began) * self._rate:
                 self._use(now, told)
                 told += 1

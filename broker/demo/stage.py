@@ -9,12 +9,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from aiokafka.errors import KafkaError
 
 from broker.app.provision import add_broker_keys, add_login, add_profile, publish_all
 from broker.client import Profile
@@ -33,6 +35,7 @@ from broker.registry.models import RegistryDocument
 from broker.registry.store import apply
 
 WORKER_START_SECONDS: Final = 60.0
+RIGHTS_SECONDS: Final = 30.0
 
 
 @dataclass
@@ -137,9 +140,24 @@ async def set_up(home: Path, kafka: EmbeddedKafka, document: RegistryDocument) -
     registry = Registry.from_records(records)
     parties = {party: PartyTopics(frozenset(receivable_families(registry, party))) for party in registry.parties}
     admin.apply(desired_topics(load_specs(), parties, replicas=len(kafka.layout.nodes)), access.desired_acls(parties))
-    await apply(connections[access.OPERATOR], records, operator="demo", reason="the demo's registry")
-    await publish_all(connections[access.OPERATOR], keys, registry)
+    operator = connections[access.OPERATOR]
+    await _once_rights_count(lambda: apply(operator, records, operator="demo", reason="the demo's registry"))
+    await _once_rights_count(lambda: publish_all(operator, keys, registry))
     return Stage(home, kafka, registry, connections, keys)
+
+
+async def _once_rights_count(step: Callable[[], Awaitable[object]]) -> None:
+    """Do something as soon as what was granted has come to all brokers: each of three learns of it by itself."""
+    deadline = time.monotonic() + RIGHTS_SECONDS
+    while True:
+        try:
+            await step()
+        except (BrokerError, KafkaError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return
 
 
 def _is_ready(port: int) -> bool:
