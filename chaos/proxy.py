@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 Mode = Literal["open", "cut", "silent", "slow"]
 CHUNK_BYTES: Final = 1 << 16
+CLOSE_S: Final = 0.01  # sockets close a step of the loop later
 SLOW_S: Final = 0.08  # of each chunk
 SLOW_BYTES_PER_S: Final = 300_000
 
@@ -43,6 +44,7 @@ class Way:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._writers:
             writer.close()
+        await asyncio.sleep(CLOSE_S)
 
     async def be(self, mode: Mode) -> None:
         """Behave like this from now on."""
