@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from broker.engine import EngineConfig
-from broker.engine.transaction import lane_producer, write
+from broker.engine.transaction import lane_producer, pack, write
 from broker.exchange.model import Outgoing
 from broker.kafka.connection import KafkaConnection
 
@@ -80,7 +80,7 @@ async def _lane(producer: Any, place: TopicPartition, records: Any, templates: A
         if not templates:
             outgoing += [Outgoing("bench.copy", place.partition, r.key, r.value, r.headers) for r in batch]
         await producer.begin_transaction()
-        await write(producer, outgoing)
+        await write(producer, pack(producer, outgoing))
         await producer.commit_transaction()
 
 

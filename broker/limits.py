@@ -17,7 +17,9 @@ class Limits:
         user_ids: of one subject.
         enrolment_ids: local ids that one enrolment gathers; each change rewrites all.
         envelope_chars: of any one string of the envelope.
-        quarantined_bytes: of the value, when the record itself is too large to be quarantined whole.
+        quarantined_bytes: of the value, when the record itself is too large to be quarantined whole; and of subject and
+            body, which are quarantined beside it opened.
+        quarantined_per_lane: how many records of a lane that were quarantined last can be replayed.
         header_bytes: of all headers together; also of what is quarantined of a record key.
         parked_per_subject, parked_per_lane: events that wait for an identity.
         parked_bytes_per_lane: of their values together; a lane keeps them in memory.
@@ -39,6 +41,7 @@ class Limits:
     enrolment_ids: int = 32
     envelope_chars: int = 128
     quarantined_bytes: int = 65_536
+    quarantined_per_lane: int = 4_096
     header_bytes: int = 8_192
     parked_per_subject: int = 100
     parked_per_lane: int = 10_000

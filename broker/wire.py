@@ -21,6 +21,7 @@ POLICY: Final = "policy"
 FLOW: Final = "flow"
 FLOW_SEQ: Final = "flow-seq"
 AUDIT_SALT: Final = "audit-salt"
+REPLAY_OF: Final = "replay-of"
 
 RECORD_KEY_BYTES: Final = 32
 

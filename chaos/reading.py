@@ -62,8 +62,7 @@ class Reading:
         elif kind == "status":
             history.statuses.append(_status(record))
         elif kind == "quarantine":
-            datum = _datum("quarantine.v1", record)
-            history.quarantined.append(Quarantined(_source(datum), datum["event_id"]))
+            self._keep(record)
         elif topic == "lane.state":
             key = (record.key or b"").decode()
             if is_head(key) and record.value:
@@ -71,6 +70,12 @@ class Reading:
         elif topic == "parked":
             change = self._waiting.discard if record.value is None else self._waiting.add
             change((record.key or b"").decode())
+
+    def _keep(self, record: Record) -> None:
+        if unframe(record.value)[0] != catalogue()["quarantine.v1"].fingerprint:
+            return  # what became of one
+        datum = _datum("quarantine.v1", record)
+        self.history.quarantined.append(Quarantined(_source(datum), datum["event_id"]))
 
     def finish(self, ends: Mapping[str, int]) -> History:
         """The history; all was read.

@@ -11,6 +11,7 @@ import gc
 import os
 import resource
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ from broker.app import logs
 from broker.app.health import HealthServer
 from broker.app.metrics import Metrics
 from broker.engine import DataPlane, KafkaClients, RegistryView, VaultView, topic_identity
-from broker.errors import BrokerError
-from broker.exchange import ExchangeKeys, InputRecord, LaneState, Step, Views, exchange
+from broker.errors import BrokerError, ConfigError
+from broker.exchange import ExchangeKeys, InputRecord, LaneState, Parked, Step, Views, exchange, set_aside
 from broker.exchange.model import AUDIT_CONTROL, VAULT
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check
@@ -67,7 +68,7 @@ class ExchangeService(Service):
         self._plane = plane = DataPlane(
             clients, self._process, registry, vault,
             outputs=lambda topic: output_topics(topic, registry.current), config=config, observer=self._metrics,
-            on_loaded=freeze_heap,
+            on_loaded=freeze_heap, set_aside=self._set_aside,
         )  # fmt: skip
         self._metrics.watch(plane)
         if settings.http_port:
@@ -108,6 +109,18 @@ class ExchangeService(Service):
         self, state: LaneState, inputs: Sequence[InputRecord], views: Views, now_ms: int, next_offset: int
     ) -> Step:
         return exchange(state, inputs, views, self._keys, now_ms, next_offset)
+
+    def _set_aside(
+        self,
+        state: LaneState,
+        guilty: InputRecord | Parked,
+        views: Views,
+        now_ms: int,
+        next_offset: int,
+        *,
+        brief: bool,
+    ) -> Step:
+        return set_aside(state, guilty, views, self._keys, now_ms, next_offset, brief=brief)
 
 
 def freeze_heap() -> None:
@@ -179,11 +192,11 @@ def run_worker(settings: WorkerSettings) -> int:
     """Run until SIGTERM or SIGINT; the exit code.
 
     Raises:
-        ConfigError: Kafka cannot be reached or does not let us in; a key is missing.
+        ConfigError: Kafka does not let us in; a key is missing.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and pupils' data
     logs.configure(settings.log_level)
-    asyncio.run(check(settings.kafka()))
+    wait_for_kafka(settings.kafka())
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -197,6 +210,30 @@ def run_worker(settings: WorkerSettings) -> int:
         code = 1 if ending.failure is not None else int(end.code or 0)
     log.info("worker.ended", code=str(code))
     return code
+
+
+def wait_for_kafka(connection: KafkaConnection, *, pause_s: float = 3.0, say_s: float = 60.0) -> None:
+    """Return once Kafka lets us in; as long as nothing answers there, say so once a minute. A signal ends it.
+
+    Raises:
+        ConfigError: it answers, and does not let us in: certificate, login, no TLS.
+    """
+    began, said = time.monotonic(), float("-inf")
+    while True:
+        try:
+            asyncio.run(check(connection))
+        except ConfigError as error:
+            if error.code != "kafka.unreachable":
+                raise
+            now = time.monotonic()
+            if now - said >= say_s:
+                said = now
+                log.warning(
+                    "kafka.away", code=error.code, text=f"{error} It is tried again.", seconds=round(now - began)
+                )
+            time.sleep(pause_s)
+        else:
+            return
 
 
 def _end_for_sure(code: int) -> None:

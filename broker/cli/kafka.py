@@ -30,13 +30,13 @@ def start(
         str | None,
         typer.Option(
             envvar="BROKER_KAFKA_VERSION",
-            help="Another version of Kafka; default: what runs in the home, or the tested.",
+            help="Another version of Kafka; default: what the home ran last, else the one all is tested with.",
         ),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not fetch anything.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start it in the background, or what is gone of it; say so when it already runs. First it is fetched (45 MB)."""
+    """Start it, or what is gone of it, in the background. The first time it is fetched (45 MB)."""
     kafka = EmbeddedKafka(home, brokers=brokers, base_port=port, offline=offline, version=kafka_version)
     running = kafka.status().state == "running"
     kafka.start(detached=True)

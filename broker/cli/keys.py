@@ -14,12 +14,13 @@ import typer
 from aiokafka.errors import KafkaError
 
 from broker.cli.output import err, json_line, table
+from broker.client.published import broker_kids
 from broker.crypto import JWE_ALG
 from broker.errors import ConfigError
 from broker.exchange.keys import BROKER
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
-from broker.kafka.publish import publish_keys
+from broker.kafka.publish import publish_keys, take_back_keys
 from broker.keys import FileKeys, RecipientKey
 
 app = typer.Typer(no_args_is_help=True, help="Make, replace, hand out and destroy keys.")
@@ -124,14 +125,24 @@ def destroy(
 
 @app.command()
 def publish(connection: Connection, folder: Folder = DEFAULT_FOLDER) -> None:
-    """Put the broker's public keys on the topic `broker.keys`, where senders find them."""
+    """Put the broker's public keys on the topic `broker.keys`, where senders find them; take destroyed ones back."""
     found = _known(FileKeys(folder), BROKER)
     cluster = KafkaConnection.from_file(connection)
     try:
-        asyncio.run(publish_keys(cluster, found))
+        gone = asyncio.run(_publish(cluster, found))
     except KafkaError as error:
         raise explain(error, cluster) from error
     err.print(f"{len(found)} public keys are on broker.keys; the newest is {found[0].kid}", markup=False)
+    for kid in gone:
+        err.print(f"{kid} is not in {folder} any more and was taken back", markup=False)
+
+
+async def _publish(cluster: KafkaConnection, found: tuple[RecipientKey, ...]) -> list[str]:
+    """Publish these keys and take all others back; gives those."""
+    await publish_keys(cluster, found)
+    gone = sorted(await broker_kids(cluster) - {key.kid for key in found})
+    await take_back_keys(cluster, gone)
+    return gone
 
 
 def _known(keys: FileKeys, owner: str) -> tuple[RecipientKey, ...]:

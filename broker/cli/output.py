@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from broker import __version__
+
+WHOLE_CHARS: Final = 40
 
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -38,7 +40,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     if out.is_terminal:
         if title:
             out.print(f"\n{title}", style="bold", markup=False)
-        drawn = Table(*columns)
+        drawn = Table()
+        for name, cells in zip(columns, zip(*rows, strict=True) if rows else ((),) * len(columns), strict=True):
+            # Nothing is cut off; what names a row stays in one piece if it is short, to be copied.
+            longest = max(map(len, cells), default=0)
+            whole = name == columns[0] and longest <= WHOLE_CHARS
+            drawn.add_column(name, overflow="fold", no_wrap=whole, min_width=longest if whole else None)
         for row in rows:
             drawn.add_row(*map(Text, row))
         out.print(drawn)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from aiokafka.errors import KafkaError
 
 from broker.cli.output import err, json_line, table
+from broker.errors import BrokerError
 from broker.kafka.access import AclSpec, desired_acls
 from broker.kafka.admin import Admin, Change
 from broker.kafka.connection import KafkaConnection
@@ -70,6 +74,61 @@ def apply(
     if left:
         _show(left, "Left, for a person to decide", as_json)
         raise typer.Exit(2)
+
+
+@app.command()
+def trim(
+    connection: Connection = None,
+    group: Annotated[str, typer.Option(envvar="BROKER_GROUP", help="That of the workers.")] = "exchange",
+    keep_hours: Annotated[
+        float, typer.Option(min=0.0, max=22.0, help="Keep what came in since, decided or not.")
+    ] = 12.0,
+    every: Annotated[float | None, typer.Option(min=1.0, max=60.0, help="Minutes; without it: once.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove input that was decided over, and nothing else. Done at least each hour, it is gone within 24 hours.
+
+    Uses the connection of the user `remover`, the only one with the right to it. With --every a failure is told and
+    tried again at the next turn.
+    """
+    cluster = KafkaConnection.from_file(connection) if connection else KafkaConnection.from_env()
+    while True:
+        try:
+            removed = _trim(cluster, group, keep_hours)
+        except (BrokerError, KafkaError, TimeoutError) as error:
+            if every is None:
+                raise
+            text = str(error) if isinstance(error, BrokerError) else type(error).__name__
+            err.print(f"nothing was removed this time, it is tried again in {every:g} minutes: {text}")
+        else:
+            _show_removed(removed, as_json)
+        if every is None:
+            return
+        time.sleep(60 * every)
+
+
+def _trim(connection: KafkaConnection, group: str, keep_hours: float) -> Mapping[tuple[str, int], int]:
+    from broker.app.removal import plan_removal
+    from broker.engine import KafkaClients
+
+    plan = asyncio.run(plan_removal(KafkaClients(connection), group, 3600 * keep_hours))
+    before = {(place.topic, place.partition): offset for place, offset in sorted(plan.before.items())}
+    if before:
+        Admin(connection).delete_records(before)
+    for place in sorted(plan.odd):
+        err.print(f"{place.topic}/{place.partition} ends before its lane's position: left alone")
+    return before
+
+
+def _show_removed(removed: Mapping[tuple[str, int], int], as_json: bool) -> None:
+    if as_json:
+        for (topic, partition), before in removed.items():
+            json_line({"topic": topic, "partition": partition, "before": before})
+    elif removed:
+        rows = [(topic, str(partition), str(before)) for (topic, partition), before in removed.items()]
+        table("Removed", ["topic", "partition", "before offset"], rows)
+    else:
+        err.print("nothing to remove")
 
 
 def parties_of(registry_dir: Path) -> dict[str, PartyTopics]:

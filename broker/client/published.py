@@ -76,6 +76,11 @@ async def broker_key(connection: KafkaConnection) -> RecipientKey:
     return max(keys, key=lambda k: (k.created, k.kid))
 
 
+async def broker_kids(connection: KafkaConnection) -> frozenset[str]:
+    """Ids of all keys that the broker has published and not taken back."""
+    return frozenset(await read_compacted(connection, BROKER_KEYS))
+
+
 def _key(kid: str, document: Mapping[str, Any]) -> RecipientKey:
     return RecipientKey(kid, {name: document["jwk"][name] for name in ("kty", "crv", "x", "y")}, document["created"])
 

@@ -21,6 +21,10 @@ from broker.kafka.connection import KafkaConnection
 class Clients(Protocol):
     """Makes clients of one cluster, with the rights of one user; in aiokafka's form, whatever is behind them."""
 
+    @property
+    def address(self) -> str:
+        """Where the cluster is, for people."""
+
     def consumer(self, **settings: Any) -> AIOKafkaConsumer:
         """One that is not started yet; settings as aiokafka's."""
 
@@ -49,6 +53,11 @@ class KafkaClients:
     def of_engine(cls, connection: KafkaConnection, config: EngineConfig) -> KafkaClients:
         """With the engine's time-out of one request."""
         return cls(connection, request_timeout_ms=int(config.request_timeout_s * 1000))
+
+    @property
+    def address(self) -> str:
+        """See Clients."""
+        return self._connection.bootstrap
 
     def consumer(self, **settings: Any) -> AIOKafkaConsumer:
         """See Clients."""

@@ -24,6 +24,8 @@ class EngineConfig:
         stop_timeout_s: of the whole data plane.
         backoff_s: first and longest pause after a failure.
         fenced_backoff_s: pause after being fenced: above the heartbeat interval, so that a zombie learns what it is.
+        blame_tries: how often an event must fail alone, by what is in it, until it is set aside.
+        blame_in_row: so many are set aside in a row at most; then the exchange itself is taken to be broken.
         tick_s: how often a lane with parked events looks at the clock, and at all that they wait for.
         proof_s: how long an acknowledged commit may stay unseen before the lane has it marked once more.
         view_age_s: how long ago a view must have been proven current at most (P7).
@@ -47,6 +49,8 @@ class EngineConfig:
     stop_timeout_s: float = 15.0
     backoff_s: tuple[float, float] = (0.2, 5.0)
     fenced_backoff_s: float = 3.0
+    blame_tries: int = 3
+    blame_in_row: int = 20
     tick_s: float = 60.0
     proof_s: float = 2.0
     view_age_s: float = 2.0

@@ -30,14 +30,18 @@ from aiokafka.errors import ProducerFenced
 
 from broker.engine.arrivals import Arrivals
 from broker.engine.backlog import Backlog
+from broker.engine.blame import TOO_LARGE, Blame, Trial
+from broker.engine.deciding import run_pure, who_came
 from broker.engine.ending import told_to_end
+from broker.engine.failures import tell_failure, tell_set_aside
 from broker.engine.observe import BatchReport
 from broker.engine.overlay import VaultOverlay
 from broker.engine.proof import Unproven
 from broker.engine.takeover import LaneHost, NotAssigned, take_over
-from broker.engine.transaction import LaneProducer, write
-from broker.errors import BrokerError, TransientError
+from broker.engine.transaction import LaneProducer, pack, stop_producer, write
+from broker.errors import TransientError
 from broker.exchange.duties import duties_of
+from broker.exchange.gap import Gap
 from broker.exchange.model import REGISTRY, VAULT, InputRecord, Step, Views
 from broker.exchange.state import LaneState
 from broker.registry import Registry
@@ -57,7 +61,7 @@ class Lane:
     Attributes:
         failure: why the lane stands still, or None; for health checks.
         failures: how often in a row it failed.
-        progressed_at: monotonic seconds of the last batch.
+        progressed_at: monotonic seconds of the last batch that wrote something.
     """
 
     def __init__(self, partition: TopicPartition, host: LaneHost) -> None:
@@ -66,6 +70,7 @@ class Lane:
         self.failure: BaseException | None = None
         self.failures = 0
         self.progressed_at = time.monotonic()
+        self._gap: Gap | None = None  # to be stepped over before anything else
         self._state: LaneState | None = None  # known only while our producer lives
         self._producer: LaneProducer | None = None
         self._unproven = Unproven(host.states, host.config.proof_s)
@@ -74,6 +79,9 @@ class Lane:
         # Most records of the next batch. Halved by a failure: what is too much for its time-out must not come back
         # for ever. It grows again slowly.
         self._most = host.config.batch_records
+        self._blame = Blame(host.config, can_set_aside=host.set_aside is not None)
+        self._trial: Trial | None = None  # the batch under way
+        self._decision_s = 0.0  # how long that took
         self._overlay = VaultOverlay()
         self._arrivals = Arrivals(host.config.tick_s)
         self._duties = duties_of(self.id) is not None  # looks at each registry, and at each day
@@ -160,13 +168,13 @@ class Lane:
 
     async def _run(self) -> None:
         while True:
+            self._trial = None
             try:
                 await self._position()
                 while self._expected is not None:
-                    if self._backlog:
-                        await self._transact(self._take())
-                    elif self._due():
-                        await self._transact([])
+                    self._trial = trial = self._next()
+                    if trial is not None:
+                        await self._transact(trial)
                     else:
                         await self._rest()
                 if self._reported is not None:
@@ -191,13 +199,15 @@ class Lane:
         async with asyncio.timeout(self.host.config.takeover_timeout_s):
             if self._state is None:
                 self._producer = self.host.clients.producer(self.id, self.host.config)
-                self._state = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
+                found = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
+                self._state, self._gap = found
                 self._overlay.clear()
                 self._arrivals.everything()
                 self._nudged = bool(self.parked) or self._duties
         # From here to the end without waiting: position and expectation change together.
-        self.host.source.read_from(self.partition, self._state.next_offset)
-        self._expected = self._state.next_offset
+        start = self._state.next_offset if self._gap is None else self._gap.next_offset
+        self.host.source.read_from(self.partition, start)
+        self._expected = start
         self._backlog.clear()
 
     async def _rest(self) -> None:
@@ -224,38 +234,62 @@ class Lane:
 
     # ---- batches
 
-    def _take(self) -> list[InputRecord]:
-        batch = self._backlog.take(self._most)
+    def _next(self) -> Trial | None:
+        """What is to be done now; None: nothing."""
+        blame, state = self._blame, self._state
+        if self._gap is not None:
+            return Trial([], gap=self._gap)
+        if state is None or not blame.careful:
+            if self._backlog:
+                return Trial(self._take(self._most))
+            return Trial([]) if self._due() else None
+        if not blame.cleared:
+            return Trial([], released=0)
+        guilty = blame.guilty
+        if guilty is not None and guilty.parked and guilty.number in state.parked:
+            return Trial([], 0, state.parked[guilty.number])
+        if self._nudged:
+            return Trial([], released=1)
+        if self._backlog:
+            records = self._take(min(self._most, blame.most(state.next_offset)))
+            found = guilty is not None and guilty == (records[0].offset, False)
+            return Trial(records, 0, records[0] if found else None)
+        return Trial([], released=1) if self._due() else None
+
+    def _take(self, most: int) -> list[InputRecord]:
+        batch = self._backlog.take(most)
         if self.hungry:
             self.host.source.resume(self.partition)
         return batch
 
-    async def _transact(self, records: list[InputRecord]) -> None:
+    async def _transact(self, trial: Trial) -> None:
         config = self.host.config
         await self.host.views.wait_current(config.batch_timeout_s)
         if self._expected is None:
             return  # told to position again meanwhile; these records will be read again
         self._settled.clear()
+        self._decision_s = 0.0
         try:
             async with asyncio.timeout(config.batch_timeout_s):
-                await self._decide_and_commit(records)
+                await self._decide_and_commit(trial)
         finally:
             self._settled.set()
-        self.progressed_at = time.monotonic()
-        if not records:
+        if not trial.records:
             return  # says nothing about the batch that failed: without its pause the lane would spin
         self.failure, self.failures = None, 0
         self._most = min(config.batch_records, self._most + max(1, config.batch_records // 50))
 
-    async def _decide_and_commit(self, records: list[InputRecord]) -> None:
-        state, views = self._state, self.host.views
+    async def _decide_and_commit(self, trial: Trial) -> None:
+        state, views, records = self._state, self.host.views, trial.records
         if state is None:
             raise TransientError("The lane has no state.", code="lane.state")
-        next_offset = records[-1].offset + 1 if records else state.next_offset
+        stays = state.next_offset if trial.gap is None else trial.gap.next_offset
+        next_offset = records[-1].offset + 1 if records else stays
         self._nudged, self._ticked = False, time.monotonic()
         for _ in range(RECOMPUTE_TRIES):
             registry, began = views.require_current(), time.monotonic()
-            step = await self._decide(state, records, registry, next_offset)
+            step = await self._decide(state, trial, registry, next_offset)
+            self._decision_s = time.monotonic() - began
             # A long decision kept the views from reading: let them, instead of failing again and again.
             await views.wait_current(self.host.config.request_timeout_s)
             if views.registry.current is registry:
@@ -265,17 +299,26 @@ class Lane:
             raise TransientError("The registry changes faster than a batch.", code="registry.moving")
         decided = time.monotonic()
         written = await self._commit(step, registry) if step.outgoing or self._unproven.in_doubt() else {}
+        if written:  # a look at nothing, as after each take-over, is no progress
+            self.progressed_at = time.monotonic()
         state.adopt(step.delta)
         self._arrivals.committed(more=step.more)
         self._look_after(step)
         self._nudged = self._nudged or step.more
+        if trial.gap is not None:
+            self._gap = None
+            if trial.gap.kind == "input-lost":
+                self.host.observer.lost(self.id, trial.gap.last - trial.gap.first + 1)
+        if trial.guilty is not None:
+            tell_set_aside(self.id, trial.guilty, self._blame.fault)
+        self._blame.passed(trial, next_offset, more=step.more)
         # A link that this lane switched on is on for its very next event.
         await views.registry.passed({p: offset for (topic, p), offset in written.items() if topic == REGISTRY})
         committed = time.monotonic()
         report = BatchReport(self.id, len(records), step.decisions, decided - began, committed - decided)
         self.host.observer.committed(report)
 
-    async def _decide(self, state: LaneState, records: list[InputRecord], registry: Registry, next_offset: int) -> Step:
+    async def _decide(self, state: LaneState, trial: Trial, registry: Registry, next_offset: int) -> Step:
         """Run the pure function; again if it missed a topic that exists by now."""
         topics, vault = self.host.topics, self.host.views.vault
         for _ in range(2):
@@ -283,8 +326,8 @@ class Lane:
             topics.missed.clear()
             with vault.reading() as reader:
                 vault_now, look_at = self._overlay.over(reader), self._arrivals.to_look_at()
-                views = Views(registry, vault_now, topics.partitions, look_at)
-                step = self.host.process(state, records, views, time.time_ns() // 1_000_000, next_offset)
+                views = Views(registry, vault_now, topics.partitions, look_at, trial.released)
+                step = run_pure(self.host, self._blame, state, trial, views, next_offset)
             if not topics.missed or not await topics.recheck(frozenset(topics.missed)):
                 break
         return step
@@ -295,7 +338,10 @@ class Lane:
             raise TransientError("The lane lost its producer.", code="lane.producer")
         await producer.begin_transaction()
         producer.include(self._unproven.places)
-        offsets = await write(producer, step.outgoing)
+        with self._blame.watching():
+            packed = pack(producer, step.outgoing)
+        with self._blame.watching(*TOO_LARGE):
+            offsets = await write(producer, packed)
         await self.host.views.wait_current(self.host.config.request_timeout_s)
 
         def look() -> None:
@@ -311,14 +357,7 @@ class Lane:
 
     def _look_after(self, step: Step) -> None:
         """What was parked just now may have come between the decision and the commit, when nobody waited for it yet."""
-        waits_for = {event.waits_for for event in step.delta.parked.values() if event is not None}
-        if not waits_for:
-            return
-        vault = self.host.views.vault
-        self._overlay.prune(vault.read)  # else it may hide what another lane wrote since
-        with vault.reading() as reader:
-            now = self._overlay.over(reader)
-            came = [key for key in waits_for if now.get(key) is not None]
+        came, waits_for = who_came(self.host, self._overlay, step)
         if self._arrivals.add(came, waits_for):
             self._nudged = True
 
@@ -327,24 +366,19 @@ class Lane:
     async def _recover(self, error: BaseException) -> None:
         """The one answer to every failure: what was sent is unknown, so ask the cluster again."""
         self.failure, self.failures = error, self.failures + 1
-        self._most = max(1, self._most // 2)
+        blame, trial = self._blame, self._trial
+        blamed = blame.failed(error, trial)
+        if not blamed:
+            self._most = max(1, self._most // 2)
         low, high = self.host.config.backoff_s
-        delay = min(high, low * 2 ** min(self.failures - 1, 8))
+        # To look for who is to blame can not go on for long.
+        delay = min(high, low * 2 ** min(blame.seen if blamed else self.failures - 1, 8))
         if isinstance(error, ProducerFenced):  # not final: perhaps only a lost race
             delay = max(delay, self.host.config.fenced_backoff_s)
-        # Never the text of a foreign exception: it may quote what it stumbled over.
-        log.warning(
-            "lane.failed",
-            lane=self.id,
-            code=error.code if isinstance(error, BrokerError) else "lane.error",
-            error=type(error).__name__,
-            at=_code_position(error),
-            topic=self.partition.topic,
-            partition=self.partition.partition,
-            offset=self.committed,
-            failures=self.failures,
-            retry_s=round(delay, 1),
-        )
+        tell_failure(self.id, self.partition, error, trial, offset=self.committed, failures=self.failures,
+                     retry_s=delay, broken=blamed and blame.broken,
+                     slow=self._decision_s > self.host.config.batch_timeout_s / 2,
+                     away=self.host.contact.away)  # fmt: skip
         self.host.observer.failed(self.id, type(error).__name__)
         self._let_go()
         await asyncio.sleep(delay)
@@ -355,29 +389,11 @@ class Lane:
         self._drop_producer()
 
     def _drop_producer(self) -> None:
-        producer, self._producer, self._state = self._producer, None, None
+        producer, self._producer, self._state, self._gap = self._producer, None, None, None
         if producer is not None:
             self._unproven.clear()  # the take-over settles whatever the lane may have written
             # Never wait for it: stop() flushes and hangs while Kafka is away. Nor cut it short: its sender would
             # live on. It ends by itself once its id is taken over.
-            task = asyncio.create_task(_stop(producer))
+            task = asyncio.create_task(stop_producer(producer))
             self._stopping.add(task)
             task.add_done_callback(self._stopping.discard)
-
-
-async def _stop(producer: LaneProducer) -> None:
-    try:
-        await producer.stop()
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raises what its sender died of, and leaks
-        log.debug("lane.producer_stop", error=type(error).__name__)
-    await producer.client.close()  # sockets and a task stay behind without this
-
-
-def _code_position(error: BaseException) -> str | None:
-    """Where in the code an exception was raised: `file:line`, no data."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return None
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"

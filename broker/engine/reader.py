@@ -79,10 +79,16 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         self._consumer.subscribe(pattern=self._config.pattern, listener=self)
 
     async def stop(self) -> None:
-        """End all lanes and leave the group; may hang while Kafka is away, so limit it."""
+        """End all batches, leave the group, end the lanes; may hang while Kafka is away, so limit it."""
         self._stopped = self._rebalancing = True
-        await asyncio.gather(*(lane.close() for lane in self.lanes.values()), *self._closing)
-        await self._consumer.stop()
+        lanes = list(self.lanes.values())
+        for lane in lanes:
+            lane.reset()
+        await asyncio.gather(*(lane.settle() for lane in lanes))
+        # At once: others can take the lanes over now. What did not end by itself is shut out by that, and producers
+        # that hang need not be waited for first.
+        endings = (self._consumer.stop(), *(lane.close() for lane in lanes), *self._closing)
+        await asyncio.gather(*endings, return_exceptions=True)  # aiokafka's may raise; the others end all the same
 
     async def run(self) -> None:
         """Fetch until stopped."""
@@ -124,6 +130,8 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         except KafkaError:
             raise
         except Exception as error:  # noqa: BLE001 - a record that the client cannot parse, in some partition
+            if self._stopped:
+                return  # the consumer is closed
             log.error("fetch.unparsed", code="fetch.unparsed", error=type(error).__name__)  # noqa: TRY400
             self._search_until = time.monotonic() + SEARCH_S
             self._forget()  # the exception swallowed records of other partitions

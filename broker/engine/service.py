@@ -14,11 +14,12 @@ from aiokafka.errors import KafkaError
 
 from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
+from broker.engine.contact import Contact
 from broker.engine.ending import end_within
 from broker.engine.lane import Lane
 from broker.engine.observe import Observer
 from broker.engine.reader import InputReader
-from broker.engine.takeover import LaneHost, Process
+from broker.engine.takeover import LaneHost, Process, SetAside
 from broker.engine.topics import TopicCounts
 from broker.engine.topicview import CompactedTail
 from broker.engine.views import REGISTRY, CurrentViews, RegistryView, VaultView
@@ -39,6 +40,7 @@ class DataPlane:
     Args:
         clients: of the cluster.
         process: the pure function; see `Process`.
+        set_aside: what is written instead for an event that it fails on; without it a lane stands still there.
         registry, vault: the views; run from here on, and the vault is closed at the end.
         outputs: names of the topics that an input topic may lead to.
         on_loaded: called once, when the views are loaded and the group is not joined yet.
@@ -52,6 +54,7 @@ class DataPlane:
         vault: VaultView,
         *,
         outputs: Callable[[str], Iterable[str]],
+        set_aside: SetAside | None = None,
         config: EngineConfig | None = None,
         observer: Observer | None = None,
         on_loaded: Callable[[], None] = lambda: None,
@@ -62,9 +65,11 @@ class DataPlane:
         self._states, self._parked = CompactedTail(clients, LANE_STATE), CompactedTail(clients, PARKED)
         observer = observer or Observer()
         self._reader = InputReader(clients, config, self._make_lane, observer)
+        self._tails = (self._states, self._parked, registry, vault)
+        self._contact = Contact(clients.address, self._tails, lambda: len(self.lanes))
         self._host = LaneHost(
-            config, clients, self._reader, process, outputs, self._states, self._parked, self.views, self.topics,
-            observer, asyncio.Semaphore(config.starting_lanes),
+            config, clients, self._reader, process, set_aside, outputs, self._states, self._parked, self.views,
+            self.topics, observer, self._contact, asyncio.Semaphore(config.starting_lanes),
         )  # fmt: skip
         self._on_loaded = on_loaded
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,9 +105,10 @@ class DataPlane:
             ConfigError: `topic.missing`, `state.locked`.
         """
         await self.topics.require(REQUIRED)
-        tails = (self._states, self._parked, self.views.registry, self.views.vault)
+        tails = self._tails
         for tail in tails:
             self._spawn(tail.run(), f"tail {tail.topic}")
+        self._spawn(self._keep_contact(), "_keep_contact")
         # A transaction that does not end by itself (KAFKA-20734) is ended by the lane that left it. So its views must
         # not keep a worker from having lanes; a batch waits for them all the same.
         blocked_s = self.config.transaction_timeout_s + self.config.view_age_s
@@ -193,8 +199,17 @@ class DataPlane:
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 await self.topics.refresh()
 
+    async def _keep_contact(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            self._contact.look()
+
     async def _watch(self) -> None:
-        """End when there is work and nothing moves: aiokafka's own tasks may die or hang unnoticed."""
+        """End when there is work and nothing moves: aiokafka's own tasks may die or hang unnoticed.
+
+        Only what happens while Kafka answers counts: what does not move since it is away moves by itself once it is
+        back, and a new process would have to load its views first.
+        """
         moved = answered = time.time()
         while True:
             await asyncio.sleep(WATCH_S)
@@ -203,8 +218,12 @@ class DataPlane:
             progress = [now - (time.monotonic() - lane.progressed_at) for lane in behind]
             moved = max([moved, *progress]) if behind else now
             answered = max(answered, self._reader.answered_at() or now)
+            if self._contact.away:
+                moved = answered = now
             since = self._reader.rebalancing_since
-            rebalancing = since is not None and time.monotonic() - since > self.config.patience_s
+            rebalancing = (
+                since is not None and time.monotonic() - max(since, self._contact.away_at) > self.config.patience_s
+            )
             if now - moved > self.config.patience_s:
                 failures = {type(lane.failure).__name__ for lane in behind if lane.failure is not None}
                 raise stuck(

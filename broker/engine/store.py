@@ -20,7 +20,7 @@ from typing import Final
 import lmdb
 import structlog
 
-from broker.errors import ConfigError
+from broker.errors import ConfigError, TransientError
 
 log = structlog.get_logger()
 
@@ -55,7 +55,10 @@ class StoreReader:
         """The record's bytes, or None."""
         if not 0 < len(key) <= MAX_KEY_BYTES:
             return None
-        found = self._txn.get(key)
+        try:
+            found = self._txn.get(key)
+        except lmdb.Error as error:  # of the disk, not of the event that asked
+            raise TransientError("The vault's copy on disk can not be read.", code="vault.read") from error
         return None if found is None else bytes(found)
 
 

@@ -13,13 +13,15 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
+from broker.engine.contact import Contact
 from broker.engine.observe import Observer
 from broker.engine.topics import TopicCounts
 from broker.engine.topicview import CompactedTail
 from broker.engine.transaction import settle, settle_partitions
 from broker.engine.views import CurrentViews
 from broker.errors import TransientError
-from broker.exchange.model import LANE_STATE, PARKED, REGISTRY, VAULT, InputRecord, StateDelta, Step, Views
+from broker.exchange.gap import Gap
+from broker.exchange.model import LANE_STATE, PARKED, REGISTRY, VAULT, InputRecord, Parked, Step, Views
 from broker.exchange.state import LaneState
 
 log = structlog.get_logger()
@@ -29,6 +31,22 @@ FOLLOWED = frozenset({REGISTRY, VAULT, LANE_STATE, PARKED})
 
 Process = Callable[[LaneState, "list[InputRecord]", Views, int, int], Step]
 """`process(state, inputs, views, now_ms, next_offset) -> Step`: synchronous, does not change `state`."""
+
+
+class SetAside(Protocol):
+    """What is written instead of deciding over an event that the pure function fails on."""
+
+    def __call__(
+        self,
+        state: LaneState,
+        guilty: InputRecord | Parked,
+        views: Views,
+        now_ms: int,
+        next_offset: int,
+        *,
+        brief: bool,
+    ) -> Step:
+        """See `broker.exchange.setaside.set_aside`."""
 
 
 class NotAssigned(Exception):
@@ -61,8 +79,10 @@ class LaneHost:
 
     Args:
         process: the pure function; see `Process`.
+        set_aside: None: a lane stands still in front of an event that `process` fails on.
         outputs: names of the topics that an input topic may lead to.
         states, parked: tails of the lanes' own topics.
+        contact: whether Kafka answers.
         starting: how many lanes may take over at once; hundreds would only queue up in the cluster.
     """
 
@@ -70,18 +90,20 @@ class LaneHost:
     clients: Clients
     source: Source
     process: Process
+    set_aside: SetAside | None
     outputs: Callable[[str], Iterable[str]]
     states: CompactedTail
     parked: CompactedTail
     views: CurrentViews
     topics: TopicCounts
     observer: Observer
+    contact: Contact
     starting: asyncio.Semaphore
 
 
 async def take_over(
     lane: str, partition: TopicPartition, producer: AIOKafkaProducer, host: LaneHost, failures: int
-) -> LaneState:
+) -> tuple[LaneState, Gap | None]:
     """Make this producer the lane's only one and read the state it left.
 
     Waiting for the last stable offset alone would be wrong: lanes share partitions of `lane.state`, and a
@@ -89,6 +111,9 @@ async def take_over(
 
     Args:
         failures: how often this failed in a row.
+
+    Returns:
+        The state, and what keeps the lane from going on where it stands.
     """
     began = time.monotonic()
     async with host.starting:
@@ -107,31 +132,33 @@ async def take_over(
     own = ((LANE_STATE, host.states), (PARKED, host.parked), (VAULT, host.views.vault), (REGISTRY, host.views.registry))
     for topic, tail in own:
         await tail.passed({p.partition: offset for p, offset in offsets.items() if p.topic == topic})
-    state = _fitting(lane, partition, host, await host.source.bounds(partition), failures)
+    state = _load(lane, host, 0)
+    gap = _gap(state, partition, await host.source.bounds(partition), failures)
     host.observer.took_over(lane, time.monotonic() - began)
     log.info("lane.took_over", lane=lane, next_offset=state.next_offset, parked=len(state.parked))
-    return state
+    return state, gap
 
 
 def _load(lane: str, host: LaneHost, start: int) -> LaneState:
     return LaneState.load(lane, host.states.of(lane), host.parked.of(lane), start=start)
 
 
-def _fitting(lane: str, partition: TopicPartition, host: LaneHost, bounds: tuple[int, int], failures: int) -> LaneState:
-    """The state, if it fits the log; never a silent jump."""
+def _gap(state: LaneState, partition: TopicPartition, bounds: tuple[int, int], failures: int) -> Gap | None:
+    """What is missing between the lane's position and the log; never a silent jump.
+
+    A lane that never committed anything stands at 0: what was removed before its first day was decided by nobody.
+    """
     first, end = bounds
-    state = _load(lane, host, first)
-    if first <= state.next_offset <= end:
-        return state
-    where = {"lane": lane, "topic": partition.topic, "partition": partition.partition}
-    if state.next_offset > end:
-        if failures < TRUNCATION_TRIES:  # a new leader may know less for a moment
-            raise TransientError("The input ends before the lane's position.", code="input.truncated")
-        # Another topic under the same name, or a log that lost its end. From the beginning: the duplicate window
-        # catches what is known, and nothing is passed over.
-        log.error("input.reset", code="input.reset", next_offset=state.next_offset, end=end, first=first, **where)
-    else:
-        log.error("input.lost", code="input.lost", first=state.next_offset, last=first - 1, **where)
-        host.observer.lost(lane, first - state.next_offset)
-    state.adopt(StateDelta(first, next_parked=state.next_parked, incidents=state.incidents))
-    return state
+    position, (topic, number) = state.next_offset, partition
+    if first <= position <= end:
+        return None
+    where = {"lane": state.lane, "topic": topic, "partition": number}
+    if position < first:
+        log.error("input.lost", code="input.lost", first=position, last=first - 1, **where)
+        return Gap("input-lost", topic, number, position, first - 1, first)
+    if failures < TRUNCATION_TRIES:  # a new leader may know less for a moment
+        raise TransientError("The input ends before the lane's position.", code="input.truncated")
+    # Another topic under the same name, or a log that lost its end. From the beginning: the duplicate window
+    # catches what is known, and nothing is passed over.
+    log.error("input.reset", code="input.reset", next_offset=position, end=end, first=first, **where)
+    return Gap("input-reset", topic, number, first, end - 1, first)

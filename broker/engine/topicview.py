@@ -29,6 +29,7 @@ RETRY_S: Final = 0.5
 METADATA_MS: Final = 3_000  # default five minutes: so long would a restarted Kafka's "no such topic" be believed
 SILENCE_S: Final = 10.0  # aiokafka's own tasks can die unnoticed: a new consumer then goes on
 STOP_S: Final = 5.0
+TELL_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class TopicTail:
         self._read: dict[int, int] = {}
         self._proofs: dict[int, _Proof] = {}
         self._looked = float("-inf")
-        self._confirmed_at = float("-inf")
+        self._confirmed_at = self._answered_at = self._told_at = float("-inf")
         self._blocked_since: float | None = None
         self._loaded = asyncio.Event()
         self._moved = asyncio.Condition()
@@ -93,6 +94,11 @@ class TopicTail:
     def confirmed_at(self) -> float:
         """Monotonic seconds of the last moment when this was proven to be all there was."""
         return self._confirmed_at
+
+    @property
+    def answered_at(self) -> float:
+        """Monotonic seconds of a moment after which Kafka answered."""
+        return self._answered_at
 
     @property
     def age_s(self) -> float:
@@ -170,7 +176,7 @@ class TopicTail:
                 if told_to_end():
                     raise
                 self._check(error)
-                log.warning("view.retry", topic=self.topic, error=type(error).__name__)
+                self._tell_retry(error)
                 await asyncio.sleep(RETRY_S)
             finally:
                 await end_within(consumer.stop(), STOP_S)
@@ -180,12 +186,20 @@ class TopicTail:
         self._loaded.clear()
         await self._clear()
 
+    def _tell_retry(self, error: BaseException) -> None:
+        """Once a minute: as long as Kafka is away, each try fails."""
+        now = time.monotonic()
+        if now - self._told_at >= TELL_S:
+            self._told_at = now
+            log.warning("view.retry", topic=self.topic, error=type(error).__name__)
+
     def _check(self, error: BaseException) -> None:
         """Raise what trying again cannot help."""
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         async with asyncio.timeout(SILENCE_S):
             await consumer.start()
+            self._answered_at = time.monotonic()
             found = await self._partitions(consumer)
         partitions = await self._assign(consumer, found)
         known = {number: proof.confirmed for number, proof in self._proofs.items()}
@@ -199,6 +213,7 @@ class TopicTail:
             await self._prove(consumer, partitions)
             async with self._moved:  # markers and aborted records move it as well
                 self._moved.notify_all()
+            self._answered_at = max(self._answered_at, *(p.floor for p in self._proofs.values()))
             answered = min(p.floor for p in self._proofs.values())
             if time.monotonic() - max(started, answered) > SILENCE_S:
                 raise TimeoutError

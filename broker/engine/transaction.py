@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import ConnectionGroup
 from aiokafka.errors import KafkaError, NodeNotReadyError
@@ -15,6 +17,8 @@ from aiokafka.protocol.transaction import EndTxnRequest
 from broker.engine.config import EngineConfig
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED, REGISTRY, VAULT, Outgoing
 from broker.exchange.state import lane_partition
+
+log = structlog.get_logger()
 
 OWN_TOPICS = (AUDIT_EVENTS, AUDIT_CONTROL, LANE_STATE, PARKED)
 
@@ -123,27 +127,48 @@ async def settle(producer: AIOKafkaProducer, partitions: Iterable[TopicPartition
     return {place: record.offset for place, record in zip(places, written, strict=True)}
 
 
-async def write(producer: AIOKafkaProducer, outgoing: Sequence[Outgoing]) -> dict[tuple[str, int], int]:
-    """Send records inside the open transaction and wait until all are written, in order within each partition.
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Records of one partition in the form in which they are sent."""
 
-    Returns:
-        The offset of the last record of each (topic, partition).
-    """
+    topic: str
+    partition: int
+    builder: Any
+    count: int
+
+
+def pack(producer: AIOKafkaProducer, outgoing: Sequence[Outgoing]) -> list[Packed]:
+    """Put records into batches, in order within each partition. Asks nobody."""
     # Stable sort: the order within a partition stays.
     ordered = sorted(outgoing, key=lambda record: record[:2])
-    sent: dict[tuple[str, int], tuple[asyncio.Future[Any], int]] = {}
-    futures = []
+    packed = []
     for (topic, partition), records in groupby(ordered, key=lambda record: record[:2]):
         builder = producer.create_batch()
         for record in records:
             item = {"key": record.key, "value": record.value, "timestamp": None, "headers": list(record.headers)}
             if builder.append(**item) is None:  # full; the first record of a batch always fits
-                futures.append(await producer.send_batch(builder, topic, partition=partition))
+                packed.append(Packed(topic, partition, builder, builder.record_count()))
                 builder = producer.create_batch()
                 builder.append(**item)
-        count = builder.record_count()
-        future = await producer.send_batch(builder, topic, partition=partition)
-        futures.append(future)
-        sent[topic, partition] = future, count
-    await asyncio.gather(*futures)  # commit_transaction does not look at these
-    return {where: future.result().offset + count - 1 for where, (future, count) in sent.items()}
+        packed.append(Packed(topic, partition, builder, builder.record_count()))
+    return packed
+
+
+async def write(producer: AIOKafkaProducer, packed: Sequence[Packed]) -> dict[tuple[str, int], int]:
+    """Send batches inside the open transaction and wait until all are written.
+
+    Returns:
+        The offset of the last record of each (topic, partition).
+    """
+    futures = [await producer.send_batch(p.builder, p.topic, partition=p.partition) for p in packed]
+    written = await asyncio.gather(*futures)  # commit_transaction does not look at these
+    return {(p.topic, p.partition): done.offset + p.count - 1 for p, done in zip(packed, written, strict=True)}
+
+
+async def stop_producer(producer: LaneProducer) -> None:
+    """End one that is not needed any more, with all that it leaves."""
+    try:
+        await producer.stop()
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raises what its sender died of, and leaks
+        log.debug("lane.producer_stop", error=type(error).__name__)
+    await producer.client.close()  # sockets and a task stay behind without this

@@ -10,14 +10,16 @@ Read the steps in their order; each is a module and one verb:
 6. `seal`       one output per receiver
 7. `decide`     audit leaf, status, quarantine, incident
 
-`pipeline` puts them in this order; `model`, `state`, `keys` and `outcomes` are what they speak in. Nothing here knows
-Kafka: `exchange(state, inputs, views, keys, ...)` is a function of values.
+`pipeline` puts them in this order; `setaside` is for an event that they fail on; `model`, `state`, `keys` and
+`outcomes` are what they speak in. Nothing here knows Kafka: `exchange(state, inputs, views, keys, ...)` is a function
+of values.
 """
 
 from broker.exchange.keys import ExchangeKeys
 from broker.exchange.model import Decision, InputRecord, Outcome, Outgoing, Parked, StateDelta, Step, Views
 from broker.exchange.outcomes import CODES, meaning
 from broker.exchange.pipeline import exchange
+from broker.exchange.setaside import set_aside
 from broker.exchange.state import LaneState
 
 __all__ = [
@@ -34,4 +36,5 @@ __all__ = [
     "Views",
     "exchange",
     "meaning",
+    "set_aside",
 ]

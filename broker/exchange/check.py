@@ -17,7 +17,7 @@ from broker.identity.pgn import find_pgn, screen_bytes
 from broker.limits import Limits
 from broker.registry import Registry, School
 from broker.schemas import Field, JsonObject, Kind
-from broker.wire import DATA_KEY, TRACEPARENT
+from broker.wire import DATA_KEY, REPLAY_OF, TRACEPARENT
 
 # Tab, line feed and carriage return are text; the other C0 and C1 controls are not.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -28,6 +28,7 @@ _RANDOM: Final = {
     DATA_KEY: re.compile(rb"[A-Za-z0-9_-]{32,}(?:\.[A-Za-z0-9_-]{8,}){4}"),
     TRACEPARENT: re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
 }
+_OFFSET: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _ENVELOPE_TEXT: Final = (
     "event_id",
     "family",
@@ -53,12 +54,13 @@ def check_outside(record: InputRecord) -> None:
         raise ContractError("the key holds a PGN", code=f"pgn.{kind}", field="key")
     for name, value in record.headers:
         # A JWE and a trace context are random digits and letters of a fixed form: a run of nine digits is chance.
-        if is_random(name, value):
+        # An offset is a number of Kafka's, which the record's own offset bounds.
+        if is_random(name, value) or (name == REPLAY_OF and is_earlier_offset(record, value)):
             continue
         if kind := screen_bytes(name.encode(errors="replace")) or screen_bytes(value):
             raise ContractError("a header holds a PGN", code=f"pgn.{kind}", field="headers")
     # Of two headers of one name a reader may take either: what was looked at must be what is used.
-    names = [name for name, _ in record.headers if name in _RANDOM]
+    names = [name for name, _ in record.headers if name in _RANDOM or name == REPLAY_OF]
     if len(names) != len(set(names)):
         raise ContractError("a header is there twice", code="headers.repeated", field="headers")
 
@@ -67,6 +69,11 @@ def is_random(name: str, value: bytes) -> bool:
     """Tell whether a header that is used has the form that its name asks."""
     form = _RANDOM.get(name)
     return form is not None and form.fullmatch(value) is not None
+
+
+def is_earlier_offset(record: InputRecord, value: bytes) -> bool:
+    """Tell whether a header's value is an offset, in decimal, of a record that stands before this one."""
+    return _OFFSET.fullmatch(value) is not None and int(value) < record.offset
 
 
 def check_envelope(

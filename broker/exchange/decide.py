@@ -1,24 +1,21 @@
-"""Step 7, decide: what is written about each decision: an audit leaf, a status, a quarantine record, an incident."""
+"""Step 7, decide: what is written about each decision: an audit leaf, a status, an incident; see also `quarantine`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Final
 
 from broker.audit.leaf import Commitments, Ids, control_leaf, leaf
-from broker.crypto import SECRET_BYTES, derived_uuid, part_key, seal, seal_secret
+from broker.crypto import derived_uuid
 from broker.exchange.authorise import SUBJECT_ATTRIBUTES as _SUBJECT_NAMES
 from broker.exchange.authorise import Target
-from broker.exchange.keys import ExchangeKeys
 from broker.exchange.model import Decision, InputRecord, Outcome
 from broker.exchange.outcomes import meaning
-from broker.exchange.state import pack_record
 from broker.identity.formats import is_uuid
 from broker.identity.vault import SUBJECT_KEY_BYTES, VaultRecord
-from broker.limits import Limits
 from broker.registry import Registry
 from broker.schemas import JsonObject, catalogue, frame
 from broker.schemas.framing import varint
@@ -45,6 +42,7 @@ class Account:
         envelope: once it was held against the registry.
         school: BRIN of the school, also where the envelope names one of its locations.
         person: once found in the vault.
+        replay_of: offset of the first try, if it is a replay out of quarantine.
     """
 
     record: InputRecord
@@ -55,6 +53,7 @@ class Account:
     family: str | None = None
     kind: str | None = None
     person: VaultRecord | None = None
+    replay_of: int | None = None
     _event_id: str | None = None
 
     @classmethod
@@ -124,6 +123,8 @@ def audit_leaf(
         evidence["family"] = account.family
     if account.kind is not None:
         evidence["kind"] = account.kind
+    if account.replay_of is not None:
+        evidence["replay_of"] = {"offset": account.replay_of, "partition": record.partition, "topic": record.topic}
     said = {"receiver": decision.receiver, "field": decision.field, "rule": decision.rule}
     evidence.update({name: value for name, value in said.items() if value is not None})
     processor = None
@@ -204,49 +205,16 @@ def attribute_names(
     return tuple(sorted(got)), tuple(sorted(droppable - got))
 
 
-def quarantine_record(
-    account: Account, decision: Decision, registry: Registry, keys: ExchangeKeys, now_ms: int, limits: Limits
-) -> bytes:
-    """The whole input, sealed for its sender and for the operator: `quarantine.v1`, framed."""
-    record, schema = account.record, catalogue()["quarantine.v1"]
-    secret = os.urandom(SECRET_BYTES)
-    recipients = [seal_secret(secret, keys.operator.jwk, keys.operator.kid)]
-    party = registry.party(record.party)
-    if party is not None and party.keys:
-        recipients.append(seal_secret(secret, party.keys[0].jwk, party.keys[0].kid))
-    where = f"{record.topic}/{record.partition}/{record.offset}".encode()
-    datum = {
-        "event_id": account.event_id,
-        "code": decision.code,
-        "field": decision.field,
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "decided": now_ms,
-        "recipients": [r.decode() for r in recipients],
-        "content": seal(part_key(secret, "quarantine"), pack_record(_storable(record, limits)), where),
-    }
-    return frame(schema.fingerprint, schema.encode(datum))
+def incident_leaf(account: Account, decision: Decision, now_ms: int, *, alone: bool = True) -> bytes:
+    """An incident for the control log: what, where and when, no value.
 
-
-def _storable(record: InputRecord, limits: Limits) -> InputRecord:
-    """The record, or its beginning where the whole would not fit a record of Kafka: sealed bytes do not compress.
-
-    A record that can not be written would stop its lane for ever.
+    Args:
+        alone: False: it stands for all further ones of its code and field on this day, at whatever school.
     """
-    headers = record.headers
-    if sum(len(name) + len(value) for name, value in headers) > limits.header_bytes:
-        headers = ()
-    key, value = record.key, record.value
-    if value is not None and len(value) > limits.record_bytes:
-        value = value[: limits.quarantined_bytes]
-    return replace(record, key=key and key[: limits.header_bytes], value=value, headers=headers)
-
-
-def incident_leaf(account: Account, decision: Decision, now_ms: int) -> bytes:
-    """An incident for the control log: what, where and when, no value."""
     record = account.record
-    school = {} if account.school is None else {"school": account.school}
+    school: dict[str, Any] = {} if account.school is None else {"school": account.school}
+    if not alone:
+        school = {"more": True}
     return control_leaf(
         "incident",
         {

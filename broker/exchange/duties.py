@@ -161,7 +161,7 @@ def _entitlement(sender: ConnectionSide, receiver: ConnectionSide) -> _Entitleme
     return _Entitlement(sender.school, sender.location, sender.receiver, sender.service, products)
 
 
-def answers_seed(event: Opened, registry: Registry) -> bool:
+def answers_seed(event: Opened, registry: Registry, today: date) -> bool:
     """Whether an event answers a SEED_REQUEST: it names its receiver, and correlates with the request of a link that
     is on between the two.
 
@@ -169,10 +169,10 @@ def answers_seed(event: Opened, registry: Registry) -> bool:
     """
     envelope = event.envelope
     receiver, correlation = envelope["receiver"], envelope["correlation"]
-    if receiver is None or correlation is None:
+    if receiver is None or correlation is None or event.school.mandate_over(today) is not None:
         return False
     links = registry.links_between(event.school.id, envelope["sender"], receiver, event.family.name)
-    return any(_event_id(f"{SEED}{connection}", marker) == correlation for connection, marker in links)
+    return any(_event_id(f"{SEED}{connection}", marker) == correlation.lower() for connection, marker in links)
 
 
 def _event_id(name: str, marker: str) -> str:

@@ -94,7 +94,7 @@ def destruction_leaves(
     kind, body = event.envelope["kind"], event.body
     if event.family.name != FAMILY or kind not in (DESTROY, DESTROYED) or not receivers:
         return
-    told = {"at": now_ms, "control_id": body["control_id"], "event": event_id, "school": event.school.id}
+    told = {"at": now_ms, "control_id": body["control_id"].lower(), "event": event_id, "school": event.school.id}
     if kind == DESTROYED:
         party = event.record.party
         confirmed = {**told, **_number("count", body, MOST_PUPILS), "party": party}

@@ -15,12 +15,12 @@ from broker.exchange.decide import (
     commitments,
     decision_ids,
     incident_leaf,
-    quarantine_record,
     status_record,
 )
 from broker.exchange.keys import ExchangeKeys
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, Decision, Outcome, Outgoing, StateDelta, Views
 from broker.exchange.outcomes import meaning
+from broker.exchange.quarantine import quarantine_record, replayed_record
 from broker.exchange.state import LaneState, lane_partition
 from broker.limits import Limits
 from broker.registry import Registry
@@ -48,6 +48,7 @@ class Journal:
         if what.outcome is Outcome.QUARANTINED:
             value = quarantine_record(account, decision, self.registry, self.keys, self.now_ms, self.limits)
             self._by_event(f"quarantine.{account.record.party}", account, value)
+            self._set_aside(account.record.offset)
         if what.incident:
             self._incident(account, decision)
         return decision
@@ -73,6 +74,28 @@ class Journal:
         """Write a leaf of the control log."""
         home = lane_partition(self.state.lane, self.views.partitions(AUDIT_CONTROL))
         self.outgoing.append(Outgoing(AUDIT_CONTROL, home, None, leaf))
+
+    def take_back(self, offset: int) -> bool:
+        """Take a record out of what waits in quarantine, for its replay; tells whether it was there."""
+        if offset not in (self.state.quarantined if self.delta.quarantined is None else self.delta.quarantined):
+            return False
+        del self._waiting()[offset]
+        return True
+
+    def _set_aside(self, offset: int) -> None:
+        waiting = self._waiting()
+        waiting[offset] = None
+        if len(waiting) > self.limits.quarantined_per_lane:
+            del waiting[next(iter(waiting))]
+
+    def _waiting(self) -> dict[int, None]:
+        if self.delta.quarantined is None:
+            self.delta.quarantined = dict(self.state.quarantined)
+        return self.delta.quarantined
+
+    def replayed(self, account: Account, first: int) -> None:
+        """Write beside a quarantined record that it was replayed."""
+        self._by_event(f"quarantine.{account.record.party}", account, replayed_record(account, first, self.now_ms))
 
     def tell(self, account: Account, decisions: list[Decision]) -> None:
         """Tell the sender."""
@@ -121,13 +144,13 @@ class Journal:
         today, what = day_of(self.now_ms), f"{decision.code}/{decision.field or ''}"
         if any(day != today for day in self.delta.incidents.values()):
             self.delta.incidents = {name: day for name, day in self.delta.incidents.items() if day == today}
-        name = f"{what}/{account.school or ''}"
+        name, alone = f"{what}/{account.school or ''}", True
         if name not in self.delta.incidents and len(self.delta.incidents) >= self.limits.incidents_per_day:
-            name = what
+            name, alone = what, False
         if name in self.delta.incidents:
             return
         self.delta.incidents[name] = today
-        self.control(incident_leaf(account, decision, self.now_ms))
+        self.control(incident_leaf(account, decision, self.now_ms, alone=alone))
 
     def _by_event(self, topic: str, account: Account, value: bytes) -> None:
         key = account.event_id.encode()

@@ -102,12 +102,14 @@ class Views:
         partitions: how many partitions a topic has; 0 if it does not exist (yet).
         arrived: vault keys that may have changed since the lane's last committed call, and those that it parked
             events for then. Parked events that wait for others are not looked at. None: look at all.
+        released: at most so many parked events are released or ended; None: as many as the limits allow.
     """
 
     registry: Registry
     vault: VaultReader
     partitions: Callable[[str], int]
     arrived: Collection[bytes] | None = None
+    released: int | None = None
 
 
 @dataclass(slots=True)
@@ -139,6 +141,7 @@ class StateDelta:
     objects: dict[bytes, Said] = field(default_factory=dict)
     duties: dict[str, str | None] = field(default_factory=dict)
     duties_seen: Moment | None = None
+    quarantined: dict[int, None] | None = None  # all that wait after this; None: as before
 
 
 @dataclass(frozen=True, slots=True)

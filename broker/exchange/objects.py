@@ -127,12 +127,13 @@ def told_before(event: Opened, last: Said) -> bool:
     """Whether an event says nothing newer than the last word on an object that is still there.
 
     Such an event is for a new receiver: how an object came to be as it is takes several events, if the last one does
-    not carry the whole of it.
+    not carry the whole of it. None of them ends it, and under the last revision stands what was last said.
     """
-    family = event.family
-    if family.revision_field is None or last.kind in kind_codes(family.ending):
+    family, kind = event.family, event.envelope["kind"]
+    if family.revision_field is None or last.kind in kind_codes(family.ending) or kind in family.ending:
         return False
-    return bool(event.body[family.revision_field] <= last.revision)
+    revision = event.body[family.revision_field]
+    return bool(revision < last.revision or (revision == last.revision and kind_code(kind) == last.kind))
 
 
 def kind_code(kind: str) -> int:

@@ -38,10 +38,13 @@ CODES: Final[Mapping[str, Meaning]] = MappingProxyType({
     "event.duplicate": Meaning(Outcome.DUPLICATE, "This event was delivered before under the same event id; nothing was done."),
     "subject.waiting": Meaning(Outcome.PARKED, "The local id is not known at the school yet; the event waits for the enrolment."),
     "parked.expired": Meaning(Outcome.EXPIRED, "The event waited for an enrolment that did not come; send it again once the pupil is enrolled."),
+    # replays out of quarantine
+    "replay.form": Meaning(_R, "The header `replay-of` must be the offset, in decimal, of an earlier record of the same partition."),
+    "replay.unknown": Meaning(_R, "The record that `replay-of` names does not wait in quarantine: it was replayed before, was never there, or is too long ago."),
     # open: the bytes
     "record.too_large": Meaning(_Q, "The record is larger than allowed; split it."),
     "headers.too_large": Meaning(_Q, "The headers together are larger than allowed."),
-    "headers.repeated": Meaning(_Q, "The header `data-key` or `traceparent` is there twice."),
+    "headers.repeated": Meaning(_Q, "The header `data-key`, `traceparent` or `replay-of` is there twice."),
     "key.form": Meaning(_Q, "The record key must be 32 bytes: a keyed hash of the pupil or of the school, never an id itself."),
     "frame.empty": Meaning(_Q, "The record has no value."),
     "frame.marker": Meaning(_Q, "The value is not an Avro single object (it must begin with C3 01 and a fingerprint)."),
@@ -53,6 +56,8 @@ CODES: Final[Mapping[str, Meaning]] = MappingProxyType({
     "seal.header": Meaning(_Q, "The header `data-key` is not a JWE of the agreed form, or it is damaged."),
     "seal.recipient": Meaning(_Q, "The event is sealed for a key that is not (or no longer) the broker's; fetch the newest from `broker.keys`."),
     "seal.broken": Meaning(_Q, "A sealed part does not open: it was changed, swapped, or sealed for another envelope."),
+    # the broker's own
+    "internal.error": Meaning(_Q, "The broker failed on this event, which is a fault of the broker and not of yours. Nothing was delivered; its operator was told, and decides what becomes of the event.", incident=True),
     # check: the content
     "sender.forged": Meaning(_Q, "The envelope names another sender than the party that owns this topic.", incident=True),
     "pgn.bsn": Meaning(_Q, "A field holds what looks like a BSN; it may never be sent. Remove it and send again.", incident=True),

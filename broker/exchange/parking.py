@@ -11,9 +11,9 @@ from broker.exchange.check import is_random
 from broker.exchange.model import InputRecord, Parked, StateDelta
 from broker.exchange.state import LaneState
 from broker.limits import Limits
-from broker.wire import DATA_KEY, TRACEPARENT
+from broker.wire import DATA_KEY, REPLAY_OF, TRACEPARENT
 
-ALLOWED_IN = (DATA_KEY, TRACEPARENT)
+ALLOWED_IN = (DATA_KEY, TRACEPARENT, REPLAY_OF)
 
 
 class Parking:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from broker.crypto import partition_of
-from broker.days import day_of
+from broker.days import date_of, day_of
 from broker.errors import AccessDenied, ContractError, FieldError
 from broker.exchange.authorise import REGISTRY as REGISTRY_RECEIVER
 from broker.exchange.authorise import VAULT as VAULT_RECEIVER
@@ -33,6 +33,7 @@ from broker.exchange.model import (
 from broker.exchange.objects import Said, check_order, object_id, told_before
 from broker.exchange.open import Opened, open_envelope, open_event
 from broker.exchange.parking import Parking
+from broker.exchange.quarantine import replay_of
 from broker.exchange.seal import output_key, output_topic, seal_for
 from broker.exchange.state import LaneState, delivery_id
 from broker.exchange.swap import Waiting, change_vault, check_people, find_person, waiting_key
@@ -40,6 +41,8 @@ from broker.exchange.switch import LINKS, SwitchBoard, change_leaf, switched
 from broker.identity.vault import VaultRecord
 from broker.limits import DEFAULT, Limits
 from broker.registry import ConnectionSide, Registry
+from broker.schemas import JsonObject
+from broker.wire import REPLAY_OF
 
 
 def exchange(
@@ -87,6 +90,7 @@ class _Batch:
         self.delivered: set[bytes] = set()
         self.vault_writes: dict[bytes, bytes | None] = {}
         self.released = 0
+        self.most_released = limits.released_per_batch if views.released is None else views.released
         self.more = False
 
     @property
@@ -104,12 +108,45 @@ class _Batch:
         """Take one event through the steps and write down what was decided."""
         account = Account.of(record, self.now_ms)
         try:
+            if parked is None:
+                self._take_back(record, account)
+            else:
+                account.replay_of = replay_of(record)
             decisions = self._steps(record, account, parked)
         except (ContractError, AccessDenied) as error:
             decisions = [self.journal.refuse(account, error)]
         if parked is not None:
             self.parking.remove(parked)
         self.journal.tell(account, decisions)
+
+    def _take_back(self, record: InputRecord, account: Account) -> None:
+        """Of a replay: take what it names out of quarantine, whatever is decided next. It is there once.
+
+        Raises:
+            ContractError, AccessDenied: it names nothing that waits there.
+        """
+        try:
+            first = replay_of(record)
+            if first is None:
+                return
+            if not self.journal.take_back(first):
+                raise AccessDenied("nothing to replay", code="replay.unknown", field=REPLAY_OF)
+        except FieldError:
+            self._claim(account)
+            check_outside(record)  # a PGN in clear is an incident, whatever else is wrong
+            raise
+        account.replay_of = first  # only now: no leaf may lead to a first try that there was not
+        self._claim(account)
+        self.journal.replayed(account, first)
+
+    def _claim(self, account: Account) -> JsonObject | None:
+        """Take the event's id over, as far as the record can be read."""
+        try:
+            envelope, _ = open_envelope(account.record, self.limits)
+        except ContractError:
+            return None
+        account.claim_event_id(envelope["event_id"])
+        return envelope
 
     def _steps(self, record: InputRecord, account: Account, parked: Parked | None) -> list[Decision]:
         try:
@@ -170,8 +207,11 @@ class _Batch:
         if thing is None:
             return None, "ok"
         last = self.delta.objects.get(thing) or self.state.objects.last(thing)
-        if last is not None and answers_seed(event, self.registry) and told_before(event, last):
-            return None, "ok"  # for the new receiver only: what all others were told last stands
+        if answers_seed(event, self.registry, date_of(self.day)):  # for the new receiver only
+            if last is None:
+                return None, "ok.unchecked"  # old objects must not push out what is spoken of now
+            if told_before(event, last):
+                return None, "ok"  # what all others were told last stands
         said, checked = check_order(event, last)
         return said, "ok" if checked else "ok.unchecked"
 
@@ -300,16 +340,15 @@ class _Batch:
 
     def _has_released_enough(self) -> bool:
         self.released += 1
-        self.more = self.more or self.released > self.limits.released_per_batch
-        return self.released > self.limits.released_per_batch
+        self.more = self.more or self.released > self.most_released
+        return self.released > self.most_released
 
     def _name(self, account: Account) -> None:
         """The event was checked before it was parked: its id can be believed."""
-        try:
-            envelope, _ = open_envelope(account.record, self.limits)
-        except ContractError:  # by an older version of us, under other limits
+        envelope = self._claim(account)
+        if envelope is None:  # by an older version of us, under other limits
             return
-        account.claim_event_id(envelope["event_id"])
+        account.replay_of = replay_of(account.record)
         account.envelope, account.family, account.kind = envelope, envelope["family"], envelope["kind"]
 
     def _park(self, record: InputRecord, account: Account, key: bytes) -> Decision:

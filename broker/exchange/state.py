@@ -7,6 +7,7 @@ from there when a worker takes the lane over. It changes only by `adopt`, after 
                  key <lane>#<slot>   16 bytes for each delivery: the duplicate window, a ring of slots
                  key <lane>#@<slot>  24 bytes for each business object (`objects`): a ring as well
                  key <lane>#!<duty>  what the broker told this party of its duties (`duties`)
+                 key <lane>#?        8 bytes for each quarantined record that was not replayed: its offset, oldest first
     parked       key <lane>#<number> 32 bytes: what it waits for, 4: its last day, then the InputRecord
 """
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 ID_BYTES = 16
 VAULT_KEY_BYTES = 32
+OFFSET_BYTES = 8
 
 
 def delivery_id(event_id: str, receiver: str) -> bytes:
@@ -51,6 +53,7 @@ class LaneState:
         lane: `<group>.<topic>.<partition>`.
         parked: by number. waiting: numbers by the vault key they wait for. last_days: numbers by their last day.
         parked_bytes: of all their values.
+        quarantined: offsets of the records that a replay may name, in the order in which they were set aside.
         duties_seen: what the duties were last worked out for; not on Kafka.
     """
 
@@ -65,6 +68,7 @@ class LaneState:
     next_parked: int = 0
     incidents: dict[str, int] = field(default_factory=dict)
     duties: dict[str, str] = field(default_factory=dict)
+    quarantined: dict[int, None] = field(default_factory=dict)
     duties_seen: Moment | None = field(default=None, compare=False)
     limits: Limits = DEFAULT
     window: Ring = field(init=False)
@@ -100,6 +104,10 @@ class LaneState:
             state.objects.load(_slots(states, f"{lane}#@", limits.object_slots), datum["object_slot"])
         for slot, ids in _slots(states, f"{lane}#", limits.window_slots).items():
             state.delivered.update(state.window.load(slot, ids))
+        waiting = states.get(f"{lane}#?", b"")
+        state.quarantined = dict.fromkeys(
+            int.from_bytes(waiting[i : i + OFFSET_BYTES]) for i in range(0, len(waiting), OFFSET_BYTES)
+        )
         duty = f"{lane}#!"
         state.duties = {k.removeprefix(duty): v.decode() for k, v in states.items() if k.startswith(duty)}
         mine = sorted((int(k.rpartition("#")[2]), v) for k, v in parked.items() if k.rpartition("#")[0] == lane)
@@ -120,6 +128,8 @@ class LaneState:
         self.window.adopt(filled)
         self.objects.adopt(delta.objects)
         self.duties_seen = delta.duties_seen or self.duties_seen
+        if delta.quarantined is not None:
+            self.quarantined = delta.quarantined
         for name, marker in delta.duties.items():
             if marker is None:
                 self.duties.pop(name, None)
@@ -148,6 +158,9 @@ class LaneState:
         own: dict[str, bytes | None] = {f"{self.lane}#{slot}": b"".join(ids) for slot, ids in delivered.items()}
         own |= {f"{self.lane}#@{slot}": b"".join(entries) for slot, entries in objects.items()}
         own |= {f"{self.lane}#!{name}": None if m is None else m.encode() for name, m in delta.duties.items()}
+        if delta.quarantined is not None:
+            waiting = b"".join(offset.to_bytes(OFFSET_BYTES) for offset in delta.quarantined)
+            own[f"{self.lane}#?"] = waiting or None
         out = [Outgoing(LANE_STATE, home, key.encode(), value) for key, value in own.items()]
         home = lane_partition(self.lane, parked_partitions)
         out += [

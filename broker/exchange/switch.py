@@ -157,8 +157,11 @@ def _side(
         "at": now,
     }
     if before is not None and state == "revoked":  # what was accepted: for which products, and by whom
-        document |= {"products": before.products, "accepted_by": before.accepted_by, "mandate": before.mandate}
-    elif before is not None and state != "accepted":
+        document |= {
+            "products": before.products, "accepted_by": before.accepted_by, "mandate": before.mandate,
+            "accepted_at": min(before.at, now),  # by another worker's clock it may be later
+        }  # fmt: skip
+    elif before is not None:
         document["ended"] = before.ending()
     try:
         return ConnectionSide.model_validate(document)

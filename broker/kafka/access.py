@@ -34,8 +34,9 @@ WORKER: Final = "exchange"
 OPERATOR: Final = "operator"
 AUDITOR: Final = "auditor"
 LOG_BUILDER: Final = "log-builder"
+REMOVER: Final = "remover"
 #: No party may have one of these names: its own consumer groups would be those of a service.
-RESERVED: Final = frozenset({WORKER, OPERATOR, AUDITOR, LOG_BUILDER, "admin", "broker"})
+RESERVED: Final = frozenset({WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, "admin", "broker"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -103,7 +104,9 @@ def operator_acls(user: str = OPERATOR) -> frozenset[AclSpec]:
     return (
         operator.topics("READ", *own)
         | operator.topics("WRITE", *own)
+        # Written to: that an entry was dropped, in one transaction with its audit.
         | operator.topics("READ", "quarantine.", prefixed=True)
+        | operator.topics("WRITE", "quarantine.", prefixed=True)
         | operator.groups(OPERATOR)
         | operator.allow("WRITE", "TRANSACTIONAL_ID", f"{OPERATOR}.", prefixed=True)
         | frozenset().union(*(operator.allow(operation, "CLUSTER", CLUSTER_NAME) for operation in cluster))
@@ -128,9 +131,18 @@ def log_builder_acls(user: str = LOG_BUILDER) -> frozenset[AclSpec]:
     )
 
 
+def remover_acls(user: str = REMOVER) -> frozenset[AclSpec]:
+    """Rights of the job that removes decided input: it reads where the lanes stand, and nothing that a party sent.
+
+    Kafka asks DELETE on the topic to remove records, which allows to delete the topic too. So nobody else has it.
+    """
+    remover = _User(user)
+    return remover.topics("READ", "lane.state") | remover.topics("DELETE", "in.", prefixed=True)
+
+
 def desired_acls(parties: Iterable[str]) -> frozenset[AclSpec]:
     """All rights that should be there: those of the services and of these parties."""
-    services = worker_acls() | operator_acls() | auditor_acls() | log_builder_acls()
+    services = worker_acls() | operator_acls() | auditor_acls() | log_builder_acls() | remover_acls()
     return services.union(*(party_acls(party) for party in parties))
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Literal, cast
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from broker.errors import ConfigError, TransientError
 from broker.kafka.access import AclSpec
@@ -119,12 +119,17 @@ class Admin:
         # New rights first: a user whose rights are only written differently is not locked out in between.
         self._add_acls([change.acl for change in changes if change.kind == "add_acl" and change.acl])
         self._remove_acls([change.acl for change in changes if change.kind == "remove_acl" and change.acl])
-        if changes:
-            self._wait(
-                lambda: not any(change.can_be_applied for change in self.plan(wanted, acls)),
-                "the changes to be visible",
-            )
+        for there in self._everywhere() if changes else ():
+            self._wait(partial(there._is_applied, wanted, acls), "the changes to be visible")
         return changes
+
+    def _is_applied(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> bool:
+        return not any(change.can_be_applied for change in self.plan(topics, acls))
+
+    def _everywhere(self) -> list[Admin]:
+        """One for each broker that lives: each learns of a change by itself, some milliseconds apart."""
+        hosts = [f"{broker.host}:{broker.port}" for broker in self._metadata().brokers.values()]
+        return [self] if len(hosts) < 2 else [Admin(replace(self.connection, bootstrap=host)) for host in hosts]
 
     def brokers(self) -> int:
         """How many brokers the cluster has: those that live, and those that partitions have replicas on."""
@@ -132,6 +137,12 @@ class Admin:
         # One of three that is left alone must not be taken for a cluster of one.
         partitions = [partition for topic in found.topics.values() for partition in topic.partitions.values()]
         return len(set(found.brokers).union(*(partition.replicas for partition in partitions)))
+
+    def delete_records(self, before: Mapping[tuple[str, int], int]) -> None:
+        """Removes all records before these offsets, of each partition as far as Kafka lets it; then tells a refusal."""
+        wanted = [TopicPartition(topic, partition, offset) for (topic, partition), offset in before.items()]
+        for start in range(0, len(wanted), BATCH):
+            self._answers(self._client.delete_records(wanted[start : start + BATCH]), "remove decided input")
 
     # --- users
 
@@ -150,10 +161,9 @@ class Admin:
         if self.connection.insecure_plaintext:
             return
         login = replace(self.connection, username=name, password=password, mechanism="SCRAM-SHA-512")
-        # Each broker learns of it by itself, some milliseconds apart.
-        for broker in self._metadata().brokers.values():
-            there = replace(login, bootstrap=f"{broker.host}:{broker.port}")
-            self._wait(partial(_can_log_in, there), f"user {name} to be able to log in at {there.bootstrap}")
+        for there in self._everywhere():
+            at = replace(login, bootstrap=there.connection.bootstrap)
+            self._wait(partial(_can_log_in, at), f"user {name} to be able to log in at {at.bootstrap}")
 
     def remove_user(self, name: str) -> None:
         """Takes all rights from the user, then the login; does nothing when it is not there.

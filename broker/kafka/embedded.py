@@ -225,11 +225,12 @@ class EmbeddedKafka:
         """What runs now."""
         pids = self._pids()
         known = self._base_port is not None
+        remembered = self._files.remembered() if pids else None
         return Status(
             state="stopped" if not pids else "running" if len(pids) == self._brokers else "partly",
             home=self.home,
             brokers=self._brokers,
-            version=self.version,
+            version=(remembered.version if remembered else None) or self.version,
             bootstrap=self.bootstrap if known else None,
             ports=tuple(p for node in self.layout.nodes for p in self.layout.ports(node)) if known else (),
             pids=pids,
@@ -246,11 +247,12 @@ class EmbeddedKafka:
         Raises:
             ConfigError: some are not after the time-out, with their names.
         """
-        asked = replication.client(self.admin_connection())
+        clients = [replication.client(self.admin_connection(), host) for host in self.hosts()]
         deadline = time.monotonic() + timeout_s
-        while (behind := replication.behind(asked)) != ():
+        # Of all brokers: one that was frozen still tells what was true before.
+        while any(behind := [replication.behind(asked) for asked in clients]):
             if time.monotonic() > deadline:
-                shown = "Kafka did not answer" if behind is None else f"behind: {', '.join(behind[:10])}"
+                shown = ", ".join(sorted({name for names in behind for name in names})[:10])
                 raise ConfigError(
                     f"Not all replicas are in sync after {timeout_s:.0f} s: {shown}.", code="kafka.behind"
                 )

@@ -63,14 +63,19 @@ class Java:
                 "The machine is overloaded or out of memory: close other programs and start again.",
                 code="kafka.format",
             ) from error
+        finally:
+            self._arguments(f"format-{node}").unlink()
         if done.returncode != 0:
             shown = (done.stdout + done.stderr).decode(errors="replace").replace(password, "…")[-TAIL_BYTES:]
             raise ConfigError(f"Kafka could not prepare {data}:\n{shown}", code="kafka.format")
 
     def remove_arguments(self) -> None:
-        """Removes the files of arguments, one of which has a password: Java has read them by the time it serves."""
+        """Removes the brokers' files of arguments: Java has read them by the time it serves."""
         for path in self.layout.home.glob("*.args"):
             path.unlink(missing_ok=True)
+
+    def _arguments(self, tag: str) -> Path:
+        return self.layout.home / f"{tag}.args"
 
     def _command(self, tag: str, tool: str, *arguments: str) -> list[str]:
         """All arguments go through a file with mode 0600: a password must not show in the process list.
@@ -84,6 +89,6 @@ class Java:
         class_path = os.pathsep.join(map(str, self.class_path))
         words = [*java_options(self.layout, tag, self.heap_mb), "-cp", class_path, tool, *arguments]
         lines = ['"' + re.sub(r'(["\\])', r"\\\1", word) + '"' for word in words]
-        path = self.layout.home / f"{tag}.args"
+        path = self._arguments(tag)
         write_private(path, ("\n".join(lines) + "\n").encode())
         return [str(JAVA), f"@{path}"]

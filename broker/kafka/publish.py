@@ -15,8 +15,8 @@ BROKER_KEYS: Final = "broker.keys"
 SCHEMAS: Final = "schemas"
 
 
-async def publish(connection: KafkaConnection, topic: str, records: Mapping[str, bytes]) -> None:
-    """Write compacted records and wait until all replicas in sync have them.
+async def publish(connection: KafkaConnection, topic: str, records: Mapping[str, bytes | None]) -> None:
+    """Write compacted records and wait until all replicas in sync have them; None takes one back.
 
     Raises:
         KafkaError: the topic is missing, or the user may not write there.
@@ -33,6 +33,11 @@ async def publish(connection: KafkaConnection, topic: str, records: Mapping[str,
 async def publish_keys(connection: KafkaConnection, keys: Iterable[RecipientKey]) -> None:
     """Put the broker's public recipient keys on `broker.keys`; senders take the newest."""
     await publish(connection, BROKER_KEYS, {key.kid: key_document(key) for key in keys})
+
+
+async def take_back_keys(connection: KafkaConnection, kids: Iterable[str]) -> None:
+    """Remove keys from `broker.keys`: what is sealed for them, the broker does not open any more."""
+    await publish(connection, BROKER_KEYS, dict.fromkeys(kids))
 
 
 async def publish_schemas(connection: KafkaConnection, schemas: Mapping[str, bytes]) -> None:

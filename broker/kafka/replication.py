@@ -33,14 +33,14 @@ def serves(asked: AdminClient, nodes: Collection[int], timeout_s: float = 2.0) -
     return False
 
 
-def behind(asked: AdminClient, timeout_s: float = 5.0) -> tuple[str, ...] | None:
-    """Partitions (`topic-number`) that have no leader or a replica that is not in sync; None without an answer."""
+def behind(asked: AdminClient, timeout_s: float = 5.0) -> tuple[str, ...]:
+    """Partitions (`topic-number`) that have no leader or a replica that is not in sync, as far as is known there."""
     from confluent_kafka import KafkaException
 
     try:
         topics = asked.list_topics(timeout=timeout_s).topics
     except KafkaException:
-        return None
+        return ("no answer",)
     return tuple(
         f"{name}-{number}"
         for name, topic in sorted(topics.items())

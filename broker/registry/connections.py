@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AwareDatetime, Field, model_validator
@@ -37,10 +37,11 @@ class Ended(Written):
 
     Args:
         at: when it was revoked.
-        accepted_by, mandate, products: as long as it was accepted.
+        accepted_at, accepted_by, mandate, products: as long as it was accepted.
     """
 
     at: AwareDatetime
+    accepted_at: AwareDatetime | None = None
     accepted_by: PartyId
     mandate: PartyId
     products: Products = "all"
@@ -61,7 +62,8 @@ class ConnectionSide(Written):
         service: name of the family.
         location: the link is for this location of the school (BRIN6) only; without it, for all of the school.
         at: when it came into this state.
-        ended: of a side that was revoked, and was then offered anew or declined.
+        accepted_at: of a side that is revoked: when it had been accepted; None: before all that is known of the other.
+        ended: of a side that was revoked, and was then offered anew, declined or accepted: what was before.
     """
 
     id: EntryId
@@ -77,6 +79,7 @@ class ConnectionSide(Written):
     accepted_by: PartyId | None = None
     mandate: PartyId | None = None
     at: AwareDatetime
+    accepted_at: AwareDatetime | None = None
     ended: Ended | None = None
 
     @model_validator(mode="after")
@@ -89,8 +92,10 @@ class ConnectionSide(Written):
             for name in ("accepted_by", "mandate"):
                 if getattr(self, name) is None:
                     raise ValueError(f"{name}: is missing, and the state is {self.state}")
-            if self.ended is not None:  # accepted: nothing ended. Revoked: the side itself says it all.
-                raise ValueError(f"ended: is for a side that is offered or declined, and the state is {self.state}")
+        if self.ended is not None and self.state == "revoked":
+            raise ValueError("ended: a side that is revoked says itself how it ended")
+        if self.accepted_at is not None and (self.state != "revoked" or self.accepted_at > self.at):
+            raise ValueError(f"accepted_at: is of a revoked side, before it was revoked; the state is {self.state}")
         return self
 
     @property
@@ -108,16 +113,25 @@ class ConnectionSide(Written):
         return About(self.school, self.sender, self.receiver, self.service, self.process, self.location)
 
     def ending(self) -> Ended | None:
-        """How it stood when it was revoked; None if it is accepted, or never was."""
+        """How it stood when it was revoked the last time; None if it never was."""
         if self.state != "revoked" or self.accepted_by is None or self.mandate is None:
             return self.ended
-        return Ended(at=self.at, accepted_by=self.accepted_by, mandate=self.mandate, products=self.products)
+        return Ended(
+            at=self.at, accepted_at=self.accepted_at, accepted_by=self.accepted_by, mandate=self.mandate,
+            products=self.products,
+        )  # fmt: skip
 
-    def last_accepted(self) -> ConnectionSide | None:
-        """Itself if it is accepted or revoked; as it was revoked, if more was said since; None if it never was."""
-        if self.ended is not None:
-            return self.model_copy(update={"state": "revoked", "ended": None, **dict(self.ended)})
-        return self if self.state in ("accepted", "revoked") else None
+    def acceptances(self) -> tuple[ConnectionSide, ...]:
+        """As it is, if it is accepted or revoked; then as it was when it was revoked before that."""
+        now = (self,) if self.state in ("accepted", "revoked") else ()
+        if self.ended is None:
+            return now
+        return *now, self.model_copy(update={"state": "revoked", "ended": None, **dict(self.ended)})
+
+    @property
+    def begun(self) -> datetime | None:
+        """When it was accepted; None: not known, of a side that is revoked."""
+        return self.at if self.state == "accepted" else self.accepted_at
 
     def counts(self, school: School) -> bool:
         """Whether who accepted it could do so for this school; the state is not looked at."""

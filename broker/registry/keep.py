@@ -90,7 +90,7 @@ def _sides(records: Mapping[str, bytes]) -> Iterator[tuple[str, ConnectionSide]]
 def _with_ending(record: bytes, wanted: ConnectionSide, side: ConnectionSide) -> bytes:
     """The desired record, with how the side ended if it leaves that out."""
     ending = side.ending()
-    if ending is None or wanted.state not in ("offered", "declined") or wanted.ended or wanted.about() != side.about():
+    if ending is None or wanted.state == "revoked" or wanted.ended or wanted.about() != side.about():
         return record
     return record_of(wanted.model_copy(update={"ended": ending}))
 

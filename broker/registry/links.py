@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date
+from itertools import product
 from types import MappingProxyType
 from typing import Final
 
@@ -78,21 +79,29 @@ def links_of(school: School | None, sides: Iterable[ConnectionSide]) -> Links:
         return NO_LINKS
     pairs: defaultdict[str, dict[str, ConnectionSide]] = defaultdict(dict)
     for side in sides:
-        if (accepted := side.last_accepted()) is not None:
-            pairs[side.id][side.side] = accepted
+        pairs[side.id][side.side] = side
     found = Links()
     for pair in pairs.values():
         if len(pair) == 2:
-            _add(found, school, (pair["sender"], pair["receiver"]))
+            both = product(pair["sender"].acceptances(), pair["receiver"].acceptances())
+            when_on = next((sides for sides in both if _was_on(school, sides)), None)
+            if when_on is not None:
+                _add(found, when_on)
     return found
 
 
-def _add(found: Links, school: School, pair: Pair) -> None:
-    about = pair[0].about()
-    if about != pair[1].about() or not _share_a_product(*pair):
-        return
+def _was_on(school: School, pair: Pair) -> bool:
+    """Whether a link was on by these acceptances: both count, and neither was revoked before the other was given."""
+    if pair[0].about() != pair[1].about() or not _share_a_product(*pair):
+        return False
     if not all(side.counts(school) for side in pair):
-        return
+        return False
+    end = min((side.at for side in pair if side.state == "revoked"), default=None)
+    return end is None or all(side.begun is None or side.begun <= end for side in pair)
+
+
+def _add(found: Links, pair: Pair) -> None:
+    about = pair[0].about()
     way = (about.sender, about.receiver, about.service, about.process)
     day = min((side.day for side in pair if side.state == "revoked"), default=None)
     if day is None:

@@ -132,7 +132,7 @@ def control_leaf(
         "kind": "registry",
         "key": change.key,
         "action": change.action,
-        "before": None if before is None else json.loads(before),
+        "before": None if before is None else _before(before),
         "after": None if after is None else json.loads(after),
         "operator": operator,
         "reason": reason,
@@ -150,6 +150,32 @@ def control_leaf(
     return leaf
 
 
+def _before(record: bytes) -> Any:
+    """What is replaced; its hash if nobody can read it. Else the change that puts it right could not be made."""
+    try:
+        return json.loads(record)
+    except ValueError:
+        return {"sha256": sha256(record).hexdigest()}
+
+
+def require_why(operator: str, reason: str, what: str, *, code: str) -> None:
+    """Who and why must be something that can stand in the audit for ever.
+
+    Args:
+        what: is done; for the message.
+
+    Raises:
+        ConfigError: with this code.
+    """
+    for name, text in (("operator", operator), ("reason", reason)):
+        if not text.strip() or len(text) > MAX_REASON_CHARS or find_pgn(text):
+            raise ConfigError(
+                f"The {name} of {what} goes into the audit for ever: 1 to {MAX_REASON_CHARS} characters, without any "
+                "number of the state.",
+                code=code,
+            )
+
+
 class _Desired(Protocol):
     def __call__(self, current: Mapping[str, bytes], /) -> dict[str, bytes]: ...
 
@@ -157,13 +183,7 @@ class _Desired(Protocol):
 async def _change(
     connection: KafkaConnection, desired_of: _Desired, operator: str, reason: str, clock: Clock
 ) -> list[Change]:
-    for name, text in (("operator", operator), ("reason", reason)):
-        if not text.strip() or len(text) > MAX_REASON_CHARS or find_pgn(text):
-            raise ConfigError(
-                f"The {name} of a change goes into the audit for ever: 1 to {MAX_REASON_CHARS} characters, without any "
-                "number of the state.",
-                code="registry.why",
-            )
+    require_why(operator, reason, "a change", code="registry.why")
     await check_connection(connection)
     producer = AIOKafkaProducer(**connection.aiokafka(), transactional_id=TRANSACTIONAL_ID, acks="all")
     try:

@@ -15,7 +15,16 @@ from broker.schemas.model import Field, Schema, load, parse
 from broker.schemas.shape import Fits, in_calendar
 from broker.schemas.texts import Texts, texts_of
 
-OWN: Final = ("envelope.v1", "subject.v1", "status.v1", "quarantine.v1", "record.v1", "vault.v1", "lane.v1")
+OWN: Final = (
+    "envelope.v1",
+    "subject.v1",
+    "status.v1",
+    "quarantine.v1",
+    "handled.v1",
+    "record.v1",
+    "vault.v1",
+    "lane.v1",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,10 @@ def unconfirmed(leaves: Iterable[Mapping[str, Any]]) -> tuple[DestroyRequest, ..
             continue
         # A sender's deadline that can be no day is not in the leaf: the request is overdue from the day it came.
         deadline = one.get("deadline", day_of(one["at"]))
+        # Leaves of before both were told name the event, and are the broker's.
+        control_id, sender = one.get("control_id", one.get("event", "")), one.get("sender", BROKER)
         request = DestroyRequest(
-            party, school, one.get("agreement_id"), date_of(deadline), one["at"], one["control_id"], one["sender"],
+            party, school, one.get("agreement_id"), date_of(deadline), one["at"], control_id, sender
         )  # fmt: skip
         ids.add((party, school, request.control_id))
         about = str(request.agreement) if request.sender == BROKER else request.control_id

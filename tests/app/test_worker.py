@@ -20,7 +20,7 @@ import pytest
 from broker.app import worker as worker_module
 from broker.app.metrics import Metrics
 from broker.app.provision import add_broker_keys
-from broker.app.worker import Ending, ExchangeService, freeze_heap, output_topics
+from broker.app.worker import Ending, ExchangeService, freeze_heap, output_topics, wait_for_kafka
 from broker.engine import DataPlane
 from broker.engine.reader import InputReader
 from broker.engine.topics import TopicCounts
@@ -127,6 +127,56 @@ def test_a_worker_whose_kafka_goes_away_ends_with_a_reason_or_at_sigterm(tmp_pat
         finally:
             worker.kill()
             worker.wait()
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_a_worker_goes_on_by_itself_when_kafka_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away for longer than the worker's patience, twice: before its start and under it; it is the same process after."""
+    monkeypatch.setenv("BROKER_PATIENCE_S", "15")
+    with EmbeddedKafka(tmp_path / "kafka", heap_mb=192) as kafka:
+        create_topics(kafka.admin_connection(), {**OWN, "in.sis-noord": 1})
+        kafka.kill()
+        port = free_ports(1)
+        worker = start(tmp_path, kafka.connection_file, "--http", str(port))
+        log = tmp_path / "log"
+        try:
+            wait_for(lambda: "kafka.away" in log.read_text() or worker.poll() is not None, "it says that it waits")
+            kafka.start()
+            wait_for(lambda: get(port, "/readyz")[0] == 200 or worker.poll() is not None, "ready", 60)
+            kafka.kill()
+            time.sleep(40)
+            assert worker.poll() is None, "it ended"
+            assert log.read_text().count("kafka.away") == 2
+            kafka.start()
+            wait_for(lambda: get(port, "/readyz")[0] == 200 or worker.poll() is not None, "ready again", 60)
+            assert worker.poll() is None, "it ended"
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(20) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+
+
+def test_before_its_start_it_waits_for_an_address_that_does_not_answer_and_for_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once a minute a line; what answers and does not let it in ends it at once."""
+    answers = [ConfigError("nobody there", code="kafka.unreachable")] * 3 + [None]
+
+    async def check(_: KafkaConnection) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(worker_module, "check", check)
+    connection = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
+    wait_for_kafka(connection, pause_s=0.01)
+    assert capsys.readouterr().out.count("kafka.away") == 1
+    assert answers == []
+    answers = [ConfigError("wrong password", code="kafka.login")]
+    with pytest.raises(ConfigError, match="wrong password"):
+        wait_for_kafka(connection, pause_s=0.01)
 
 
 @pytest.mark.kafka

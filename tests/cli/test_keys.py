@@ -109,13 +109,23 @@ def test_destroy_asks_to_be_sure(folder: Path) -> None:
 def test_publish_puts_the_brokers_public_keys_on_kafka(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of them, newest first, over the connection given; nothing private."""
+    """All of them, newest first, over the connection given; nothing private. What was destroyed is taken back."""
     published: list[Any] = []
 
     async def publish_keys(connection: KafkaConnection, keys: tuple[RecipientKey, ...]) -> None:
         published.append((connection.bootstrap, keys))
 
+    async def broker_kids(_connection: KafkaConnection) -> frozenset[str]:
+        return frozenset(
+            {"broker-20250101t000000-aaaa", *(key.kid for key in FileKeys(folder).recipient_keys("broker"))}
+        )
+
+    async def take_back_keys(_connection: KafkaConnection, kids: list[str]) -> None:
+        published.append(kids)
+
     monkeypatch.setattr(command, "publish_keys", publish_keys)
+    monkeypatch.setattr(command, "broker_kids", broker_kids)
+    monkeypatch.setattr(command, "take_back_keys", take_back_keys)
     connection = tmp_path / "connection.json"
     KafkaConnection("kafka.example:9093", None, "operator", "invented").to_file(connection)
     assert refused(folder, "publish", "--connection", str(connection)) == "keys.missing"
@@ -124,7 +134,10 @@ def test_publish_puts_the_brokers_public_keys_on_kafka(
     keys.create("broker")
     keys.create("operator")
     done(folder, "publish", "--connection", str(connection))
-    assert published == [("kafka.example:9093", keys.recipient_keys("broker"))]
+    assert published == [
+        ("kafka.example:9093", keys.recipient_keys("broker")),
+        ["broker-20250101t000000-aaaa"],
+    ]
 
 
 def test_no_command_prints_private_material(folder: Path) -> None:

@@ -72,13 +72,15 @@ def some_registry(last: Any, records: Mapping[str, bytes], changes: Mapping[str,
 
 def make_plane(
     connection: KafkaConnection, config: EngineConfig, folder: Path, process: Any = copy, *,
-    observer: Observer | None = None, build: Any = some_registry,
+    observer: Observer | None = None, build: Any = some_registry, set_aside: Any = None,
 ) -> DataPlane:  # fmt: skip
     """A data plane with a vault copy in `folder`."""
     clients = KafkaClients(connection, request_timeout_ms=5000)
     vault = VaultView(clients, topic_identity(connection, "vault.identity"), folder)
     registry = RegistryView(clients, build)
-    return DataPlane(clients, process, registry, vault, outputs=outputs, config=config, observer=observer)
+    return DataPlane(
+        clients, process, registry, vault, outputs=outputs, config=config, observer=observer, set_aside=set_aside
+    )
 
 
 def create_topics(connection: KafkaConnection, topics: Mapping[str, int], **settings: str) -> None:

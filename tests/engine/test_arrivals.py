@@ -24,6 +24,7 @@ from broker.audit.leaf import canonical
 from broker.client import Event, Identity, Subject
 from broker.engine import lane as lane_module
 from broker.engine.arrivals import Arrivals
+from broker.engine.blame import Trial
 from broker.engine.config import EngineConfig
 from broker.engine.lane import Lane
 from broker.engine.observe import Observer
@@ -196,10 +197,13 @@ class Surroundings:
         self.committed += self._staged
         self.happen("after the commit")
 
-    async def take_over(self, lane: str, *_: object) -> LaneState:
+    async def take_over(self, lane: str, *_: object) -> tuple[LaneState, None]:
         """What the lane left, once the view has passed it."""
         self.vault.catch_up()
-        return LaneState.load(lane, self.compacted[LANE_STATE], self.compacted[PARKED], limits=LIMITS)
+        return LaneState.load(lane, self.compacted[LANE_STATE], self.compacted[PARKED], limits=LIMITS), None
+
+    def include(self, _: object) -> None:
+        """Everything is seen at once."""
 
     def owns(self, _: TopicPartition) -> bool:
         """Nobody else wants it."""
@@ -226,18 +230,39 @@ class Surroundings:
         return [decode_envelope(o.value)[0]["event_id"] for o in self.committed if o.topic == topic]
 
 
+def test_an_enrolment_that_may_release_nothing_leaves_it_to_the_next_call() -> None:
+    """So that a parked event which the exchange fails on is not taken for the enrolment that has it released."""
+    around = Surroundings()
+    around.send(_use(1), _enrol(1))
+    state = LaneState("exchange.in.sis-noord.1", limits=LIMITS)
+    world, keys = around.world, around.world.exchange_keys
+
+    def call(record: InputRecord, released: int | None) -> Step:
+        views = Views(world.registry, world.vault, world.partitions, released=released)
+        return exchange(state, [record], views, keys, world.now_ms, record.offset + 1, LIMITS)
+
+    waits = call(around.sent[0], None)
+    assert [d.code for d in waits.decisions] == ["subject.waiting"]
+    state.adopt(waits.delta)
+    enrols = call(around.sent[1], 0)
+    assert [d.code for d in enrols.decisions] == ["ok.vault"]
+    assert enrols.more
+    assert [d.code for d in call(around.sent[1], None).decisions] == ["ok.vault", "ok"]
+
+
 class Driver:
     """A lane under way; its own task does not run, the test does its work."""
 
     def __init__(self, around: Surroundings, patch: pytest.MonkeyPatch) -> None:
         self.around = around
-        patch.setattr(lane_module, "lane_producer", lambda *_: around)
         patch.setattr(lane_module, "take_over", around.take_over)
+        patch.setattr(lane_module, "pack", lambda _, outgoing: outgoing)
         patch.setattr(lane_module, "write", around.write)
         topics = SimpleNamespace(partitions=around.world.partitions, missed=set())
+        clients, states = SimpleNamespace(producer=lambda *_: around), SimpleNamespace(has_passed=lambda *_: True)
         host: Any = SimpleNamespace(
-            config=EngineConfig(), client={}, source=around, process=around.process, views=around, topics=topics,
-            observer=Observer(),
+            config=EngineConfig(), clients=clients, source=around, process=around.process, set_aside=None,
+            states=states, views=around, topics=topics, observer=Observer(),
         )  # fmt: skip
         self.lane = Lane(PLACE, host)
         self.lane._task.cancel()
@@ -246,7 +271,7 @@ class Driver:
     async def batch(self, most: int = 100) -> None:
         """What was not decided yet, or nothing."""
         done = self.lane.committed or 0
-        await self.lane._transact(self.around.sent[done : done + most])
+        await self.lane._transact(Trial(self.around.sent[done : done + most]))
 
     async def rest(self) -> None:
         """Go on as long as the lane wants to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 import subprocess
@@ -401,6 +402,37 @@ async def test_lost_input_is_told_and_not_passed_over_silently(
         await until(lambda: at_end([plane], 30), "goes on")
     assert seen.lost_records == 5
     assert "input.lost" in capsys.readouterr().out
+    leaves = [json.loads(record.value)["control"] for record in await read_all(connection, "audit.control")]
+    told = [(leaf["kind"], leaf["first"], leaf["last"]) for leaf in leaves if leaf.get("topic") == f"in.{group}"]
+    assert told == [("input-lost", 10, 14)]
+
+
+async def test_a_record_whose_output_kafka_refuses_for_its_size_is_set_aside(
+    connection: KafkaConnection, group: str, tmp_path: Path
+) -> None:
+    """As Kafka itself refuses it: only this record is set aside, all others come out once and in order."""
+    create_topics(connection, {f"in.{group}": 1})
+    create_topics(connection, {f"out.{group}.copy": 1}, **{"max.message.bytes": "5000"})
+    sent = numbered(20)
+    large = b"7:%d" % 90 + b" " + random.Random(1).randbytes(20_000)
+    await produce(connection, f"in.{group}", [*sent[:10], large, *sent[10:]])
+
+    def aside(
+        state: LaneState,
+        guilty: Any,
+        views: Views,
+        now: int,
+        next_offset: int,
+        *,
+        brief: bool,
+    ) -> Step:
+        assert guilty.offset == 10
+        delta = StateDelta(next_offset)
+        return Step(state.records(delta, views.partitions("lane.state"), views.partitions("parked")), [], delta)
+
+    async with make_plane(connection, fast(group), tmp_path, set_aside=aside) as plane:
+        await until(lambda: at_end([plane], 21), "all decided", 60)
+    assert [record.value for record in await read_all(connection, f"out.{group}.copy")] == sent
 
 
 async def test_an_own_vault_write_is_known_to_the_next_batch(

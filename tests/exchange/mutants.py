@@ -22,6 +22,7 @@ from broker.crypto import DataKeyMaker, KeyedHash, keyed_hash, seal, unseal
 from broker.exchange import authorise, check, journal, minimise, pipeline, swap
 from broker.exchange import open as opening
 from broker.exchange import parking as parking_of
+from broker.exchange import quarantine as quarantine_of
 from broker.exchange.decide import Account
 from broker.exchange.journal import Journal
 from broker.exchange.keys import ExchangeKeys
@@ -39,6 +40,7 @@ from tests.exchange import test_gates as gates
 from tests.exchange import test_hostile as hostile
 from tests.exchange import test_identity as identity
 from tests.exchange import test_parking as parking
+from tests.exchange import test_replay as replay
 from tests.exchange import test_window as window
 from tests.exchange.world import NOAH, SIS, World, enrolment, make_world
 
@@ -186,6 +188,23 @@ def no_quarantine(real: Callable[..., None]) -> Callable[..., None]:
     return lambda self, topic, *rest: None if topic.startswith("quarantine.") else real(self, topic, *rest)
 
 
+def never_taken_back(self: Journal, offset: int) -> bool:
+    """What was replayed stays in quarantine."""
+    return offset in self.state.quarantined
+
+
+def link_unknown(real: Callable[..., Any]) -> Callable[..., Any]:
+    """The leaf does not say that it is of a replay."""
+
+    def without(account: Account, *rest: Any) -> bytes:
+        said, account.replay_of = account.replay_of, None
+        leaf: bytes = real(account, *rest)
+        account.replay_of = said
+        return leaf
+
+    return without
+
+
 def by_kid(self: ExchangeKeys, kid: str, jwk: Any) -> DataKeyMaker:
     """Remember recipient keys by the name that a party gave them."""
     return self._makers.setdefault((kid, "", ""), DataKeyMaker(jwk, kid))
@@ -311,5 +330,12 @@ MUTANTS = (
     Mutant("tokens per event", stub(Commitments, "token", lambda _: "emma"), of(delivery.test_tokens_of_one_pupil_differ_between_events)),
     Mutant("incidents", stub(Journal, "_incident", nothing), row("a BSN in a note")),
     Mutant("quarantine", wrapped(Journal, "_by_event", no_quarantine), row("a changed body")),
+    Mutant("one replay", stub(Journal, "take_back", never_taken_back), of(replay.test_a_second_replay_is_refused, False)),
+    Mutant("one replay, after a restart", wrapped(LaneState, "records", no_slots), of(replay.test_a_lane_remembers_a_bounded_number_of_what_waits)),
+    Mutant("replay of something", stub(Journal, "take_back", always), of(replay.test_only_what_waits_in_quarantine_can_be_replayed)),
+    Mutant("link to the first try", wrapped(journal, "audit_leaf", link_unknown), of(replay.test_a_replay_goes_through_all_steps_and_its_leaf_names_the_first_try)),
+    Mutant("link of a parked replay", stub(parking_of, "ALLOWED_IN", ("data-key", "traceparent")), of(replay.test_a_replay_that_waits_keeps_its_link)),
+    Mutant("form of the link", stub(quarantine_of, "is_earlier_offset", lambda _, value: value.isdigit()), of(replay.test_a_link_that_is_no_earlier_offset_is_refused_and_stands_nowhere, b"99")),
+    Mutant("that it was replayed", stub(Journal, "replayed", nothing), of(replay.test_who_looks_at_the_quarantine_sees_that_it_was_replayed)),
     Mutant("status", stub(Journal, "tell", nothing), of(parking.test_every_decision_that_is_audited_is_told_as_well)),
 )  # fmt: skip

@@ -22,7 +22,7 @@ from broker.exchange.pipeline import _Batch
 from broker.exchange.state import LaneState
 from broker.exchange.switch import SwitchBoard
 from broker.policy import PROCESSES, Closing
-from broker.registry import Agreement, ConnectionSide, Registry, School, TemporaryException, connections
+from broker.registry import Agreement, ConnectionSide, Registry, School, TemporaryException, connections, links
 from broker.schemas import Family, Field, model
 from tests.exchange import (
     test_closing,
@@ -311,7 +311,7 @@ RULES = (
     Mutant("term after an agreement", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), term("agreement", 63)),
     Mutant("term after a link", rewritten(authorise, "_gates", PURE_TERM, "False"), term("link", 63)),
     Mutant("term after a departure", rewritten(minimise, "check_left", "day - left_on > closing.days", "False"), term("enrolment", 63)),
-    Mutant("term that ends at midnight", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), of(test_closing.test_the_term_ends_at_midnight_though_the_registry_stands_still)),
+    Mutant("term that ends at midnight", wrapped(Registry, "ended_agreement", lambda real: lambda self, a, b, c, d, e, _days, **k: real(self, a, b, c, d, e, 10**6, **k)), of(test_closing.test_the_term_ends_at_midnight_though_the_registry_stands_still, "agreement")),
     Mutant("dated before the end", stub(authorise, "_dated_before_end", never), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "agreement", "gate.ended")),
     Mutant("dated before the departure", rewritten(minimise, "check_left", "closing.dated_before_end and", "False and"), of(test_closing.test_what_happened_after_the_end_does_not_pass_where_the_route_says_so, "enrolment", "subject.left")),
     Mutant("the earlier end", rewritten(authorise, "_gates", "min(agreement.valid_until, ended or agreement.valid_until)", "agreement.valid_until"), of(test_closing.test_the_earlier_of_two_ends_counts)),
@@ -325,8 +325,9 @@ RULES = (
     Mutant("only what it is about, of who left", rewritten(pipeline, "passing", "check_left(event, person, closing, day):\n        target = target.closing_only(essential)", "check_left(event, person, closing, day):\n        pass"), of(test_closing.test_what_closes_something_holds_nothing_but_what_it_is_about, "enrolment")),
     Mutant("kinds that close nothing", wrapped(authorise, "_gates", all_closing), of(test_closing.test_what_closes_nothing_stops_at_once, "link")),
     Mutant("links that never counted", stub(ConnectionSide, "counts", always), of(test_closing.test_a_revoked_link_that_did_not_count_or_was_about_something_else_closes_nothing, "accepted without a mandate")),
-    Mutant("links offered anew", stub(ConnectionSide, "last_accepted", lambda self: self if self.state in ("accepted", "revoked") else None), of(test_closing.test_no_party_of_a_link_ends_its_term_by_a_new_offer, "publisher-a", "SENDER")),
-    Mutant("links never accepted", stub(ConnectionSide, "last_accepted", lambda self: self), of(test_closing.test_a_revoked_link_that_did_not_count_or_was_about_something_else_closes_nothing, "never accepted")),
+    Mutant("links offered anew", stub(ConnectionSide, "acceptances", lambda self: (self,) if self.state in ("accepted", "revoked") else ()), of(test_closing.test_no_party_of_a_link_ends_its_term_by_a_new_offer, "publisher-a", "SENDER")),
+    Mutant("links that were never on", stub(links, "_was_on", always), of(test_switch.test_a_link_that_was_never_on_has_no_closing_term, None)),
+    Mutant("links never accepted", stub(ConnectionSide, "acceptances", lambda self: (self,)), of(test_closing.test_a_revoked_link_that_did_not_count_or_was_about_something_else_closes_nothing, "never accepted")),
     Mutant("Dutch day of a revocation", stub(connections, "date_at", lambda at: at.astimezone(UTC).date()), of(test_closing.test_the_last_day_of_a_link_is_a_day_in_the_netherlands, "23:00:00", 0)),
     Mutant("agreements about something else", rewritten(Registry, "ended_agreement", "and agreement.is_for(school, product, process, location)", ""), of(test_closing.test_an_agreement_that_was_about_something_else_closes_nothing, "of another product")),
     # routes and roles
@@ -382,7 +383,7 @@ RULES = (
     Mutant("ids of new links", rewritten(switch, "_check_id", "is_uuid(connection)", "connection"), of(test_switch.test_a_link_that_an_event_brings_up_has_a_uuid, "a code", "OFFER")),
     Mutant("ids of new links, case", rewritten(switch, "_check_id", "connection == connection.lower()", "True"), of(test_switch.test_a_link_that_an_event_brings_up_has_a_uuid, "upper case", "ACCEPT")),
     Mutant("accepted for fewer products", stub(switch, "_covers_all", always), of(test_switch.test_a_link_that_both_sides_accept_is_on_for_all_products_that_are_named, [BOOK], None, "object.transition")),
-    Mutant("ends of links", stub(ConnectionSide, "ending", nothing), of(test_switch.test_a_side_that_was_revoked_keeps_how_it_ended_until_it_is_accepted_again)),
+    Mutant("ends of links", stub(ConnectionSide, "ending", nothing), of(test_switch.test_a_side_that_was_revoked_keeps_how_it_ended_until_it_is_revoked_again)),
     Mutant("changes on the control log", stub(Journal, "control", nothing), of(test_switched.test_record_and_control_leaf_stand_in_one_transaction)),
     # parking
     Mutant("looks at those who arrived", rewritten(_Batch, "release", "self.parking.keys() if self.views.arrived is None else self.views.arrived", "self.parking.keys()"), of(test_parking.test_a_batch_asks_the_vault_for_nobody_who_waits_but_those_who_arrived)),

@@ -11,6 +11,7 @@ import pytest
 from broker.client import Progress, Subject
 from broker.exchange import LaneState, Outcome, Views, exchange
 from broker.exchange.model import LANE_STATE, PARKED
+from broker.exchange.setaside import first_due
 from broker.limits import Limits
 from broker.policy import Routes
 from broker.policy.document import canonical
@@ -47,6 +48,35 @@ def test_events_of_an_unknown_pupil_wait_and_come_in_order_after_the_enrolment(s
     statuses = [r["outcome"] for s in school.statuses(DELTA) for r in s["results"]]
     assert statuses.count("PARKED") == 3
     assert school.state(DELTA).parked == {}
+
+
+def test_a_call_releases_no_more_than_it_is_told_to_and_says_that_more_is_due(school: World) -> None:
+    """None, then one at a time, in order: which one comes first is known before. So a guilty one can be found."""
+    sent = [event(subject=LATE) for _ in range(2)]
+    school.send(DELTA, *sent)
+    school.send(SIS, enrolment(MAYA, "L0099"))
+    state, keys = school.state(DELTA), school.exchange_keys
+    views = Views(school.registry, school.vault, school.partitions)
+    none = exchange(state, [], replace(views, released=0), keys, school.now_ms, state.next_offset)
+    assert (none.decisions, none.delta.parked, none.more) == ([], {}, True)
+    one = exchange(state, [], replace(views, released=1), keys, school.now_ms, state.next_offset)
+    assert list(one.delta.parked) == [first_due(state, views, school.now_ms)] == [0]
+    assert one.more
+    state.adopt(one.delta)
+    last = exchange(state, [], replace(views, released=1), keys, school.now_ms, state.next_offset)
+    assert list(last.delta.parked) == [first_due(state, views, school.now_ms)] == [1]
+    assert not last.more
+
+
+def test_the_event_that_would_end_first_is_known_before(school: World) -> None:
+    """What waited too long goes before what can go on; of what is not due, none."""
+    school.send(DELTA, event(subject=LATE))
+    state, views = school.state(DELTA), Views(school.registry, school.vault, school.partitions)
+    assert first_due(state, views, school.now_ms) is None
+    later = school.now_ms + 40 * DAY_MS
+    assert first_due(state, views, later) == 0
+    step = exchange(state, [], replace(views, released=1), school.exchange_keys, later, state.next_offset)
+    assert [d.code for d in step.decisions] == ["parked.expired"]
 
 
 def test_a_later_event_of_the_same_pupil_does_not_overtake(school: World) -> None:

@@ -137,10 +137,32 @@ def test_what_is_new_in_a_seed_is_held_against_the_order_and_remembered(world: W
 
 
 def test_objects_that_are_not_remembered_can_be_seeded(world: World) -> None:
-    """A sender of more objects than the memory holds: in order, as always."""
+    """A sender of more objects than the memory holds. They do not push out what is spoken of now."""
     archive = [licence("GRANT", 1), licence("CHANGE", 2), licence("BLOCK", 3), licence("GRANT", 1, TWO)]
     request = asked(world)
-    assert codes(world, *seed(request, *archive)) == [(PORTAL, "ok.unchecked"), (PORTAL, "ok"), (PORTAL, "ok")]
+    assert codes(world, *seed(request, *archive)) == [(PORTAL, "ok.unchecked")] * 3
+    assert not world.state(SHOP).objects.known
+
+
+def test_a_seed_ends_no_object_and_says_nothing_else_under_the_last_revision(world: World) -> None:
+    """What all others were told last stands; in its name nothing can be told to one receiver alone."""
+    world.send(SHOP, licence("GRANT", 1), licence("CHANGE", 2), licence("BLOCK", 3))
+    request = asked(world)
+    for kind, revision in (("REVOKE", 1), ("REVOKE", 3), ("CHANGE", 3), ("REINSTATE", 3)):
+        answer = replace(licence(kind, revision), receiver=PORTAL, correlation=request.event_id)
+        (decision,) = world.send(SHOP, answer)
+        assert decision.code in ("object.transition", "object.stale"), kind
+    last = replace(licence("BLOCK", 3), receiver=PORTAL, correlation=request.event_id)
+    assert codes(world, last) == [(PORTAL, "ok")]
+
+
+def test_a_seed_under_a_mandate_that_is_over_is_none(world: World) -> None:
+    """Nothing passes over its links; nor does the order give way."""
+    world.send(SHOP, licence("GRANT", 1), licence("BLOCK", 2))
+    request = asked(world)
+    world.edit("school/99PA", mandated_until="2026-11-23")
+    (decision,) = world.send(SHOP, replace(licence("GRANT", 1), receiver=PORTAL, correlation=request.event_id))
+    assert decision.code in ("object.transition", "gate.connection")
 
 
 def other_school(world: World) -> str:

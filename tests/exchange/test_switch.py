@@ -167,11 +167,11 @@ def test_a_link_that_both_sides_accept_is_on_for_all_products_that_are_named(
         assert on or code != "ok.link"
 
 
-def test_a_side_that_was_revoked_keeps_how_it_ended_until_it_is_accepted_again() -> None:
-    """R5, R19: whoever offers or declines it, for whatever products; a second revocation is a second end."""
+def test_a_side_that_was_revoked_keeps_how_it_ended_until_it_is_revoked_again() -> None:
+    """R5, R19: whoever offers, declines or accepts it, for whatever products; a second revocation is a second end."""
     world = make_world()
     world.send(SIS, said("ACCEPT", "BOTH", products=(BOOK,)))
-    ended = {"at": NOW, "accepted_by": SIS, "mandate": SIS, "products": (BOOK,)}
+    ended = {"at": NOW, "accepted_at": NOW, "accepted_by": SIS, "mandate": SIS, "products": (BOOK,)}
     world.send(DELTA, said("REVOKE"))
     for who, kind in ((DELTA, "OFFER"), (DELTA, "DECLINE"), (SIS, "OFFER"), (SIS, "DECLINE"), (DELTA, "OFFER")):
         world.now_ms += 1
@@ -186,13 +186,44 @@ def test_a_side_that_was_revoked_keeps_how_it_ended_until_it_is_accepted_again()
     world.send(SIS, said("ACCEPT"))
     side = sides(world)["sender"]
     assert side is not None
-    assert (side.state, side.products, side.ended) == ("accepted", "all", None)
+    assert (side.state, side.products) == ("accepted", "all")
+    assert side.ended is not None
+    assert side.ended.model_dump() == ended
     world.now_ms += 1
     world.send(SIS, said("REVOKE"), said("OFFER"))
     side = sides(world)["sender"]
     assert side is not None
     assert side.ended is not None
     assert (side.ended.products, side.ended.at) == ("all", NOW + timedelta(milliseconds=7))
+
+
+@pytest.mark.parametrize("since", [None, "OFFER"])
+def test_a_link_that_was_never_on_has_no_closing_term(since: str | None) -> None:
+    """R5: one side was revoked before the other was accepted, whatever is said of it since."""
+    world = make_world()
+    for side in ("sender", "receiver"):
+        world.edit(f"connection/po-usage-delta-portaal/{side}")
+    for kind, side in (("ACCEPT", "SENDER"), ("REVOKE", "SENDER"), ("ACCEPT", "RECEIVER")):
+        world.now_ms += 1
+        assert first(world.send(SIS, said(kind, side))) == "ok.link"
+    if since is not None:
+        assert first(world.send(DELTA, said(since, "SENDER"))) == "ok.link"
+    assert world.registry.revoked_on("99PA", DELTA, PORTAL, "usage", "Gebruik", BOOK) is None
+    assert not world.registry.connected("99PA", DELTA, PORTAL, "usage", "Gebruik", BOOK)
+
+
+def test_one_side_that_is_accepted_anew_does_not_end_the_closing_term() -> None:
+    """R19: the link was on and is off; what closes its affairs passes until both sides are on again."""
+    world = make_world()
+    for side in ("sender", "receiver"):
+        world.edit(f"connection/po-usage-delta-portaal/{side}")
+    for kind, side in (("ACCEPT", "BOTH"), ("REVOKE", "BOTH"), ("ACCEPT", "RECEIVER")):
+        world.now_ms += 1
+        assert first(world.send(SIS, said(kind, side))) == "ok.link"
+    way = ("99PA", DELTA, PORTAL, "usage", "Gebruik", BOOK)
+    assert world.registry.revoked_on(*way) == NOW.date()
+    world.send(SIS, said("ACCEPT", "SENDER"))
+    assert world.registry.connected(*way)
 
 
 def test_what_the_registry_gets_is_what_was_said_and_who_answers_for_it() -> None:
@@ -205,7 +236,8 @@ def test_what_the_registry_gets_is_what_was_said_and_who_answers_for_it() -> Non
         assert side.model_dump() == {
             "id": LINK, "side": name, "school": "99VA", "location": "99VA01", "sender": DELTA, "receiver": PORTAL,
             "service": "usage", "process": "Gebruik", "products": (BOOK, OTHER_BOOK), "state": "accepted",
-            "accepted_by": SIS, "mandate": SIS, "at": NOW, "ended": None,
+            "accepted_by": SIS, "mandate": SIS, "at": NOW, "accepted_at": None,
+            "ended": None,
         }  # fmt: skip
     assert world.registry.connected("99VA", DELTA, PORTAL, "usage", "Gebruik", BOOK, "99VA01")
 

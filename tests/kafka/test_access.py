@@ -89,6 +89,17 @@ async def test_a_party_cannot_write_where_another_sends(cluster: Cluster, refuse
 
 
 @pytest.mark.kafka
+async def test_only_exchange_and_operator_say_what_became_of_a_quarantined_record(
+    cluster: Cluster, refused: Refused
+) -> None:
+    """Its sender reads it."""
+    value = uuid.uuid4().bytes
+    await cluster.write("operator", "quarantine.sis", value)
+    await refused(cluster.write("sis", "quarantine.sis"), TopicAuthorizationFailedError)
+    await refused(cluster.write("auditor", "quarantine.sis"), TopicAuthorizationFailedError)
+
+
+@pytest.mark.kafka
 @pytest.mark.parametrize(
     "topic",
     ["in.pub", "in.sis", "out.sis.order", "status.sis", "quarantine.sis", "vault.identity", "registry", "audit.events"],

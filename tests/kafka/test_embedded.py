@@ -17,7 +17,7 @@ from broker.errors import ConfigError
 from broker.kafka import artifacts, embedded, machine
 from broker.kafka.admin import Admin
 from broker.kafka.embedded import EmbeddedKafka
-from broker.kafka.process import is_ours
+from broker.kafka.process import is_ours, recorded
 from broker.kafka.topics import TopicSpec
 
 DEADLINE_S = 60.0
@@ -111,6 +111,12 @@ def test_a_number_of_a_process_alone_proves_nothing(tmp_path: Path) -> None:
         (home / "broker-1.pid").write_text(str(other.pid))
         EmbeddedKafka(home).stop()
         assert other.poll() is None
+        ours = tmp_path / "kafka-10"
+        ours.mkdir()
+        for node in (1, 2):
+            (ours / f"broker-{node}.pid").write_text(str(other.pid))
+        assert recorded(ours / "broker-1.pid") == other.pid
+        assert recorded(ours / "broker-2.pid") is None  # the number is another broker's by now
         other.communicate(b"\n")
 
 

@@ -425,6 +425,12 @@ def test_a_leaf_that_would_be_too_long_names_what_was_by_its_hash() -> None:
         store.control_leaf(changed, None, json.dumps({"text": "a" * 70_000}).encode(), "o", "r", AT)
 
 
+def test_a_record_that_nobody_can_read_can_be_replaced() -> None:
+    """Its leaf names it by its hash; the change that puts the registry right must not fail on what is wrong."""
+    leaf = json.loads(store.control_leaf(Change("party/x", "change"), b"no JSON", b"{}", "o", "r", AT))
+    assert leaf["control"]["before"] == {"sha256": sha256(b"no JSON").hexdigest()}
+
+
 def test_a_whole_change_of_the_shipped_policy_fits_into_a_leaf() -> None:
     """With room to grow."""
     policy = example()["policy/current"]

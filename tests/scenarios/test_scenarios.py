@@ -8,6 +8,7 @@ pytest_plugins = (
     "tests.scenarios.steps_sending",
     "tests.scenarios.steps_receiving",
     "tests.scenarios.steps_evidence",
+    "tests.scenarios.steps_quarantine",
     "tests.scenarios.steps_sealed",
     "tests.scenarios.steps_sources",
 )

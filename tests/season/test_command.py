@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,13 @@ class Installed:
     worker: Path
     operator: Path
     keys: Path
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """One of its own: other tests leave in the registry what no registry can be made of."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), heap_mb=192) as embedded:
+        yield embedded
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,8 @@ BATCH_RECORDS = 200
 class SimClients:
     """The clients of one party."""
 
+    address = "memory"
+
     def __init__(self, cluster: MemoryCluster, network: Network) -> None:
         self.cluster, self.network = cluster, network
 
@@ -385,6 +387,10 @@ class SimConsumer:
         """See aiokafka: of a read_committed consumer the last stable ones."""
         found: dict[TopicPartition, int] = await self._call(lambda: {p: self._cluster.log(p).stable for p in places})
         return found
+
+    async def offsets_for_times(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        """See aiokafka: the first record that is not older; None when all are."""
+        return {place: self._cluster.first_since(place, at_ms / 1000) for place, at_ms in times.items()}
 
     async def getmany(
         self,

@@ -31,6 +31,7 @@ from aiokafka.errors import (
     UnknownMemberIdError,
     UnknownTopicOrPartitionError,
 )
+from aiokafka.structs import OffsetAndTimestamp
 
 from tests.simulation.loop import NOBODY, SimLoop, SimTime
 
@@ -314,6 +315,11 @@ class MemoryCluster:
         """Call once something was written to one of them."""
         for place in wanted:
             self.log(place).waiting.append(tell)
+
+    def first_since(self, place: TopicPartition, at: float) -> Any:
+        """ListOffsets by time."""
+        found = (e for e in self.log(place).entries if e.at >= at)
+        return next((OffsetAndTimestamp(e.offset, int(e.at * 1000)) for e in found), None)
 
     # ---- groups
 

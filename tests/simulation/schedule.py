@@ -18,7 +18,7 @@ import pytest
 import structlog
 from aiokafka import TopicPartition
 
-from broker.engine import arrivals, lane, proof, reader, service, takeover, topics, topicview, views
+from broker.engine import arrivals, contact, deciding, lane, proof, reader, service, takeover, topics, topicview, views
 from chaos.checker import Verdict, check
 from chaos.history import Withdrawal
 from tests.exchange.world import DELTA, PORTAL, SIS
@@ -31,7 +31,19 @@ from tests.simulation.worker import MemoryStore, Worker
 
 STORM_S = 7.0  # how long events come and faults fall
 REST_S = 150.0  # how long it may take afterwards until all is decided
-CLOCKED: tuple[ModuleType, ...] = (arrivals, lane, proof, reader, service, takeover, topics, topicview, views)
+CLOCKED: tuple[ModuleType, ...] = (
+    arrivals,
+    contact,
+    deciding,
+    lane,
+    proof,
+    reader,
+    service,
+    takeover,
+    topics,
+    topicview,
+    views,
+)
 
 
 @dataclass

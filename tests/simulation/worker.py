@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from broker.app.worker import output_topics
 from broker.engine import DataPlane, EngineConfig, RegistryView, VaultView
-from broker.exchange import exchange
+from broker.exchange import exchange, set_aside
 from broker.registry import Registry
 from tests.simulation.clients import SimClients
 from tests.simulation.cluster import MemoryCluster
@@ -97,6 +97,9 @@ class Worker:
             registry,
             vault,
             outputs=lambda topic: output_topics(topic, registry.current),
+            set_aside=lambda state, guilty, views, now, end, *, brief: set_aside(
+                state, guilty, views, school.keys, now, end, brief=brief
+            ),
             config=CONFIG,
         )
         with suppress(Exception):  # the process ends, and is started anew
