@@ -24,6 +24,8 @@ from chaos.world import PORTAL, SHOP
 T = TypeVar("T")
 RETRY_S: Final = 1.0
 CHANGE_S: Final = 20.0
+LEAVE_S: Final = 10.0
+WORK: Final = "work of the run"
 END_S: Final = 20.0  # clients are let go
 
 Changes = dict[str, bytes | None]
@@ -43,6 +45,7 @@ class Field:
         self._ways: dict[str, dict[str, Way]] = {}  # by worker, by broker
         self.receivers = [Receiver(scene.profile(party), note) for party in (PORTAL, SHOP)]
         self._changes: list[Future[None]] = []
+        self._started: list[Future[None]] = []
         self.withdrawals: list[Withdrawal] = []
 
     def __enter__(self) -> Self:
@@ -50,6 +53,9 @@ class Field:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for started in self._started:  # first, while their clients' own tasks still run: they leave in good order
+            started.cancel()
+        self.run(self._left())
         self.run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -62,12 +68,16 @@ class Field:
         """Do something there; a failure is noted."""
 
         async def noted() -> None:
+            if (task := asyncio.current_task()) is not None:
+                task.set_name(WORK)
             try:
                 await work
             except Exception as error:  # noqa: BLE001 - the run goes on, and its reader is told
                 self._note(f"failed: {type(error).__name__}: {error}")
 
-        return asyncio.run_coroutine_threadsafe(noted(), self._loop)
+        started = asyncio.run_coroutine_threadsafe(noted(), self._loop)
+        self._started.append(started)
+        return started
 
     # ---- senders and receivers
 
@@ -172,6 +182,12 @@ class Field:
                     self._note(f"{otherwise}: {type(error).__name__}")
                 noted = True
                 await asyncio.sleep(RETRY_S)
+
+    async def _left(self) -> None:
+        """Wait a moment for clients that leave."""
+        left = [task for task in asyncio.all_tasks() if task.get_name() == WORK]
+        if left:
+            await asyncio.wait(left, timeout=LEAVE_S)
 
     async def _end(self) -> None:
         for ways in self._ways.values():
