@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench lock clean
+.PHONY: help demo test check docs bench chaos lock clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
@@ -34,6 +34,11 @@ docs: $(STAMP) ## Write generated docs and output schemas anew
 
 bench: $(STAMP) ## Figures; raw JSON in build/bench/
 	$(BIN)/python -m bench
+
+SECONDS ?= 600
+BROKERS ?= 1
+chaos: $(STAMP) ## Faults on a real Kafka, judged by a checker of its own; SECONDS=60, BROKERS=3; history in build/chaos/
+	$(BIN)/python -m chaos run --seconds $(SECONDS) --brokers $(BROKERS)
 
 lock: ## Pin all requirements with hashes (maintainers; needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras -o requirements/dev.txt pyproject.toml

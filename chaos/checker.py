@@ -2,14 +2,15 @@
 
 What it asks (promises P1, P2, P7):
 
-- every input has exactly one final decision for each receiver, or one for all when nobody receives it;
+- every input that Kafka acknowledged is there, and has exactly one final decision for each receiver, or one for all
+  when nobody receives it; only what is about somebody who never came may wait;
 - every delivery that the audit tells of is there once, every output has its leaf, under the same number;
 - numbers of outputs run without a gap, in the order of the partition;
 - status and quarantine say what the audit says; a lane's own record of where it stands agrees with all of it;
 - outputs about one pupil to one receiver come in the order of the sender's partition, parked ones included;
-- an event that is sent again under its id is delivered once;
+- an event that is sent again under its id is delivered once, and not taken for a duplicate of what never was;
 - nothing but closing kinds leaves later than the deadline after a withdrawal;
-- nothing was read that is not there in the end (an aborted transaction).
+- nothing was read that is not there in the end (an aborted transaction), and no reader missed a number.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from chaos.history import Decision, History, Input, Output, Place
+from chaos.history import Decision, History, Output, Place, Withdrawal
 
 FINAL = frozenset({"delivered", "refused", "quarantined", "duplicate", "expired"})
 INTERIM = "parked"
@@ -71,7 +72,8 @@ def check(history: History) -> Verdict:
     for decision in history.decisions:
         if decision.source is not None:
             by_source[decision.source].append(decision)
-    waiting = _check_inputs(found, history.inputs, by_source)
+    waiting = _check_inputs(found, history, by_source)
+    _check_duplicates(found, history)
     _check_outputs(found, history)
     _check_numbers(found, history.outputs)
     _check_told(found, history, by_source)
@@ -81,13 +83,14 @@ def check(history: History) -> Verdict:
     found.disagreeing += [f"{place} is not what its topic holds" for place in history.strange]
     there = {(output.place, output.event) for output in history.outputs}
     found.aborted += [f"{seen.place} {seen.event}" for seen in history.seen if (seen.place, seen.event) not in there]
+    found.lost += [f"a reader missed {gap}" for gap in history.gaps]
     return found
 
 
-def _check_inputs(found: Verdict, inputs: list[Input], by_source: dict[Place, list[Decision]]) -> Counter[str]:
+def _check_inputs(found: Verdict, history: History, by_source: dict[Place, list[Decision]]) -> Counter[str]:
     """Every input is decided once; gives how many wait in each input partition."""
     waiting: Counter[str] = Counter()
-    for item in inputs:
+    for item in history.inputs:
         decisions = by_source.get(item.place, ())
         final = [decision for decision in decisions if decision.outcome in FINAL]
         parked = len(decisions) - len(final)
@@ -96,21 +99,48 @@ def _check_inputs(found: Verdict, inputs: list[Input], by_source: dict[Place, li
         if not final:
             if parked:
                 waiting[_partition(item.place)] += 1
+                if item.pupil not in history.absent:
+                    found.lost.append(f"{item.place} still waits, and whom it is about has come")
             else:
                 found.lost.append(f"{item.place} has no decision")
         receivers = Counter(decision.receiver for decision in final)
         found.doubled += [f"{item.place} was decided {n} times for {r}" for r, n in receivers.items() if n > 1]
         if None in receivers and len(receivers) > 1:
             found.doubled.append(f"{item.place} was decided for all and for {sorted(map(str, receivers))}")
-    known = {item.place for item in inputs}
+    known = {item.place: item.event for item in history.inputs}
     found.doubled += [f"a decision about {source}, which is no input" for source in by_source if source not in known]
+    found.lost += [
+        f"{told.place} is not there, or another event; Kafka had acknowledged {told.event}"
+        for told in history.acknowledged
+        if known.get(told.place) != told.event
+    ]
     return waiting
+
+
+def _check_duplicates(found: Verdict, history: History) -> None:
+    """What is called a duplicate was delivered under the same id, from the same topic."""
+    delivered, reached = set(), set()
+    for decision in history.decisions:
+        if decision.outcome == "delivered" and decision.source is not None:
+            topic = decision.source.topic
+            delivered.add((topic, decision.event, decision.receiver))
+            reached.add((topic, decision.event))
+    for decision in history.decisions:
+        if decision.outcome == "duplicate" and decision.source is not None:
+            topic, to = decision.source.topic, decision.receiver
+            known = (topic, decision.event) in reached if to is None else (topic, decision.event, to) in delivered
+            if not known:
+                found.lost.append(f"{decision.source} is called a duplicate for {to}, which never had it")
 
 
 def _check_outputs(found: Verdict, history: History) -> None:
     """Each delivery has its one record, each record its one leaf."""
-    leaves = Counter((d.flow, d.seq, d.event, d.receiver) for d in history.decisions if d.flow is not None)
-    records = Counter((_partition(o.place), o.seq, o.event, o.receiver) for o in history.outputs)
+    leaves: Counter[tuple[object, ...]] = Counter(
+        (d.flow, d.seq, d.event, d.receiver) for d in history.decisions if d.flow is not None
+    )
+    records: Counter[tuple[object, ...]] = Counter(
+        (_partition(o.place), o.seq, o.event, o.receiver) for o in history.outputs
+    )
     for key in leaves.keys() | records.keys():
         told, there = leaves[key], records[key]
         if there > told:
@@ -208,9 +238,16 @@ def _check_withdrawals(found: Verdict, history: History) -> None:
             f"{output.place} {output.kind}, {output.at_ms - gone.at_ms} ms after the withdrawal"
             for output in history.outputs
             if (output.sender, output.receiver, output.family) == (gone.sender, gone.receiver, gone.family)
+            and gone.school in (None, output.school)
             and output.kind not in CLOSING
-            and output.at_ms > gone.at_ms + DEADLINE_MS
+            and _is_late(output, gone)
         ]
+
+
+def _is_late(output: Output, gone: Withdrawal) -> bool:
+    if gone.ends is None:
+        return output.at_ms > gone.at_ms + DEADLINE_MS
+    return output.place.offset >= gone.ends.get(_partition(output.place), 0)
 
 
 def _partition(place: Place) -> str:

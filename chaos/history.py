@@ -39,7 +39,7 @@ class Output(NamedTuple):
         source: the input that it came of, as its leaf says; None for the broker's own.
         lane: the input partition, `topic/partition`, whose lane it says to be of. seq: its number.
         pupil: whom it is about, as the run numbers them; None: nobody.
-        at_ms: when Kafka took it.
+        at_ms: its time stamp, which the worker's clock gave.
     """
 
     place: Place
@@ -53,6 +53,7 @@ class Output(NamedTuple):
     pupil: str | None
     source: Place | None
     at_ms: int
+    school: str | None = None
 
 
 class Decision(NamedTuple):
@@ -105,16 +106,21 @@ class Withdrawal(NamedTuple):
 
     Args:
         at_ms: when that was committed.
+        school: whose; None: for all schools.
+        ends: where each output partition (`topic/partition`) ended for its readers when the deadline had passed; what
+            was committed later lies there or behind it, whatever a clock says. None: not looked at.
     """
 
     sender: str
     receiver: str
     family: str
     at_ms: int
+    school: str | None = None
+    ends: Mapping[str, int] | None = None
 
 
 class Seen(NamedTuple):
-    """What a receiver read while the run went on."""
+    """What somebody outside was told while the run went on: a receiver by reading, a sender by Kafka's word."""
 
     place: Place
     event: str
@@ -127,6 +133,9 @@ class History:
     Attributes:
         lanes: by `topic/partition` of their input.
         ends: where each input partition ended.
+        seen: what receivers read. gaps: numbers that were missing when they read, in words.
+        acknowledged: inputs that Kafka said to have.
+        absent: pupils who never came to their school: only what is about them may still wait.
         strange: records that cannot be read as what their topic holds.
     """
 
@@ -139,4 +148,7 @@ class History:
     ends: dict[str, int] = field(default_factory=dict)
     withdrawals: list[Withdrawal] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
+    acknowledged: list[Seen] = field(default_factory=list)
+    absent: set[str] = field(default_factory=set)
     strange: list[Place] = field(default_factory=list)

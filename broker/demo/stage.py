@@ -9,12 +9,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from aiokafka.errors import KafkaError
 
 from broker.app.provision import add_broker_keys, add_login, add_profile, publish_all
 from broker.client import Profile
@@ -29,9 +31,11 @@ from broker.kafka.machine import free_ports
 from broker.kafka.topics import PartyTopics, desired_topics, load_specs
 from broker.keys import FileKeys
 from broker.registry import Registry, load_document, receivable_families, records_of, with_keys
+from broker.registry.models import RegistryDocument
 from broker.registry.store import apply
 
 WORKER_START_SECONDS: Final = 60.0
+RIGHTS_SECONDS: Final = 30.0
 
 
 @dataclass
@@ -105,7 +109,7 @@ def stage(home: Path, *, keep: bool = False) -> Iterator[Stage]:
     scene: Stage | None = None
     went_well = False
     try:
-        scene = asyncio.run(_set_up(home, kafka))
+        scene = asyncio.run(set_up(home, kafka, example_document()))
         scene.start_worker()
         yield scene
         went_well = True
@@ -116,7 +120,13 @@ def stage(home: Path, *, keep: bool = False) -> Iterator[Stage]:
             scene.stop()
 
 
-async def _set_up(home: Path, kafka: EmbeddedKafka) -> Stage:
+def example_document() -> RegistryDocument:
+    """The example registry, as of this school year."""
+    return of_this_year(load_document(data_path("examples") / "registry"), datetime.now(UTC))
+
+
+async def set_up(home: Path, kafka: EmbeddedKafka, document: RegistryDocument) -> Stage:
+    """Logins, keys, profiles, topics, rights and registry, on a Kafka that runs; no worker."""
     root = kafka.admin_connection()
     admin = Admin(root)
     connections = {
@@ -124,16 +134,30 @@ async def _set_up(home: Path, kafka: EmbeddedKafka) -> Stage:
         for user in (access.OPERATOR, access.WORKER, access.AUDITOR)
     }
     keys = add_broker_keys(home / "keys", home / "operator-keys")
-    document = of_this_year(load_document(data_path("examples") / "registry"), datetime.now(UTC))
     profiles = {party.id: add_profile(admin, root, party.id, home / "profiles") for party in document.parties}
     document = with_keys(document, {party: [profile.public_key] for party, profile in profiles.items()})
     records = records_of(document)
     registry = Registry.from_records(records)
     parties = {party: PartyTopics(frozenset(receivable_families(registry, party))) for party in registry.parties}
-    admin.apply(desired_topics(load_specs(), parties, replicas=1), access.desired_acls(parties))
-    await apply(connections[access.OPERATOR], records, operator="demo", reason="the demo's registry")
-    await publish_all(connections[access.OPERATOR], keys, registry)
+    admin.apply(desired_topics(load_specs(), parties, replicas=len(kafka.layout.nodes)), access.desired_acls(parties))
+    operator = connections[access.OPERATOR]
+    await _once_rights_count(lambda: apply(operator, records, operator="demo", reason="the demo's registry"))
+    await _once_rights_count(lambda: publish_all(operator, keys, registry))
     return Stage(home, kafka, registry, connections, keys)
+
+
+async def _once_rights_count(step: Callable[[], Awaitable[object]]) -> None:
+    """Do something as soon as what was granted has come to all brokers: each of three learns of it by itself."""
+    deadline = time.monotonic() + RIGHTS_SECONDS
+    while True:
+        try:
+            await step()
+        except (BrokerError, KafkaError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+        else:
+            return
 
 
 def _is_ready(port: int) -> bool:
