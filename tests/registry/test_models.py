@@ -408,20 +408,22 @@ def test_a_side_that_was_revoked_still_says_how_it_ended_whatever_is_said_of_it_
     ended = ENDED | {"products": [BOOK]}
     later = ConnectionSide.model_validate(side(state=state, at="2026-11-01T10:00:00Z", ended=ended, **none | now))
     then = ConnectionSide.model_validate(side(state="revoked", **ended))
-    assert later.last_accepted() == then
+    assert later.acceptances() == (then,)
     assert later.ending() == then.ending() == later.ended
     assert later.products == "all"
 
 
 def test_a_side_says_of_itself_whether_it_was_ever_accepted() -> None:
-    """Accepted: it is. Revoked: it was, as it stands. Offered or declined and nothing else: never."""
+    """Accepted: it is. Revoked: it was, as it stands. Offered or declined and nothing else: never. Then what was before."""
     stands = {
         state: ConnectionSide.model_validate(side(state=state))
         for state in ("accepted", "revoked", "offered", "declined")
     }
-    assert {state: one.last_accepted() for state, one in stands.items()} == {
-        "accepted": stands["accepted"], "revoked": stands["revoked"], "offered": None, "declined": None,
+    assert {state: one.acceptances() for state, one in stands.items()} == {
+        "accepted": (stands["accepted"],), "revoked": (stands["revoked"],), "offered": (), "declined": (),
     }  # fmt: skip
+    anew = ConnectionSide.model_validate(side(state="accepted", ended=ENDED))
+    assert [(one.state, one.at) for one in anew.acceptances()] == [("accepted", anew.at), ("revoked", anew.ended.at)]
     endings = {state: one.ending() for state, one in stands.items()}
     revoked = endings.pop("revoked")
     assert revoked is not None
@@ -432,11 +434,10 @@ def test_a_side_says_of_itself_whether_it_was_ever_accepted() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ended": ENDED}, "ended: is for a side that is offered or declined, and the state is accepted"),
-        (
-            {"ended": ENDED, "state": "revoked"},
-            "ended: is for a side that is offered or declined, and the state is revoked",
-        ),
+        ({"ended": ENDED, "state": "revoked"}, "ended: a side that is revoked says itself how it ended"),
+        ({"accepted_at": "2026-06-01T10:00:00Z"}, "accepted_at: is of a revoked side"),
+        ({"accepted_at": "2026-06-01T10:00:00Z", "state": "offered"}, "accepted_at: is of a revoked side"),
+        ({"accepted_at": "2099-06-01T10:00:00Z", "state": "revoked"}, "accepted_at: is of a revoked side"),
         ({"ended": ENDED | {"mandate": None}, "state": "offered"}, "ended.mandate"),
         ({"ended": ENDED | {"accepted_by": None}, "state": "offered"}, "ended.accepted_by"),
         ({"ended": ENDED | {"at": "2026-10-01T10:00:00"}, "state": "offered"}, "ended.at"),
@@ -444,7 +445,7 @@ def test_a_side_says_of_itself_whether_it_was_ever_accepted() -> None:
     ],
 )
 def test_an_end_with_a_mistake_is_refused(changes: dict[str, Any], message: str) -> None:
-    """A side that is on has none, one that is revoked is its own; it is complete, since its closing term hangs on it."""
+    """A side that is revoked is its own end; an end is complete, since the closing term hangs on it."""
     assert message in "\n".join(problems(ConnectionSide, side(**changes)))
 
 

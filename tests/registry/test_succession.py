@@ -188,8 +188,7 @@ def test_offers_of_a_board_whose_connections_end_are_declined() -> None:
     }
     found = of(after(edited(**sides), merger(connections="end")), "connection")
     assert found["po-usage-delta-sis/sender"].state == "declined"
-    last = found["po-usage-delta-sis/sender"].last_accepted()
-    assert last is not None
+    (last,) = found["po-usage-delta-sis/sender"].acceptances()
     assert last.day == date(2026, 9, 1), "how it ended before it was offered stays on record"
     assert found["po-usage-delta-sis/receiver"].state == "revoked"
     assert found["po-usage-delta-sis/receiver"].at.isoformat() == "2026-11-01T00:00:00+00:00"
