@@ -282,7 +282,7 @@ async def test_it_is_frozen_once_the_views_are_loaded_and_before_the_group_is_jo
         return note
 
     monkeypatch.setattr(TopicCounts, "require", noting("topics"))
-    monkeypatch.setattr(TopicTail, "loaded", noting("loaded"))
+    monkeypatch.setattr(TopicTail, "loaded_or_blocked", noting("loaded"))
     monkeypatch.setattr(InputReader, "start", noting("joined"))
     monkeypatch.setattr(DataPlane, "_spawn", lambda _self, work, _name: work.close())
     monkeypatch.setattr(worker_module, "freeze_heap", lambda: happened.append("frozen"))
