@@ -133,7 +133,7 @@ def test_a_worker_whose_kafka_goes_away_ends_with_a_reason_or_at_sigterm(tmp_pat
 @pytest.mark.timeout(240)
 def test_a_worker_goes_on_by_itself_when_kafka_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Away for longer than the worker's patience, twice: before its start and under it; it is the same process after."""
-    monkeypatch.setenv("BROKER_PATIENCE_S", "15")
+    monkeypatch.setenv("BROKER_PATIENCE_S", "25")  # longer than it takes to know that Kafka is away, as in production
     with EmbeddedKafka(tmp_path / "kafka", heap_mb=192) as kafka:
         create_topics(kafka.admin_connection(), {**OWN, "in.sis-noord": 1})
         kafka.kill()

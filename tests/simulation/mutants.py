@@ -98,7 +98,8 @@ def _next_after_failure(patch: Patch) -> None:
         except Exception:  # noqa: BLE001 - that is the bug
             self._drop_producer()
             self._producer = self.host.clients.producer(self.id, self.host.config)
-            self._state = await takeover.take_over(self.id, self.partition, self._producer, self.host, 1)
+            found = await takeover.take_over(self.id, self.partition, self._producer, self.host, 1)
+            self._state, self._gap = found
 
     patch.setattr(Lane, "_transact", on)
 
@@ -127,10 +128,10 @@ def _state_before_fencing(patch: Patch) -> None:
     """The state is read first, and the older owner shut out afterwards."""
     take_over = takeover.take_over
 
-    async def too_early(name: str, partition: Any, producer: Any, host: Any, failures: int) -> LaneState:
+    async def too_early(name: str, partition: Any, producer: Any, host: Any, failures: int) -> Any:
         early = takeover._load(name, host, 0)
-        state = await take_over(name, partition, producer, host, failures)
-        return early if early.next_offset else state
+        state, gap = await take_over(name, partition, producer, host, failures)
+        return early if early.next_offset else state, gap
 
     patch.setattr(lane, "take_over", too_early)
 
@@ -217,11 +218,11 @@ def _stale_position(patch: Patch) -> None:
     """The position is what the group's coordinator says, as every tutorial has it."""
     take_over = takeover.take_over
 
-    async def believing(name: str, partition: Any, producer: Any, host: Any, failures: int) -> LaneState:
-        state = await take_over(name, partition, producer, host, failures)
+    async def believing(name: str, partition: Any, producer: Any, host: Any, failures: int) -> Any:
+        state, gap = await take_over(name, partition, producer, host, failures)
         said = await host.source._consumer.committed(partition)
         state.next_offset = said or 0
-        return state
+        return state, gap
 
     patch.setattr(lane, "take_over", believing)
 
