@@ -70,14 +70,17 @@ def trace(seed: int) -> dict[str, Any]:
 
 
 def mutants(first: int, step: int) -> dict[str, Any]:
-    """For each seeded bug the first seed that catches it; None: none did."""
+    """For each seeded bug the first seed that catches it (None: none did), and what its own code failed of."""
     caught: dict[str, int | None] = {}
+    mistakes: dict[str, list[str]] = {}
     for mutant in MUTANTS[first::step]:
         with pytest.MonkeyPatch.context() as patch:
             mutant.plant(patch)
-            seeds = (s for s in range(MOST_SEEDS) if not Schedule(s, mutant.faults, most=6).run().clean)
-            caught[mutant.name] = next(seeds, None)
-    return {"caught": caught}
+            outcomes = (Schedule(seed, mutant.faults, most=6).run() for seed in range(MOST_SEEDS))
+            found = next((outcome for outcome in outcomes if not outcome.clean), None)
+            caught[mutant.name] = None if found is None else found.seed
+            mistakes.update({mutant.name: sorted(found.mistakes)} if found is not None and found.mistakes else {})
+    return {"caught": caught, "mistakes": mistakes}
 
 
 def main(arguments: list[str]) -> int:

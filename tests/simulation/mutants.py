@@ -17,12 +17,12 @@ from broker.engine import lane, takeover
 from broker.engine.lane import Lane
 from broker.engine.proof import Unproven
 from broker.engine.topicview import TopicTail
+from broker.engine.transaction import Packed
 from broker.exchange.model import AUDIT_EVENTS, LANE_STATE, PARKED, Outgoing
 from broker.exchange.pipeline import _Batch
 from broker.exchange.state import LaneState
 from broker.exchange.swap import find_person
 from tests.simulation.clients import SimClients, SimProducer
-from tests.simulation.cluster import Item
 
 Patch = pytest.MonkeyPatch
 ENDS = frozenset({"crash", "deploy", "freeze", "cut"})
@@ -40,17 +40,17 @@ class Mutant(NamedTuple):
 # ---- how a batch is written
 
 
-def _in_two(first: Callable[[Outgoing], bool]) -> Callable[[Patch], None]:
+def _in_two(first: Callable[[Packed], bool]) -> Callable[[Patch], None]:
     """Write a batch in two transactions: first what this says, then the rest."""
 
     def plant(patch: Patch) -> None:
         write = lane.write
 
-        async def in_two(producer: Any, outgoing: Sequence[Outgoing]) -> dict[tuple[str, int], int]:
-            before = await write(producer, [o for o in outgoing if first(o)])
+        async def in_two(producer: Any, packed: Sequence[Packed]) -> dict[tuple[str, int], int]:
+            before = await write(producer, [p for p in packed if first(p)])
             await producer.commit(lambda: None)
             await producer.begin_transaction()
-            return before | await write(producer, [o for o in outgoing if not first(o)])
+            return before | await write(producer, [p for p in packed if not first(p)])
 
         patch.setattr(lane, "write", in_two)
 
@@ -63,12 +63,11 @@ def _outside(topic: Callable[[str], bool]) -> Callable[[Patch], None]:
     def plant(patch: Patch) -> None:
         write = lane.write
 
-        async def partly(producer: SimProducer, outgoing: Sequence[Outgoing]) -> dict[tuple[str, int], int]:
-            for out in outgoing:
-                if topic(out.topic):
-                    item = Item(out.key, out.value, tuple(out.headers))
-                    producer._cluster.write(TopicPartition(out.topic, out.partition), [item])
-            return await write(producer, [o for o in outgoing if not topic(o.topic)])
+        async def partly(producer: SimProducer, packed: Sequence[Packed]) -> dict[tuple[str, int], int]:
+            for one in packed:
+                if topic(one.topic):
+                    producer._cluster.write(TopicPartition(one.topic, one.partition), one.builder.items)
+            return await write(producer, [p for p in packed if not topic(p.topic)])
 
         patch.setattr(lane, "write", partly)
 

@@ -31,6 +31,7 @@ from tests.simulation.worker import MemoryStore, Worker
 
 STORM_S = 7.0  # how long events come and faults fall
 REST_S = 150.0  # how long it may take afterwards until all is decided
+MISTAKES = frozenset({"AttributeError", "TypeError", "NameError", "KeyError", "IndexError", "UnboundLocalError"})
 CLOCKED: tuple[ModuleType, ...] = (
     arrivals,
     contact,
@@ -52,6 +53,7 @@ class Outcome:
 
     Attributes:
         log: what was done to whom, with the second.
+        mistakes: types of failures that a program makes and no fault of the world.
     """
 
     seed: int
@@ -61,6 +63,7 @@ class Outcome:
     seconds: float = 0.0
     faults: int = 0
     kinds: list[str] = field(default_factory=list)
+    mistakes: set[str] = field(default_factory=set)
     decisions: int = 0
     aborted: int = 0
 
@@ -148,6 +151,7 @@ class Schedule:
         """Nothing of it runs on: the tasks of this loop are dropped, unheard."""
         for worker in self.workers:
             worker.party.alive = False
+            self._note_mistakes(worker)
         for task in asyncio.all_tasks(self.loop):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         self.loop._ready.clear()  # type: ignore[attr-defined]
@@ -190,10 +194,14 @@ class Schedule:
         self.workers.append(worker)
         worker.start()
 
+    def _note_mistakes(self, worker: Worker) -> None:
+        self.outcome.mistakes |= worker.failures.kinds & MISTAKES
+
     def restart(self, worker: Worker) -> None:
         """What its supervisor does after its end."""
         if worker in self.workers:
             self.workers.remove(worker)
+            self._note_mistakes(worker)
             self.network.cut.discard(worker.party)
             self.start_worker(worker.disk)
 

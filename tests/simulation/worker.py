@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from broker.app.worker import output_topics
-from broker.engine import DataPlane, EngineConfig, RegistryView, VaultView
+from broker.engine import DataPlane, EngineConfig, Observer, RegistryView, VaultView
 from broker.exchange import exchange, set_aside
 from broker.registry import Registry
 from tests.simulation.clients import SimClients
@@ -63,6 +63,17 @@ class MemoryStore:
         """See Store."""
 
 
+class Failures(Observer):
+    """Notes of which types the failures were."""
+
+    def __init__(self) -> None:
+        self.kinds: set[str] = set()
+
+    def failed(self, lane: str, kind: str) -> None:  # noqa: ARG002
+        """See Observer."""
+        self.kinds.add(kind)
+
+
 class Worker:
     """One process; a new one takes its place on the same disk.
 
@@ -74,6 +85,7 @@ class Worker:
         self.party = Party(name)
         self.disk = disk
         self.plane: DataPlane | None = None
+        self.failures = Failures()
         self.ended: Callable[[], None] = lambda: None
         self._loop, self._clients = loop, SimClients(cluster, network)
         self._cluster = cluster
@@ -101,6 +113,7 @@ class Worker:
                 state, guilty, views, school.keys, now, end, brief=brief
             ),
             config=CONFIG,
+            observer=self.failures,
         )
         with suppress(Exception):  # the process ends, and is started anew
             await self.plane.run()
