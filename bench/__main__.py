@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import connections, exchange, families, fanout, parked, vault, withdrawal, worker
+from bench import connections, exchange, families, fanout, lanes, modes, parked, vault, withdrawal, worker
 
 FOLDER = Path("build/bench")
 
@@ -26,12 +26,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; by default all")
     parser.add_argument(
-        "--seconds", type=float, help="exchange, fanout: 20; families: 30; worker: 600, the steady part"
+        "--seconds",
+        type=float,
+        help="exchange, fanout: 20; families: 30; worker: 600, the steady part; lanes: 60; modes: 30 a round",
     )
     parser.add_argument(
         "--count", type=int,
-        help="worker: 30,000 events of backlog; vault: 1,000,000 pupils; connections: 1,000,000; parked: 10,000 events;"
-        " withdrawal: 30 times",
+        help="worker: 30,000 events of backlog; lanes: 1,000; modes: 10,000; vault: 1,000,000 pupils;"
+        " connections: 1,000,000; parked: 10,000 events; withdrawal: 30 times",
     )  # fmt: skip
     given = parser.parse_args()
     for name in given.names or list(BENCHES):
@@ -119,6 +121,8 @@ BENCHES: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]
     "parked": (parked.run, parked.rows, ("count",)),
     "connections": (connections.run, connections.rows, ("count",)),
     "worker": (worker.run, _worker, ("seconds", "count")),
+    "lanes": (lanes.run, lanes.rows, ("seconds", "count")),
+    "modes": (modes.run, modes.rows, ("seconds", "count")),
     "vault": (vault.run, _vault, ("count",)),
     "withdrawal": (withdrawal.run, _withdrawal, ("count",)),
 }

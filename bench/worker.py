@@ -65,12 +65,22 @@ def run(seconds: float = 600.0, count: int = 30_000) -> dict[str, Any]:
 
 
 async def _run(scene: Stage, seconds: float, count: int) -> dict[str, Any]:
+    await enrol_pupils(scene)
+    measured = await steady(scene, seconds)
+    drained = await _drain(scene, count)
+    return {"steady": measured, "drain": drained, "load_average": os.getloadavg(), "cores": os.cpu_count()}
+
+
+async def enrol_pupils(scene: Stage) -> None:
+    """All about whom something is sent."""
     now = datetime.now(UTC)
     await _send(scene, SIS, [replace(enrolment(_eck_id(n), f"L{n:04}"), created=now) for n in range(PUPILS)])
-    await _decided(_Worker(scene), PUPILS)
-    steady = await _steady(scene, seconds)
-    drain = await _drain(scene, count)
-    return {"steady": steady, "drain": drain, "load_average": os.getloadavg(), "cores": os.cpu_count()}
+    await _decided(Worker(scene), PUPILS)
+
+
+async def send_events(scene: Stage, count: int) -> None:
+    """A backlog."""
+    await _send(scene, DELTA, [_event(number) for number in range(count)])
 
 
 # ---- 1. a backlog
@@ -82,25 +92,11 @@ async def _drain(scene: Stage, count: int) -> dict[str, Any]:
     admin = scene.kafka.admin_connection()
     first = await _ends(admin, INPUT)
     outputs_from = {topic: await _ends(admin, topic) for topic in WRITTEN}
-    await _send(scene, DELTA, [_event(number) for number in range(count)])
+    await send_events(scene, count)
     end = await _ends(admin, INPUT)
     await asyncio.to_thread(scene.start_worker, len(scene.workers) + 1)
-    worker = _Worker(scene)
-    samples = [worker.look()]
-    deadline = time.monotonic() + PATIENCE_S + count / 100
-    while samples[-1].records < count:
-        if time.monotonic() > deadline:
-            raise BrokerError("the worker did not drain the backlog in time", code="bench.slow")
-        await asyncio.sleep(0.25)
-        samples.append(worker.look())
-    used = [s for s in samples if s.records < count] or samples  # the last sample may hold idle time
-    events, seconds = used[-1].records - used[0].records, used[-1].at - used[0].at
-    ours = {
-        "events": events,
-        "events_per_s": events / seconds,
-        "cpu_us_per_event": (used[-1].cpu_s - used[0].cpu_s) / events * 1e6,
-        "cpu_share": (used[-1].cpu_s - used[0].cpu_s) / seconds,
-    }
+    worker = Worker(scene)
+    ours = await drain(worker, count)
     templates = [await _records(admin, topic, outputs_from[topic]) for topic in WRITTEN]
     partitions = len(first)
     _bench_topics(admin, partitions)
@@ -122,6 +118,29 @@ async def _drain(scene: Stage, count: int) -> dict[str, Any]:
         for topic, of_topic in zip(WRITTEN, templates, strict=True)
     }
     return result
+
+
+async def drain(worker: Worker, count: int) -> dict[str, float]:
+    """What a worker that just started makes of a backlog.
+
+    Raises:
+        BrokerError: `bench.slow`.
+    """
+    samples = [worker.look()]
+    deadline = time.monotonic() + PATIENCE_S + count / 100
+    while samples[-1].records < count:
+        if time.monotonic() > deadline:
+            raise BrokerError("the worker did not drain the backlog in time", code="bench.slow")
+        await asyncio.sleep(0.25)
+        samples.append(worker.look())
+    used = [s for s in samples if s.records < count] or samples  # the last sample may hold idle time
+    events, seconds = used[-1].records - used[0].records, used[-1].at - used[0].at
+    return {
+        "events": events,
+        "events_per_s": events / seconds,
+        "cpu_us_per_event": (used[-1].cpu_s - used[0].cpu_s) / events * 1e6,
+        "cpu_share": (used[-1].cpu_s - used[0].cpu_s) / seconds,
+    }
 
 
 def _bare(scene: Stage, job: dict[str, Any]) -> dict[str, float]:
@@ -170,11 +189,12 @@ def _size(record: dict[str, Any]) -> float:
 # ---- 2. a steady rate
 
 
-async def _steady(scene: Stage, seconds: float) -> dict[str, Any]:
+async def steady(scene: Stage, seconds: float) -> dict[str, Any]:
+    """Latency and memory at a steady rate."""
     due: dict[str, float] = {}
     sent_at: dict[str, float] = {}
     arrived: dict[str, float] = {}
-    worker = _Worker(scene)
+    worker = Worker(scene)
     memory: list[tuple[float, int]] = []
     waited: list[float] = []
 
@@ -271,7 +291,7 @@ class _Look:
     cpu_s: float
 
 
-class _Worker:
+class Worker:
     """The worker that runs now, seen from outside."""
 
     def __init__(self, scene: Stage) -> None:
@@ -304,7 +324,7 @@ class _Worker:
                     yield name, float(value)
 
 
-async def _decided(worker: _Worker, count: int) -> None:
+async def _decided(worker: Worker, count: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while worker.look().records < count:
         if time.monotonic() > deadline:

@@ -1,6 +1,7 @@
 """Command line of the hostile run.
 
 python -m chaos run --seconds 600 --brokers 1 --workers 3 --seed 4711
+python -m chaos outages --times 5 --brokers 3
 python -m chaos check build/chaos/.../history.jsonl.gz
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from chaos import journal
 from chaos.checker import check
+from chaos.outages import Measure, measure
 from chaos.run import Plan, last_line, new_seed, run
 
 BUILD = Path("build") / "chaos"
@@ -30,10 +32,29 @@ def main(arguments: list[str]) -> int:
     runs.add_argument("--workers", type=int, default=3)
     runs.add_argument("--rate", type=float, default=200.0, help="events of publishers in a second")
     runs.add_argument("--seed", type=int, default=None, help="of the faults; by default any")
+    outages = commands.add_parser("outages", help="how long nothing is delivered after a fault")
+    outages.add_argument("--times", type=int, default=5, help="how often each fault")
+    outages.add_argument("--brokers", type=int, choices=(1, 3), default=1)
+    outages.add_argument("--workers", type=int, default=3)
+    outages.add_argument("--only", action="append", default=[], help="this fault alone; can be given again")
     checks = commands.add_parser("check", help="judge a history that a run left")
     checks.add_argument("file", type=Path)
     given = parser.parse_args(arguments)
-    return _check(given.file) if given.command == "check" else _run(given)
+    if given.command == "check":
+        return _check(given.file)
+    return _outages(given) if given.command == "outages" else _run(given)
+
+
+def _outages(given: argparse.Namespace) -> int:
+    folder = BUILD / time.strftime("outages-%Y%m%d-%H%M%S", time.gmtime())
+    folder.mkdir(parents=True)
+    _log_clients(folder / "clients.log")
+    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as work:
+        plan = Measure(
+            given.times, folder, Path(work), given.brokers, given.workers, kinds=tuple(given.only)
+        )  # fmt: skip
+        print(measure(plan))
+    return 0
 
 
 def _run(given: argparse.Namespace) -> int:

@@ -48,6 +48,11 @@ class Worker:
         """How the last process ended."""
         return None if self._process is None else self._process.returncode
 
+    @property
+    def ready(self) -> bool:
+        """Whether its process said that it has its lanes."""
+        return self.alive and b'"worker.ready"' in self._log.read_bytes()
+
     def start(self) -> None:
         """A new process; its log is a new file. From the main thread, so that it ends with this process."""
         self._lives += 1

@@ -144,11 +144,13 @@ class Receiver:
 
     Attributes:
         seen: what it read. gaps: what its client missed, in words.
+        heard: called with the id of each event, if somebody wants to know at once.
     """
 
     def __init__(self, profile: Profile, note: Callable[[str], None]) -> None:
         self.seen: list[Seen] = []
         self.gaps: list[str] = []
+        self.heard: Callable[[str], None] = lambda _: None
         self.topic = f"out.{profile.party}.usage"
         self._profile, self._note = profile, note
 
@@ -161,6 +163,7 @@ class Receiver:
                     async for received in consumer:
                         place = Place(received.topic, received.partition, received.offset)
                         self.seen.append(Seen(place, received.event.event_id))
+                        self.heard(received.event.event_id)
             except (Exception, asyncio.CancelledError) as error:
                 if told_to_end():
                     raise

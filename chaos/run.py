@@ -10,22 +10,22 @@ import time
 from collections import Counter
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Final, TextIO
 
-from broker.demo.stage import Stage, example_document, set_up
 from broker.kafka.embedded import EmbeddedKafka
 from broker.registry.store import read_records
 from chaos import journal
 from chaos.checker import Verdict, check
-from chaos.crew import Crew, Worker
+from chaos.crew import Crew
 from chaos.field import Field
 from chaos.history import History
 from chaos.nemesis import Nemesis
 from chaos.recorder import Receiver, Rest, read_everything
-from chaos.workload import Workload
-from chaos.world import PUBLISHERS, SIS, pupils, schools, with_schools
+from chaos.setting import setting
+from chaos.world import pupils, schools
 
 SCHOOLS: Final = 24
 PUPILS_PER_SCHOOL: Final = 40
@@ -99,7 +99,7 @@ def last_line(verdict: Verdict, faults: int, events: int) -> str:
     )
 
 
-class _Notes:
+class Notes:
     """What happened, with the second; from any thread."""
 
     def __init__(self, out: TextIO) -> None:
@@ -107,7 +107,7 @@ class _Notes:
 
     def __call__(self, text: str) -> None:
         with self._lock:
-            clock = time.strftime("%H:%M:%S", time.gmtime())
+            clock = datetime.now(UTC).time().isoformat("milliseconds")
             self._out.write(f"{clock} {time.monotonic() - self._began:8.2f} s  {text}\n")
             self._out.flush()
 
@@ -117,7 +117,7 @@ def run(plan: Plan) -> Result:
     plan.folder.mkdir(parents=True, exist_ok=True)
     kafka = EmbeddedKafka(plan.work / "kafka", brokers=plan.brokers)
     with (plan.folder / "faults.log").open("w", encoding="utf-8") as out:
-        note = _Notes(out)
+        note = Notes(out)
         note(f"seed {plan.seed}, {plan.brokers} brokers, {plan.workers} workers, {plan.seconds:.0f} s")
         try:
             kafka.start()
@@ -134,30 +134,21 @@ def _keep_logs(plan: Plan, kafka: EmbeddedKafka) -> None:
 
 
 class _Run:
-    def __init__(self, plan: Plan, kafka: EmbeddedKafka, note: _Notes) -> None:
+    def __init__(self, plan: Plan, kafka: EmbeddedKafka, note: Notes) -> None:
         self._plan, self._kafka, self._note = plan, kafka, note
         self._schools, self._pupils = schools(SCHOOLS), pupils(SCHOOLS, PUPILS_PER_SCHOOL)
-        document = with_schools(example_document(), self._schools)
-        self._scene: Stage = asyncio.run(set_up(plan.work, kafka, document))
         self._wrong: list[str] = []
         self._amid = 0
 
     def result(self) -> Result:
         """See `run`."""
-        records = asyncio.run(read_records(self._scene.connections["operator"]))
-        logs = self._plan.folder / "logs"
-        logs.mkdir(exist_ok=True)
         plan = self._plan
-        workload = Workload(
-            {party: self._scene.profile(party) for party in (SIS, *PUBLISHERS)}, self._pupils, Random(plan.seed + 1),
-            plan.rate, plan.seconds, self._note,
-        )  # fmt: skip
-        with Field(self._scene, workload, self._note) as beside:
-            crew = Crew(
-                lambda number: Worker(number, self._plan.work, logs, beside.ways(f"worker-{number}")),
-                plan.workers, self._note,
-            )  # fmt: skip
-            random = Random(plan.seed)
+        with setting(
+            self._kafka, plan.work, plan.folder, self._pupils, Random(plan.seed + 1), workers=plan.workers,
+            rate=plan.rate, seconds=plan.seconds, note=self._note,
+        ) as here:  # fmt: skip
+            records = asyncio.run(read_records(here.scene.connections["operator"]))
+            beside, crew, random = here.beside, here.crew, Random(plan.seed)
             nemesis = Nemesis(self._kafka, crew, beside, records, self._schools, random, self._note)
             try:
                 crew.start()

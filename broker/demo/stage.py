@@ -59,8 +59,13 @@ class Stage:
         """A party's profile."""
         return Profile.load(self.home / "profiles" / party)
 
-    def start_worker(self, number: int = 1) -> subprocess.Popen[bytes]:
+    def start_worker(
+        self, number: int = 1, module: str = "broker", patience_s: float = WORKER_START_SECONDS
+    ) -> subprocess.Popen[bytes]:
         """Start an exchange worker as a process of its own, and wait until it serves.
+
+        Args:
+            module: whose command line it is.
 
         Raises:
             BrokerError: `demo.worker`, with the place of its log.
@@ -68,14 +73,14 @@ class Stage:
         port = free_ports(1)
         log = self.home / f"worker-{number}.log"
         command = [
-            sys.executable, "-m", "broker", "worker", "--connection", str(self.home / "connections" / "exchange.json"),
+            sys.executable, "-m", module, "worker", "--connection", str(self.home / "connections" / "exchange.json"),
             "--keys", str(self.home / "keys"), "--state", str(self.home / f"state-{number}"), "--http", str(port),
         ]  # fmt: skip
         with log.open("ab") as out:
             worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)  # noqa: S603 - our own
         self.workers.append(worker)
         self.ports.append(port)
-        deadline = time.monotonic() + WORKER_START_SECONDS
+        deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline and worker.poll() is None:
             if _is_ready(port):
                 return worker

@@ -46,6 +46,11 @@ class Trial(NamedTuple):
     guilty: InputRecord | Parked | None = None
     gap: Gap | None = None
 
+    def ends_at(self, stands_at: int) -> int:
+        """Where a lane stands afterwards that stands here."""
+        stays = stands_at if self.gap is None else self.gap.next_offset
+        return self.records[-1].offset + 1 if self.records else stays
+
 
 class Suspect(NamedTuple):
     """One event: the offset of an input record, or the number of a parked event."""

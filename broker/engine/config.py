@@ -16,6 +16,7 @@ class EngineConfig:
         pattern: regular expression of the input topics.
         batch_records, batch_bytes: most that one transaction takes in.
         send_bytes: where a produce batch ends; one larger record still goes alone. Below `max.message.bytes`.
+        decision_s: how long a decision over a batch should take at most: meanwhile nothing else in the worker moves.
         transaction_timeout_s: after this the cluster aborts an open transaction; until then it may hold back readers.
         batch_timeout_s: when the lane itself gives a batch up.
         request_timeout_s: of one request; a frozen coordinator stalls a lane this long.
@@ -41,6 +42,7 @@ class EngineConfig:
     batch_bytes: int = 4 << 20
     send_bytes: int = 900_000
     compression: str | None = "lz4"
+    decision_s: float = 0.25
     transaction_timeout_s: float = 10.0
     batch_timeout_s: float = 8.0
     request_timeout_s: float = 5.0
@@ -55,8 +57,8 @@ class EngineConfig:
     proof_s: float = 2.0
     view_age_s: float = 2.0
     patience_s: float = 120.0
-    session_timeout_s: float = 20.0
-    heartbeat_s: float = 2.0
+    session_timeout_s: float = 7.0
+    heartbeat_s: float = 0.3
     rebalance_timeout_s: float = 20.0
     metadata_age_s: float = 10.0
     starting_lanes: int = 16

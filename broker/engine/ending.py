@@ -7,6 +7,7 @@ no Exception, so it ends the task that called, silently: a view that follows not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -34,3 +35,10 @@ async def end_within(work: Coroutine[Any, Any, Any], seconds: float) -> bool:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.info("end.failed", error=type(error).__name__)
     return True
+
+
+async def set_within(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait until an event is set, for so long at most (None: as long as it takes); whether it is."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()

@@ -6,8 +6,10 @@ from typing import Final
 
 import structlog
 from aiokafka import TopicPartition
+from aiokafka.errors import ProducerFenced
 
 from broker.engine.blame import Trial
+from broker.engine.config import EngineConfig
 from broker.errors import BrokerError
 from broker.exchange.model import InputRecord, Parked
 
@@ -18,9 +20,17 @@ BROKEN: Final = (
     "decides nothing, until this record passes; start a version of the broker that can read it."
 )
 SLOW: Final = (
-    "One record alone takes longer than a batch may take. It is not set aside, since that may be the machine's fault: "
-    "the lane tries on. Give the worker more CPU, or raise batch_timeout_s."
+    "To decide over one record alone took so long that everything else in this worker stood still, and longer than a "
+    "batch should take. It was decided all the same. Give the worker more CPU or a faster disk, or look at that sender."
 )
+
+
+def pause_s(config: EngineConfig, times: int, error: BaseException) -> float:
+    """Seconds until a lane tries again that failed so often before."""
+    low, high = config.backoff_s
+    delay: float = min(high, low * 2 ** min(times, 8))
+    # Fenced is not final, perhaps only a lost race; but a zombie has to learn what it is, and not to fence others.
+    return max(delay, config.fenced_backoff_s) if isinstance(error, ProducerFenced) else delay
 
 
 def tell_failure(
@@ -33,22 +43,18 @@ def tell_failure(
     failures: int,
     retry_s: float,
     broken: bool,
-    slow: bool,
     away: bool,
 ) -> None:
     """Say that a batch failed, or a take-over (`trial` is None).
 
     Args:
         offset: where the lane stands.
-        broken: whether it sets nothing aside any more. slow: whether the decision alone took the batch's time.
+        broken: whether it sets nothing aside any more.
         away: whether Kafka does not answer: that is said once for all lanes (`contact`), so this for debugging only.
     """
     code, text = error.code if isinstance(error, BrokerError) else "lane.error", None
-    alone = trial is not None and len(trial.records) == 1
     if broken:
         code, text = "lane.broken", BROKEN
-    elif slow and alone:
-        code, text = "lane.slow_record", SLOW
     # Never the text of a foreign exception: it may quote what it stumbled over.
     say = log.debug if away else log.warning
     say(
@@ -65,6 +71,17 @@ def tell_failure(
         retry_s=round(retry_s, 1),
         **({} if text is None else {"text": text}),
     )
+
+
+def tell_if_slow(lane: str, trial: Trial, seconds: float, most_s: float) -> None:
+    """Say which record it was, if deciding over it alone took longer than this."""
+    if len(trial.records) != 1 or seconds <= most_s:
+        return
+    record = trial.records[0]
+    log.warning(
+        "lane.slow_record", code="lane.slow_record", lane=lane, topic=record.topic, partition=record.partition,
+        offset=record.offset, seconds=round(seconds, 1), text=SLOW,
+    )  # fmt: skip
 
 
 def tell_set_aside(lane: str, guilty: InputRecord | Parked, fault: BaseException | None) -> None:

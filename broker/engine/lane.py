@@ -20,20 +20,19 @@ lane's own record of it can be read, the next transaction has its end marked whe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Iterable, Sequence
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import ProducerFenced
 
 from broker.engine.arrivals import Arrivals
 from broker.engine.backlog import Backlog
+from broker.engine.batchsize import BatchSize
 from broker.engine.blame import TOO_LARGE, Blame, Trial
 from broker.engine.deciding import run_pure, who_came
-from broker.engine.ending import told_to_end
-from broker.engine.failures import tell_failure, tell_set_aside
+from broker.engine.ending import set_within, told_to_end
+from broker.engine.failures import pause_s, tell_failure, tell_if_slow, tell_set_aside
 from broker.engine.observe import BatchReport
 from broker.engine.overlay import VaultOverlay
 from broker.engine.proof import Unproven
@@ -49,6 +48,7 @@ from broker.registry import Registry
 log = structlog.get_logger()
 
 RECOMPUTE_TRIES = 5
+YOUNG = 0.75  # of the age at which views are too old: a decision on them may still take its time
 
 
 class RegistryMoved(Exception):
@@ -76,9 +76,7 @@ class Lane:
         self._unproven = Unproven(host.states, host.config.proof_s)
         self._expected: int | None = None  # where the next records begin; None: not reading
         self._backlog = Backlog(host.config)
-        # Most records of the next batch. Halved by a failure: what is too much for its time-out must not come back
-        # for ever. It grows again slowly.
-        self._most = host.config.batch_records
+        self._size = BatchSize(host.config)
         self._blame = Blame(host.config, can_set_aside=host.set_aside is not None)
         self._trial: Trial | None = None  # the batch under way
         self._decision_s = 0.0  # how long that took
@@ -87,7 +85,7 @@ class Lane:
         self._duties = duties_of(self.id) is not None  # looks at each registry, and at each day
         self._nudged, self._ticked = False, time.monotonic()
         self._reported: BaseException | None = None  # a failure seen by the reader
-        self._wake, self._settled = asyncio.Event(), asyncio.Event()
+        self._wake, self._settled, self._again = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._settled.set()
         self._stopping: set[asyncio.Task[None]] = set()  # producers on their way out
         self._task = asyncio.create_task(self._run(), name=self.id)
@@ -137,6 +135,11 @@ class Lane:
         self._backlog.clear()
         self._wake.set()
 
+    def assigned(self) -> None:
+        """The group came together, and this lane is ours: whatever made it pause is over."""
+        self.reset()
+        self._again.set()
+
     def vault_changed(self, keys: Iterable[bytes]) -> None:
         """The view read these keys: parked events may go on."""
         # Without a state the lane takes over, and then looks at everything. What the batch under way parks is looked
@@ -151,8 +154,7 @@ class Lane:
 
     async def settle(self) -> None:
         """Let the batch under way end, if it will."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settled.wait(), self.host.config.settle_timeout_s)
+        await set_within(self._settled, self.host.config.settle_timeout_s)
 
     async def close(self) -> None:
         """End after the batch under way; what does not end is left to the transaction's time-out."""
@@ -217,8 +219,7 @@ class Lane:
             timeout = max(0.0, self._ticked + self.host.config.tick_s - time.monotonic())
         if self._unproven.places:
             timeout = min(timeout or self._unproven.patience_s, self._unproven.patience_s)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), timeout)
+        await set_within(self._wake, timeout)
 
     def _due(self) -> bool:
         if self._unproven.in_doubt():
@@ -241,7 +242,7 @@ class Lane:
             return Trial([], gap=self._gap)
         if state is None or not blame.careful:
             if self._backlog:
-                return Trial(self._take(self._most))
+                return Trial(self._take(self._size.most))
             return Trial([]) if self._due() else None
         if not blame.cleared:
             return Trial([], released=0)
@@ -251,7 +252,7 @@ class Lane:
         if self._nudged:
             return Trial([], released=1)
         if self._backlog:
-            records = self._take(min(self._most, blame.most(state.next_offset)))
+            records = self._take(min(self._size.most, blame.most(state.next_offset)))
             found = guilty is not None and guilty == (records[0].offset, False)
             return Trial(records, 0, records[0] if found else None)
         return Trial([], released=1) if self._due() else None
@@ -263,63 +264,72 @@ class Lane:
         return batch
 
     async def _transact(self, trial: Trial) -> None:
-        config = self.host.config
-        await self.host.views.wait_current(config.batch_timeout_s)
-        if self._expected is None:
-            return  # told to position again meanwhile; these records will be read again
+        batch_s = self.host.config.batch_timeout_s
+        await self.host.views.wait_current(batch_s)
         self._settled.clear()
         self._decision_s = 0.0
         try:
-            async with asyncio.timeout(config.batch_timeout_s):
-                await self._decide_and_commit(trial)
+            decided = await self._decided(trial)
+            if decided is None:
+                return  # these records will be read again
+            async with asyncio.timeout(batch_s):
+                await self._commit_all(trial, *decided)
         finally:
             self._settled.set()
         if not trial.records:
             return  # says nothing about the batch that failed: without its pause the lane would spin
         self.failure, self.failures = None, 0
-        self._most = min(config.batch_records, self._most + max(1, config.batch_records // 50))
+        self._size.committed(len(trial.records), self._decision_s)
+        tell_if_slow(self.id, trial, self._decision_s, batch_s / 2)
 
-    async def _decide_and_commit(self, trial: Trial) -> None:
-        state, views, records = self._state, self.host.views, trial.records
-        if state is None:
-            raise TransientError("The lane has no state.", code="lane.state")
-        stays = state.next_offset if trial.gap is None else trial.gap.next_offset
-        next_offset = records[-1].offset + 1 if records else stays
-        self._nudged, self._ticked = False, time.monotonic()
+    async def _decided(self, trial: Trial) -> tuple[LaneState, Step, Registry] | None:
+        """What to write, once it is our turn: the line is as long as there are busy lanes; None: told to position."""
+        views, patience_s = self.host.views, self.host.config.request_timeout_s
         for _ in range(RECOMPUTE_TRIES):
-            registry, began = views.require_current(), time.monotonic()
-            step = await self._decide(state, trial, registry, next_offset)
-            self._decision_s = time.monotonic() - began
+            async with self.host.deciding, asyncio.timeout(self.host.config.batch_timeout_s):
+                # Between two decisions the views read, whatever many busy lanes would do.
+                await views.wait_current(patience_s, YOUNG * views.max_age_s)
+                state = self._state
+                if self._expected is None or state is None:
+                    return None
+                self._nudged, self._ticked = False, time.monotonic()
+                registry, began = views.require_current(), time.monotonic()
+                step = await self._decide(state, trial, registry)
+                self._decision_s = time.monotonic() - began
             # A long decision kept the views from reading: let them, instead of failing again and again.
-            await views.wait_current(self.host.config.request_timeout_s)
+            await views.wait_current(patience_s)
             if views.registry.current is registry:
-                break
+                return state, step, registry
             self.host.observer.recomputed(self.id)  # nothing was sent yet
-        else:
-            raise TransientError("The registry changes faster than a batch.", code="registry.moving")
+        raise TransientError("The registry changes faster than a batch.", code="registry.moving")
+
+    async def _commit_all(self, trial: Trial, state: LaneState, step: Step, registry: Registry) -> None:
         decided = time.monotonic()
         written = await self._commit(step, registry) if step.outgoing or self._unproven.in_doubt() else {}
         if written:  # a look at nothing, as after each take-over, is no progress
             self.progressed_at = time.monotonic()
         state.adopt(step.delta)
         self._arrivals.committed(more=step.more)
-        self._look_after(step)
-        self._nudged = self._nudged or step.more
+        # What was parked just now may have come between decision and commit, when nobody waited for it yet.
+        came = self._arrivals.add(*who_came(self.host, self._overlay, step))
+        self._nudged = self._nudged or came or step.more
         if trial.gap is not None:
             self._gap = None
             if trial.gap.kind == "input-lost":
                 self.host.observer.lost(self.id, trial.gap.last - trial.gap.first + 1)
         if trial.guilty is not None:
             tell_set_aside(self.id, trial.guilty, self._blame.fault)
-        self._blame.passed(trial, next_offset, more=step.more)
+        self._blame.passed(trial, state.next_offset, more=step.more)
         # A link that this lane switched on is on for its very next event.
-        await views.registry.passed({p: offset for (topic, p), offset in written.items() if topic == REGISTRY})
-        committed = time.monotonic()
-        report = BatchReport(self.id, len(records), step.decisions, decided - began, committed - decided)
+        own = {p: offset for (topic, p), offset in written.items() if topic == REGISTRY}
+        await self.host.views.registry.passed(own)
+        commit_s = time.monotonic() - decided
+        report = BatchReport(self.id, len(trial.records), step.decisions, self._decision_s, commit_s)
         self.host.observer.committed(report)
 
-    async def _decide(self, state: LaneState, trial: Trial, registry: Registry, next_offset: int) -> Step:
+    async def _decide(self, state: LaneState, trial: Trial, registry: Registry) -> Step:
         """Run the pure function; again if it missed a topic that exists by now."""
+        next_offset = trial.ends_at(state.next_offset)
         topics, vault = self.host.topics, self.host.views.vault
         for _ in range(2):
             self._overlay.prune(vault.read)
@@ -355,12 +365,6 @@ class Lane:
                 self._overlay.add(record.partition, offsets[VAULT, record.partition], record.key, record.value)
         return offsets
 
-    def _look_after(self, step: Step) -> None:
-        """What was parked just now may have come between the decision and the commit, when nobody waited for it yet."""
-        came, waits_for = who_came(self.host, self._overlay, step)
-        if self._arrivals.add(came, waits_for):
-            self._nudged = True
-
     # ---- failures
 
     async def _recover(self, error: BaseException) -> None:
@@ -369,19 +373,15 @@ class Lane:
         blame, trial = self._blame, self._trial
         blamed = blame.failed(error, trial)
         if not blamed:
-            self._most = max(1, self._most // 2)
-        low, high = self.host.config.backoff_s
+            self._size.failed()
         # To look for who is to blame can not go on for long.
-        delay = min(high, low * 2 ** min(blame.seen if blamed else self.failures - 1, 8))
-        if isinstance(error, ProducerFenced):  # not final: perhaps only a lost race
-            delay = max(delay, self.host.config.fenced_backoff_s)
+        delay = pause_s(self.host.config, blame.seen if blamed else self.failures - 1, error)
         tell_failure(self.id, self.partition, error, trial, offset=self.committed, failures=self.failures,
-                     retry_s=delay, broken=blamed and blame.broken,
-                     slow=self._decision_s > self.host.config.batch_timeout_s / 2,
-                     away=self.host.contact.away)  # fmt: skip
+                     retry_s=delay, broken=blamed and blame.broken, away=self.host.contact.away)  # fmt: skip
         self.host.observer.failed(self.id, type(error).__name__)
         self._let_go()
-        await asyncio.sleep(delay)
+        self._again.clear()
+        await set_within(self._again, delay)
 
     def _let_go(self) -> None:
         self._expected = None

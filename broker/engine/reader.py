@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from broker.engine.assignor import LaneAssignor
 from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
 from broker.engine.ending import told_to_end
@@ -71,6 +73,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
             session_timeout_ms=int(config.session_timeout_s * 1000),
             heartbeat_interval_ms=int(config.heartbeat_s * 1000),
             rebalance_timeout_ms=int(config.rebalance_timeout_s * 1000),
+            partition_assignment_strategy=(LaneAssignor(), RoundRobinPartitionAssignor),  # the first that all know
         )
 
     async def start(self) -> None:
@@ -284,7 +287,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         for lane in self.lanes.values():  # ours before: they keep their producers
-            lane.reset()
+            lane.assigned()
         for partition in assigned - self.lanes.keys():
             self.lanes[partition] = self._make_lane(partition)
         log.info("group.assigned", partitions=len(assigned))

@@ -69,7 +69,7 @@ class DataPlane:
         self._contact = Contact(clients.address, self._tails, lambda: len(self.lanes))
         self._host = LaneHost(
             config, clients, self._reader, process, set_aside, outputs, self._states, self._parked, self.views,
-            self.topics, observer, self._contact, asyncio.Semaphore(config.starting_lanes),
+            self.topics, observer, self._contact, asyncio.Semaphore(config.starting_lanes), asyncio.Lock(),
         )  # fmt: skip
         self._on_loaded = on_loaded
         self._tasks: set[asyncio.Task[None]] = set()

@@ -84,6 +84,7 @@ class LaneHost:
         states, parked: tails of the lanes' own topics.
         contact: whether Kafka answers.
         starting: how many lanes may take over at once; hundreds would only queue up in the cluster.
+        deciding: held by the lane that decides over a batch.
     """
 
     config: EngineConfig
@@ -99,6 +100,7 @@ class LaneHost:
     observer: Observer
     contact: Contact
     starting: asyncio.Semaphore
+    deciding: asyncio.Lock
 
 
 async def take_over(

@@ -233,7 +233,7 @@ class CurrentViews:
     """
 
     def __init__(self, registry: RegistryView, vault: VaultView, max_age_s: float) -> None:
-        self.registry, self.vault, self._max_age_s = registry, vault, max_age_s
+        self.registry, self.vault, self.max_age_s = registry, vault, max_age_s
 
     @property
     def age_s(self) -> float:
@@ -249,24 +249,25 @@ class CurrentViews:
         if self.registry.invalid is not None:
             raise TransientError("The newest registry cannot be used.", code="registry.invalid")
         for view in (self.registry, self.vault):
-            if view.age_s > self._max_age_s:
+            if view.age_s > self.max_age_s:
                 raise TransientError(
-                    f"The view of {view.topic} could not be proven current within {self._max_age_s} s.",
+                    f"The view of {view.topic} could not be proven current within {self.max_age_s} s.",
                     code="view.stale",
                 )
         return self.registry.current
 
-    async def wait_current(self, timeout_s: float) -> None:
-        """Wait until both are current.
+    async def wait_current(self, timeout_s: float, max_age_s: float | None = None) -> None:
+        """Wait until both are current, or rather as young as is wished.
 
         Raises:
-            TransientError: `view.stale`, after the time-out.
+            TransientError: `view.stale`: they are not even current after the time-out.
         """
-        if self.age_s <= self._max_age_s:
+        wished_s = self.max_age_s if max_age_s is None else max_age_s
+        if self.age_s <= wished_s:
             return
         try:
             async with asyncio.timeout(timeout_s):
-                while self.age_s > self._max_age_s:
+                while self.age_s > wished_s:
                     older = max((self.registry, self.vault), key=lambda view: view.age_s)
                     await older.confirmed_after(older.confirmed_at)
         except TimeoutError:

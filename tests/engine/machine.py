@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from broker.engine import DataPlane, EngineConfig, KafkaClients, Observer, RegistryView, VaultView, topic_identity
@@ -91,7 +92,11 @@ def create_topics(connection: KafkaConnection, topics: Mapping[str, int], **sett
         config = {"cleanup.policy": "compact"} if name in COMPACTED else {}
         wanted.append(NewTopic(name, partitions, 1, config={**config, **settings}))
     for future in admin.create_topics(wanted).values():
-        future.result()
+        try:
+            future.result()
+        except KafkaException as error:  # a request that got no answer in time was sent again, by librdkafka
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
     for _ in range(200):
         found = admin.list_topics(timeout=5).topics
         if all(name in found and all(p.leader >= 0 for p in found[name].partitions.values()) for name in topics):

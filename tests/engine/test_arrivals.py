@@ -108,6 +108,7 @@ class Surroundings:
         self.compacted: dict[str, dict[str, bytes]] = {LANE_STATE: {}, PARKED: {}}
         self.committed, self._staged = list[Outgoing](), list[Outgoing]()
         self.between: dict[str, Callable[[], None]] = {}
+        self.max_age_s = 2.0
         self.looks: list[int | None] = []
         self.client = SimpleNamespace(close=self.nothing)
 
@@ -165,7 +166,7 @@ class Surroundings:
         self.between["decided"] = self.between.pop("decision", lambda: None)
         return step
 
-    async def wait_current(self, _: float) -> None:
+    async def wait_current(self, *_: float) -> None:
         """Give the views time to read."""
         self.happen("decided")
 
@@ -262,7 +263,7 @@ class Driver:
         clients, states = SimpleNamespace(producer=lambda *_: around), SimpleNamespace(has_passed=lambda *_: True)
         host: Any = SimpleNamespace(
             config=EngineConfig(), clients=clients, source=around, process=around.process, set_aside=None,
-            states=states, views=around, topics=topics, observer=Observer(),
+            states=states, views=around, topics=topics, observer=Observer(), deciding=asyncio.Lock(),
         )  # fmt: skip
         self.lane = Lane(PLACE, host)
         self.lane._task.cancel()

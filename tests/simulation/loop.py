@@ -40,7 +40,39 @@ class Party:
     steps: int = 0
     at: dict[int, Callable[[Party], None]] = field(default_factory=dict)
     clock: float = 0.0
-    held: list[asyncio.Handle] = field(default_factory=list)
+    held: list[Handle] = field(default_factory=list)
+
+
+class Handle:
+    """As asyncio's, without what only a debugger wants: most of a schedule's time goes into these.
+
+    Attributes:
+        context: what it runs in. is_timer: whether it waited for its time.
+    """
+
+    __slots__ = ("_args", "_callback", "_cancelled", "context", "is_timer")
+
+    def __init__(self, callback: Any, args: tuple[Any, ...], context: Any, *, is_timer: bool) -> None:
+        self._callback, self._args, self._cancelled, self.is_timer = callback, args, False, is_timer
+        self.context = contextvars.copy_context() if context is None else context
+
+    def cancel(self) -> None:
+        """See asyncio."""
+        self._cancelled = True
+        self._callback = self._args = None
+
+    def cancelled(self) -> bool:
+        """See asyncio."""
+        return self._cancelled
+
+    def run(self) -> None:
+        """What fails is in the history, or in what was waited for."""
+        try:
+            self.context.run(self._callback, *self._args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:  # noqa: BLE001 - asyncio would only log it
+            return
 
 
 class Stuck(Exception):
@@ -59,8 +91,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self.random = Random(seed)
         self._now = START_S
         self.turns = self._timers_made = 0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # tuples: compared without a call
-        self.set_exception_handler(lambda *_: None)  # of crashed parties; what matters is in the history
+        self._timers: list[tuple[float, int, Handle]] = []  # tuples: compared without a call
+        self.set_exception_handler(lambda *_: None)
 
     def time(self) -> float:
         """Seconds."""
@@ -114,22 +146,25 @@ class SimLoop(asyncio.BaseEventLoop):
             if not handle._cancelled:
                 self._step(handle)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
         """See asyncio."""
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = Handle(callback, args, context, is_timer=False)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        """See asyncio."""
+        handle = Handle(callback, args, context, is_timer=True)
         self._timers_made += 1
         heapq.heappush(self._timers, (when, self._timers_made, handle))
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
         """See asyncio."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It is passed over when its time comes."""
-
-    def _step(self, handle: asyncio.Handle) -> None:
-        party = handle._context.get(PARTY)
+    def _step(self, handle: Handle) -> None:
+        party = handle.context.get(PARTY)
         if party is not None:
             if not party.alive:
                 return
@@ -141,17 +176,17 @@ class SimLoop(asyncio.BaseEventLoop):
             if party.frozen:
                 party.held.append(handle)
                 return
-            if party.slow and not isinstance(handle, asyncio.TimerHandle):
+            if party.slow and not handle.is_timer:
                 self.call_later(party.slow * self.random.random(), self._again, handle, context=NOBODY)
                 return
-        handle._run()
+        handle.run()
 
-    def _again(self, handle: asyncio.Handle) -> None:
-        party = handle._context.get(PARTY)
+    def _again(self, handle: Handle) -> None:
+        party = handle.context.get(PARTY)
         if party is not None and party.frozen:
             party.held.append(handle)
         elif party is None or party.alive:
-            handle._run()
+            handle.run()
 
     def _process_events(self, event_list: Any) -> None:
         """There is no selector."""
