@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class OneOfEach:
+    """Gives the same object for equal values: a history of millions of rows names each event and place many times."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def __call__(self, value: T) -> T:
+        """The first one that was equal to this."""
+        found: T = self._known.setdefault(value, value)
+        return found
 
 
 class Place(NamedTuple):

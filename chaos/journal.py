@@ -8,7 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from chaos.history import Decision, History, Input, Lane, Output, Place, Quarantined, Seen, Status, Withdrawal
+from chaos.history import (
+    Decision,
+    History,
+    Input,
+    Lane,
+    OneOfEach,
+    Output,
+    Place,
+    Quarantined,
+    Seen,
+    Status,
+    Withdrawal,
+)
 
 
 def save(history: History, file: Path) -> None:
@@ -31,12 +43,12 @@ def save(history: History, file: Path) -> None:
 
 def load(file: Path) -> History:
     """Read what `save` wrote."""
-    history = History()
+    history, rows = History(), _rows(OneOfEach())
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for text in lines:
             kind, row = json.loads(text)
-            if kind in ROWS:
-                getattr(history, kind).append(ROWS[kind](row))
+            if kind in rows:
+                getattr(history, kind).append(rows[kind](row))
             elif kind == "lanes":
                 history.lanes[row[0]] = Lane(*row[1:])
             elif kind == "absent":
@@ -46,30 +58,28 @@ def load(file: Path) -> History:
     return history
 
 
-def _place(value: list[Any] | None) -> Place | None:
-    return None if value is None else Place(*value)
+def _rows(one: OneOfEach) -> dict[str, Callable[[list[Any]], Any]]:
+    def place(value: list[Any] | None) -> Place | None:
+        return None if value is None else at(value)
+
+    def at(value: list[Any]) -> Place:
+        return one(Place(one(value[0]), *value[1:]))
+
+    def status(row: list[Any]) -> Status:
+        results = tuple(one((outcome, receiver, code)) for outcome, receiver, code in row[2])
+        return Status(at(row[0]), one(row[1]), results)
+
+    return {
+        "inputs": lambda row: Input(at(row[0]), *map(one, row[1:])),
+        "outputs": lambda row: Output._make([at(row[0]), *map(one, row[1:9]), place(row[9]), row[10], one(row[11])]),
+        "decisions": lambda row: Decision(place(row[0]), *map(one, row[1:])),
+        "statuses": status,
+        "quarantined": lambda row: Quarantined(at(row[0]), one(row[1])),
+        "withdrawals": lambda row: Withdrawal(*row),
+        "seen": lambda row: Seen(at(row[0]), one(row[1])),
+        "strange": lambda row: Place(*row),
+        "acknowledged": lambda row: Seen(at(row[0]), one(row[1])),
+    }
 
 
-def _at(row: list[Any]) -> Place:
-    return Place(*row[0])
-
-
-def _output(row: list[Any]) -> Output:
-    return Output._make([_at(row), *row[1:9], _place(row[9]), *row[10:]])
-
-
-def _status(row: list[Any]) -> Status:
-    return Status(_at(row), row[1], tuple((outcome, receiver, code) for outcome, receiver, code in row[2]))
-
-
-ROWS: Final[dict[str, Callable[[list[Any]], Any]]] = {
-    "inputs": lambda row: Input(_at(row), *row[1:]),
-    "outputs": _output,
-    "decisions": lambda row: Decision(_place(row[0]), *row[1:]),
-    "statuses": _status,
-    "quarantined": lambda row: Quarantined(_at(row), row[1]),
-    "withdrawals": lambda row: Withdrawal(*row),
-    "seen": lambda row: Seen(_at(row), row[1]),
-    "strange": lambda row: Place(*row),
-    "acknowledged": lambda row: Seen(_at(row), row[1]),
-}
+ROWS: Final = tuple(_rows(OneOfEach()))

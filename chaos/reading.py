@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from broker.errors import ContractError
 from broker.schemas import catalogue, unframe
 from broker.wire import FLOW, FLOW_SEQ, decode_envelope
-from chaos.history import Decision, History, Input, Lane, Output, Place, Quarantined, Status
+from chaos.history import Decision, History, Input, Lane, OneOfEach, Output, Place, Quarantined, Status
 
 Sent = Mapping[str, str | None]  # event -> pupil
 
@@ -41,6 +41,7 @@ class Reading:
     def __init__(self, sent: Sent) -> None:
         self.history = History()
         self._sent, self._heads, self._waiting = sent, dict[str, bytes](), set[str]()
+        self._one = OneOfEach()
 
     def read(self, records: Iterable[Record]) -> None:
         """Take records."""
@@ -53,14 +54,14 @@ class Reading:
         if not record.value and kind in ("out", "audit", "status", "quarantine"):
             history.strange.append(record.place)
         elif kind == "in":
-            event = event_of(record.value)
-            history.inputs.append(Input(record.place, event, self._sent.get(event or "")))
+            event = self._one(event_of(record.value))
+            history.inputs.append(Input(self._one(record.place), event, self._sent.get(event or "")))
         elif kind == "out":
             history.outputs.append(self._output(record))
         elif topic == "audit.events":
-            history.decisions.append(_decision(record))
+            history.decisions.append(self._decision(record))
         elif kind == "status":
-            history.statuses.append(_status(record))
+            history.statuses.append(self._status(record))
         elif kind == "quarantine":
             self._keep(record)
         elif topic == "lane.state":
@@ -75,7 +76,7 @@ class Reading:
         if unframe(record.value)[0] != catalogue()["quarantine.v1"].fingerprint:
             return  # what became of one
         datum = _datum("quarantine.v1", record)
-        self.history.quarantined.append(Quarantined(_source(datum), datum["event_id"]))
+        self.history.quarantined.append(Quarantined(self._source(datum), self._one(datum["event_id"])))
 
     def finish(self, ends: Mapping[str, int]) -> History:
         """The history; all was read.
@@ -100,12 +101,30 @@ class Reading:
 
     def _output(self, record: Record) -> Output:
         envelope, _ = decode_envelope(record.value or b"")
-        event, headers = str(envelope["event_id"]), record.headers
+        one, headers = self._one, record.headers
+        event = one(str(envelope["event_id"]))
         return Output(
-            record.place, event, str(envelope["sender"]), record.place.topic.split(".")[1], str(envelope["family"]),
-            str(envelope["kind"]), lane_place(headers[FLOW].decode()), int(headers[FLOW_SEQ]), self._sent.get(event),
-            None, record.at_ms, str(envelope["school"]),
+            one(record.place), event, one(str(envelope["sender"])), one(record.place.topic.split(".")[1]),
+            one(str(envelope["family"])), one(str(envelope["kind"])), one(lane_place(headers[FLOW].decode())),
+            int(headers[FLOW_SEQ]), self._sent.get(event), None, record.at_ms, one(str(envelope["school"])),
         )  # fmt: skip
+
+    def _decision(self, record: Record) -> Decision:
+        said, one = json.loads(record.value or b"")["x"], self._one
+        at = said.get("in")
+        source = None if at is None else one(Place(one(at["topic"]), at["partition"], at["offset"]))
+        return Decision(
+            source, one(said["event"]), one(said["decision"]), one(said.get("receiver")), one(said["code"]),
+            one(said.get("flow")), said.get("seq"),
+        )  # fmt: skip
+
+    def _status(self, record: Record) -> Status:
+        datum, one = _datum("status.v1", record), self._one
+        results = tuple(one((r["outcome"].lower(), r["receiver"], r["code"])) for r in datum["results"])
+        return Status(self._source(datum), one(datum["event_id"]), results)
+
+    def _source(self, datum: Mapping[str, Any]) -> Place:
+        return self._one(Place(self._one(datum["topic"]), datum["partition"], datum["offset"]))
 
 
 def event_of(value: bytes | None) -> str | None:
@@ -132,24 +151,5 @@ def lane_place(lane: str) -> str:
     return f"{topic}/{partition}"
 
 
-def _decision(record: Record) -> Decision:
-    said = json.loads(record.value or b"")["x"]
-    at = said.get("in")
-    source = None if at is None else Place(at["topic"], at["partition"], at["offset"])
-    return Decision(
-        source, said["event"], said["decision"], said.get("receiver"), said["code"], said.get("flow"), said.get("seq")
-    )
-
-
-def _status(record: Record) -> Status:
-    datum = _datum("status.v1", record)
-    results = tuple((r["outcome"].lower(), r["receiver"], r["code"]) for r in datum["results"])
-    return Status(_source(datum), datum["event_id"], results)
-
-
 def _datum(schema: str, record: Record) -> dict[str, Any]:
     return dict(catalogue()[schema].decode(unframe(record.value)[1]))
-
-
-def _source(datum: Mapping[str, Any]) -> Place:
-    return Place(datum["topic"], datum["partition"], datum["offset"])

@@ -136,7 +136,7 @@ class Lane:
         self._wake.set()
 
     def assigned(self) -> None:
-        """The group came together, and this lane is ours: whatever made it pause is over."""
+        """The group came together, and this lane is ours: what fails of what was begun before needs no pause."""
         self.reset()
         self._again.set()
 
@@ -198,6 +198,7 @@ class Lane:
     async def _position(self) -> None:
         if not self.host.source.owns(self.partition):
             raise NotAssigned  # and do not fence the new owner
+        self._again.clear()
         async with asyncio.timeout(self.host.config.takeover_timeout_s):
             if self._state is None:
                 self._producer = self.host.clients.producer(self.id, self.host.config)
@@ -380,7 +381,6 @@ class Lane:
                      retry_s=delay, broken=blamed and blame.broken, away=self.host.contact.away)  # fmt: skip
         self.host.observer.failed(self.id, type(error).__name__)
         self._let_go()
-        self._again.clear()
         await set_within(self._again, delay)
 
     def _let_go(self) -> None:

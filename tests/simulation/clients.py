@@ -34,7 +34,7 @@ from tests.simulation.cluster import Fetched, Item, MemoryCluster
 from tests.simulation.network import Network
 
 RETRY_S = 0.05
-POLL_S = 0.5  # longer than on a real cluster: what there is comes at once anyhow
+POLL_S = 0.9  # longer than on a real cluster: what there is comes at once anyhow
 BATCH_RECORDS = 200
 
 
@@ -405,7 +405,7 @@ class SimConsumer:
             if at.position is not None and not at.paused and (not only or place in only)
         }
         if not wanted:
-            await asyncio.sleep(min(POLL_S, 0.05))
+            await asyncio.sleep(0.15)
             return {}
         most = self._settings.get("max_poll_records") or BATCH_RECORDS
         try:

@@ -20,7 +20,7 @@ from tests.simulation.school import the_school
 CONFIG = EngineConfig(
     batch_records=4, transaction_timeout_s=4.0, batch_timeout_s=3.0, request_timeout_s=1.5, takeover_timeout_s=8.0,
     settle_timeout_s=1.0, stop_timeout_s=4.0, backoff_s=(0.05, 1.0), fenced_backoff_s=0.7, tick_s=5.0,
-    patience_s=40.0, session_timeout_s=6.0, heartbeat_s=0.5, rebalance_timeout_s=6.0,
+    patience_s=40.0, session_timeout_s=6.0, heartbeat_s=0.5, rebalance_timeout_s=6.0, view_age_s=3.0,
 )  # fmt: skip
 
 

@@ -1,0 +1,68 @@
+"""Lanes of one worker decide in turn, and go on as soon as the group has come together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from aiokafka import TopicPartition
+
+from broker.exchange import InputRecord, LaneState, Step, Views
+from tests.engine.machine import copy
+from tests.engine.memory import IN, OUT, TOPICS, Plant
+from tests.simulation.cluster import Item
+
+LANES = 6
+
+
+@pytest.fixture
+def plant() -> Iterator[Plant]:
+    """One with several lanes for a copying function."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield Plant(patch, TOPICS | {IN: LANES, OUT: LANES})
+
+
+def test_many_busy_lanes_do_not_keep_the_views_from_reading(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each decision takes half a second of the worker: views read in between, so none is made on an old one."""
+    for number in range(LANES):
+        place = TopicPartition(IN, number)
+        plant.cluster.write(place, [Item(b"k" * 32, b"%d:%d" % (number, i)) for i in range(8)])
+    under_way: list[str] = []
+
+    def slow(state: LaneState, inputs: Sequence[InputRecord], views: Views, now: int, next_offset: int) -> Step:
+        plant.loop._now += 0.5 * bool(inputs)
+        under_way.append(state.lane)
+        return copy(state, inputs, views, now, next_offset)
+
+    async def work() -> None:
+        async with plant.plane(slow, decision_s=1.0, request_timeout_s=2.5, view_age_s=4.0) as plane:
+            await plant.until(lambda: all(lane.committed == 8 for lane in plane.lanes.values()) and plane.lanes)
+            assert [lane.failures for lane in plane.lanes.values()] == [0] * LANES
+
+    plant.run(work)
+    assert len(set(under_way)) == LANES
+    assert len(plant.values(OUT)) == 8 * LANES
+    assert "lane.failed" not in capsys.readouterr().out
+
+
+def test_a_lane_that_was_shut_out_waits_unless_the_group_has_met(plant: Plant) -> None:
+    """A zombie has to learn what it is, and not to fence others; once the lane was assigned to it, it need not wait."""
+    place = TopicPartition(IN, 0)
+
+    async def fenced(plane: object) -> None:
+        (lane,) = (lane for at, lane in plane.lanes.items() if at == place)  # type: ignore[attr-defined]
+        plant.cluster.init_producer(lane.id, 4.0)
+        before = lane.failures
+        plant.put(b"0:%d" % plant.cluster.log(place).end)
+        await plant.until(lambda: lane.failures > before)
+
+    async def work() -> None:
+        async with plant.plane(copy, fenced_backoff_s=30.0) as plane:
+            await plant.until(lambda: plane.lanes and all(lane.positioned for lane in plane.lanes.values()))
+            await fenced(plane)
+            assert await plant.until(lambda: plane.lanes[place].committed == 1) > 25
+            await fenced(plane)
+            plane.lanes[place].assigned()
+            assert await plant.until(lambda: plane.lanes[place].committed == 2) < 5
+
+    plant.run(work)
