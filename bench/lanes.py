@@ -28,6 +28,9 @@ from broker.registry.models import RegistryDocument
 MODEL: Final = "uitgeverij-delta"
 PER_PARTY: Final = 10
 READY_S: Final = 600.0
+BROKER_HEAP_MB: Final = (
+    2048  # the embedded Kafka's 256 MiB are for a handful of parties: thousands of connections fill them
+)
 EVENTS: Final = 2_000
 
 Rows = list[tuple[str, str]]
@@ -40,7 +43,7 @@ def run(seconds: float = 60.0, count: int = 1_000) -> dict[str, Any]:
         seconds: of rest. count: lanes of the further parties.
     """
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as home:
-        kafka = EmbeddedKafka(Path(home) / "kafka")
+        kafka = EmbeddedKafka(Path(home) / "kafka", heap_mb=BROKER_HEAP_MB)
         kafka.start()
         scene: Stage | None = None
         try:

@@ -44,7 +44,7 @@ class EngineConfig:
     compression: str | None = "lz4"
     decision_s: float = 0.25
     transaction_timeout_s: float = 10.0
-    batch_timeout_s: float = 8.0
+    batch_timeout_s: float = 6.0
     request_timeout_s: float = 5.0
     takeover_timeout_s: float = 25.0
     settle_timeout_s: float = 5.0

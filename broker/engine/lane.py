@@ -183,6 +183,8 @@ class Lane:
                     failure, self._reported = self._reported, None
                     raise failure
             except NotAssigned:
+                if self._state is None:
+                    self._drop_producer()
                 self._wake.clear()
                 await self._wake.wait()
             except RegistryMoved:
@@ -199,14 +201,13 @@ class Lane:
         if not self.host.source.owns(self.partition):
             raise NotAssigned  # and do not fence the new owner
         self._again.clear()
-        async with asyncio.timeout(self.host.config.takeover_timeout_s):
-            if self._state is None:
-                self._producer = self.host.clients.producer(self.id, self.host.config)
-                found = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
-                self._state, self._gap = found
-                self._overlay.clear()
-                self._arrivals.everything()
-                self._nudged = bool(self.parked) or self._duties
+        if self._state is None:
+            self._producer = self.host.clients.producer(self.id, self.host.config)
+            found = await take_over(self.id, self.partition, self._producer, self.host, self.failures)
+            self._state, self._gap = found
+            self._overlay.clear()
+            self._arrivals.everything()
+            self._nudged = bool(self.parked) or self._duties
         # From here to the end without waiting: position and expectation change together.
         start = self._state.next_offset if self._gap is None else self._gap.next_offset
         self.host.source.read_from(self.partition, start)

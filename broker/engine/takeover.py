@@ -117,8 +117,12 @@ async def take_over(
     Returns:
         The state, and what keeps the lane from going on where it stands.
     """
-    began = time.monotonic()
-    async with host.starting:
+    timeout_s = host.config.takeover_timeout_s
+    # The line may be long when a worker gets hundreds of lanes at once: that is no failure of this one.
+    async with host.starting, asyncio.timeout(timeout_s):
+        if not host.source.owns(partition):
+            raise NotAssigned  # taken away while we waited: do not fence the new owner
+        began = time.monotonic()
         await producer.start()  # returns after InitProducerId
         party = partition.topic.partition(".")[2]
         flows, count = _load(lane, host, 0).flows, host.topics.partitions
@@ -132,10 +136,12 @@ async def take_over(
         seen = {place for place in shared if place.topic == LANE_STATE}
         offsets |= await settle(producer, (partitions - shared) | seen)
     own = ((LANE_STATE, host.states), (PARKED, host.parked), (VAULT, host.views.vault), (REGISTRY, host.views.registry))
-    for topic, tail in own:
-        await tail.passed({p.partition: offset for p, offset in offsets.items() if p.topic == topic})
+    async with asyncio.timeout(timeout_s):
+        for topic, tail in own:
+            await tail.passed({p.partition: offset for p, offset in offsets.items() if p.topic == topic})
+        bounds = await host.source.bounds(partition)
     state = _load(lane, host, 0)
-    gap = _gap(state, partition, await host.source.bounds(partition), failures)
+    gap = _gap(state, partition, bounds, failures)
     host.observer.took_over(lane, time.monotonic() - began)
     log.info("lane.took_over", lane=lane, next_offset=state.next_offset, parked=len(state.parked))
     return state, gap

@@ -155,8 +155,9 @@ num.io.threads=3
 background.threads=2
 num.recovery.threads.per.data.dir=1
 log.cleaner.dedupe.buffer.size=4194304
-max.connections=1000
-max.connections.per.ip=500
+# all of one machine: each lane of a worker has two or three
+max.connections=5000
+max.connections.per.ip=5000
 message.max.bytes=1048588
 socket.request.max.bytes=8388608
 # records from the future would outlive their retention

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -64,5 +65,39 @@ def test_a_lane_that_was_shut_out_waits_unless_the_group_has_met(plant: Plant) -
             await fenced(plane)
             plane.lanes[place].assigned()
             assert await plant.until(lambda: plane.lanes[place].committed == 2) < 5
+
+    plant.run(work)
+
+
+def test_to_stand_in_line_for_a_take_over_is_no_failure(plant: Plant) -> None:
+    """A worker that gets hundreds of lanes at once takes them over in turn, however long that is."""
+
+    async def work() -> None:
+        plane = plant.plane(copy, starting_lanes=1)
+        await plane._host.starting.acquire()
+        async with plane:
+            await plant.until(lambda: plane.lanes)
+            await asyncio.sleep(30.0)  # more than a take-over may take
+            plane._host.starting.release()
+            await plant.until(lambda: all(lane.positioned for lane in plane.lanes.values()))
+            assert [lane.failures for lane in plane.lanes.values()] == [0] * LANES
+
+    plant.run(work)
+
+
+def test_a_lane_that_is_taken_away_while_it_stands_in_line_shuts_nobody_out(plant: Plant) -> None:
+    """Its next owner may have taken over meanwhile."""
+
+    async def work() -> None:
+        plane = plant.plane(copy, starting_lanes=1)
+        await plane._host.starting.acquire()
+        async with plane:
+            await plant.until(lambda: plane.lanes)
+            await plane._reader.on_partitions_revoked(set(plane.lanes))
+            plane._host.starting.release()
+            await asyncio.sleep(5.0)
+            assert plant.cluster.transactional == {}
+            await plane._reader.on_partitions_assigned(plane._reader._consumer.assignment())
+            await plant.until(lambda: all(lane.positioned for lane in plane.lanes.values()))
 
     plant.run(work)
