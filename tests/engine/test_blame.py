@@ -235,7 +235,7 @@ def test_one_record_that_takes_too_long_is_decided_and_named(plant: Plant, capsy
             plant.loop._now += 5.0
         return buggy(state, inputs, views, now, next_offset)
 
-    run(plant, slow, buggy.set_aside, lambda: plant.position() == 5, batch_records=1)
+    run(plant, slow, buggy.set_aside, lambda: plant.position() == 5, batch_records=1, request_timeout_s=2.5)
     assert plant.values(OUT) == values(5)
     said = [line for line in capsys.readouterr().out.splitlines() if "lane.slow_record" in line]
     assert len(said) == 1
