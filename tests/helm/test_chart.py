@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import kubernetes_validate
 import pytest
 import yaml
 from helm_python import Chart, HelmError, lint
+from typer.testing import CliRunner
 
 from broker.app.provision import add_broker_keys
+from broker.cli import build
 from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
 from broker.keys import FileKeys
@@ -65,6 +67,11 @@ def pod(values: dict[str, Any] | None = None) -> Any:
     return manifests(values)["Deployment"]["spec"]["template"]["spec"]
 
 
+def removal(values: dict[str, Any] | None = None) -> Any:
+    """The specification of the pods that remove input."""
+    return manifests(values)["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+
 def containers(spec: Any) -> list[Any]:
     """All containers, those that prepare included."""
     return [*spec["initContainers"], *spec["containers"]]
@@ -96,7 +103,7 @@ def test_the_chart_passes_helms_strict_lint(values: dict[str, Any]) -> None:
 def test_manifests_are_what_kubernetes_takes(values: dict[str, Any], version: str) -> None:
     """Strictly: a field that Kubernetes does not know is an error, in the oldest version we name and in newer ones."""
     found = manifests(values)
-    assert set(found) == {"Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount"}
+    assert set(found) == {"CronJob", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the validator's own dependencies
         for manifest in found.values():
@@ -111,10 +118,13 @@ def test_a_misspelt_field_would_be_noticed() -> None:
         kubernetes_validate.validate(manifest, "1.31", strict=True)
 
 
+@pytest.mark.parametrize("pods", [pod, removal])
 @pytest.mark.parametrize("values", [{}, ALL_ON, KEDA], ids=["default", "all", "keda"])
-def test_pods_keep_to_the_restricted_standard(values: dict[str, Any]) -> None:
+def test_pods_keep_to_the_restricted_standard(
+    values: dict[str, Any], pods: Callable[[dict[str, Any] | None], Any]
+) -> None:
     """Every container runs without root, rights, a writable image or a service account's token."""
-    spec = pod(values)
+    spec = pods(values)
     assert len(containers(spec)) == 2
     for container in containers(spec):
         assert container["securityContext"] == {
@@ -133,7 +143,51 @@ def test_pods_keep_to_the_restricted_standard(values: dict[str, Any]) -> None:
     assert manifests(values)["ServiceAccount"]["automountServiceAccountToken"] is False
     assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & set(spec)
     assert all({"secret", "emptyDir"} & set(volume) for volume in spec["volumes"])
-    assert spec["terminationGracePeriodSeconds"] == 60
+
+
+def test_a_worker_has_time_to_end_its_transactions() -> None:
+    """It needs 20 s at most."""
+    assert pod()["terminationGracePeriodSeconds"] == 60
+
+
+def test_decided_input_is_removed_within_a_day_by_a_login_of_its_own() -> None:
+    """Each hour, what is older than twelve; with the secret of the remover, and none of the workers' secrets."""
+    job, spec = manifests()["CronJob"]["spec"], removal()
+    assert job["schedule"] == "17 * * * *"
+    assert job["concurrencyPolicy"] == "Forbid"
+    (container,) = spec["containers"]
+    command, *options = cli_words(container["args"])
+    assert (command, options) == ("trim", ["--json", "--keep-hours", "12"])
+    secrets = [volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume]
+    assert secrets == ["eck-broker-remover-connection"]
+    assert {variable["name"] for variable in container["env"]} == {"BROKER_CONNECTION", "BROKER_GROUP"}
+    assert "CronJob" not in manifests({"removal": {"enabled": False}})
+
+
+def cli_words(words: list[str]) -> list[str]:
+    """What follows `topics`, if the broker's command line has it and takes it."""
+    topics, *rest = words
+    assert topics == "topics"
+    help_text = CliRunner().invoke(build("topics"), ["topics", rest[0], "--help"], env={"COLUMNS": "200"}).output
+    assert all(word in help_text for word in rest if word.startswith("--"))
+    return rest
+
+
+def test_neither_pods_selector_takes_the_others() -> None:
+    """The Deployment would else count the job's pods; the network policy is for both."""
+    found = manifests()
+    labels = {
+        "worker": found["Deployment"]["spec"]["template"]["metadata"]["labels"],
+        "removal": found["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"],
+    }
+
+    def takes(selector: dict[str, str]) -> set[str]:
+        return {name for name, own in labels.items() if selector.items() <= own.items()}
+
+    assert takes(found["Deployment"]["spec"]["selector"]["matchLabels"]) == {"worker"}
+    assert takes(found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]) == {"worker"}
+    assert takes(found["Service"]["spec"]["selector"]) == {"worker"}
+    assert takes(found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]) == {"worker", "removal"}
 
 
 def test_the_platform_may_choose_the_users() -> None:
@@ -315,6 +369,8 @@ def test_the_schema_is_closed_at_every_level() -> None:
         {"autoscaling": {"keda": {"enabled": True}}},
         {"autoscaling": {"keda": {"enabled": True, "bootstrapServers": "kafka", "triggerAuthentication": "lag"}}},
         {"autoscaling": {"keda": {"minReplicas": 0}}},
+        {"removal": {"keepHours": 24}},
+        {"removal": {"schedule": "hourly"}},
         {"global": {"anything": 1}},
     ],
     ids=json.dumps,
@@ -332,7 +388,8 @@ def test_network_is_denied_but_for_dns_kafka_and_metrics() -> None:
     """Out: names and Kafka. In: metrics, from one namespace. Nothing else, since both types are named."""
     policy = manifests()["NetworkPolicy"]["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert policy["podSelector"] == manifests()["Deployment"]["spec"]["selector"]
+    selected = policy["podSelector"]["matchLabels"].items()
+    assert selected < manifests()["Deployment"]["spec"]["selector"]["matchLabels"].items()
     assert policy["ingress"] == [
         {
             "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],

@@ -64,6 +64,7 @@ def test_each_container_has_only_its_own_volumes() -> None:
     mounts = {name: sorted(service["volumes"]) for name, service in SERVICES.items()}
     assert mounts["kafka"] == mounts["format"] == [f"kafka:{HOME}/kafka"]
     assert mounts["worker"] == [f"state:{HOME}/state", f"worker:{HOME}/worker:ro"]
+    assert mounts["removal"] == [f"remover:{HOME}/remover:ro"]
     assert mounts["prepare"] == [f"kafka:{HOME}/kafka", f"operator:{HOME}/operator"]
     assert mounts["cli"] == [f"operator:{HOME}/operator:ro", f"profiles:{HOME}/profiles:ro"]
     named = {mount.partition(":")[0] for own in mounts.values() for mount in own if not mount.startswith("$")}
@@ -87,6 +88,7 @@ def test_the_order_is_given_by_what_each_step_needs() -> None:
         "kafka": {"format": done},
         "setup": {"kafka": {"condition": "service_started"}},
         "worker": {"setup": done},
+        "removal": {"setup": done},
         "cli": {"setup": done},
     }
 
@@ -109,10 +111,11 @@ def test_the_steps_make_an_exchange_that_serves(tmp_path: Path) -> None:
         here.script("setup")
         with here.running(here.worker()) as worker:
             here.wait_ready(worker)
+            here.remove_once()
         admin = KafkaConnection.from_file(home / "operator" / "admin.json")
         assert admin.password is not None
         assert admin.password in first
-        parties = {"ADMIN", "operator", "auditor", "exchange"} ^ Admin(admin).users()
+        parties = {"ADMIN", "operator", "auditor", "exchange", "remover"} ^ Admin(admin).users()
         assert parties
         assert all(Profile.load(home / "profiles" / party).connection.username == party for party in parties)
 
@@ -169,12 +172,25 @@ class _Here:
 
     def worker(self) -> subprocess.Popen[bytes]:
         """Starts the worker with the environment that it has there."""
-        given = {name: self.translate(value) for name, value in SERVICES["worker"]["environment"].items()}
-        given["BROKER_HTTP_PORT"] = str(self.http_port)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")}
+        environment = self.environment("worker") | {"BROKER_HTTP_PORT": str(self.http_port)}
         with (self.home / "worker.log").open("ab") as log:
             command = [sys.executable, "-m", "broker", *SERVICES["worker"]["command"]]
-            return subprocess.Popen(command, env=kept | given, cwd=TREE, stdout=log, stderr=log)
+            return subprocess.Popen(command, env=environment, cwd=TREE, stdout=log, stderr=log)
+
+    def remove_once(self) -> str:
+        """What the service that removes input says in its first turn."""
+        *words, every, minutes = SERVICES["removal"]["command"]
+        assert (every, float(minutes) <= 60) == ("--every", True)
+        command = [sys.executable, "-m", "broker", *words]
+        environment = self.environment("removal")
+        done = subprocess.run(command, env=environment, cwd=TREE, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def environment(self, service: str) -> dict[str, str]:
+        """What a service finds there."""
+        given = {name: self.translate(value) for name, value in SERVICES[service]["environment"].items()}
+        return {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")} | given
 
     def wait_ready(self, worker: subprocess.Popen[bytes]) -> None:
         """Asks with the health check of the compose file until it says yes."""

@@ -12,14 +12,28 @@
 {{- end -}}
 {{- end -}}
 
-{{- define "eck-broker.selectorLabels" -}}
+{{/* Of all pods of the release, workers or not. */}}
+{{- define "eck-broker.releaseLabels" -}}
 app.kubernetes.io/name: {{ include "eck-broker.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "eck-broker.selectorLabels" -}}
+{{ include "eck-broker.releaseLabels" . }}
 app.kubernetes.io/component: worker
+{{- end -}}
+
+{{- define "eck-broker.removalLabels" -}}
+{{ include "eck-broker.releaseLabels" . }}
+app.kubernetes.io/component: removal
 {{- end -}}
 
 {{- define "eck-broker.labels" -}}
 {{ include "eck-broker.selectorLabels" . }}
+{{ include "eck-broker.commonLabels" . }}
+{{- end -}}
+
+{{- define "eck-broker.commonLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: eck-broker
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -54,6 +68,43 @@ and `secretsRevision` is what is left.
 {{- $versions = append $versions (printf "%s/%s" . (dig "metadata" "resourceVersion" "" $found)) -}}
 {{- end -}}
 {{- $versions | toJson | sha256sum -}}
+{{- end -}}
+
+{{/* Of pods; not in the values but for the users, since nothing here needs less. */}}
+{{- define "eck-broker.podSecurityContext" -}}
+runAsNonRoot: {{ .Values.podSecurityContext.runAsNonRoot }}
+{{- with .Values.podSecurityContext.runAsUser }}
+runAsUser: {{ int64 . }}
+{{- end }}
+{{- with .Values.podSecurityContext.runAsGroup }}
+runAsGroup: {{ int64 . }}
+{{- end }}
+{{- with .Values.podSecurityContext.fsGroup }}
+fsGroup: {{ int64 . }}
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* Where pods run and what they may pull. */}}
+{{- define "eck-broker.placement" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* The level "restricted"; not in the values, since nothing here needs less. */}}
