@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from broker.kafka import artifacts
 from chaos import journal
 from chaos.checker import check
 from chaos.outages import Measure, measure
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
     runs.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     runs.add_argument("--workers", type=int, default=3)
     runs.add_argument("--rate", type=float, default=200.0, help="events of publishers in a second")
+    runs.add_argument("--kafka", choices=artifacts.versions(), default=None, help="version; by default the tested one")
     runs.add_argument("--seed", type=int, default=None, help="of the faults; by default any")
     outages = commands.add_parser("outages", help="how long nothing is delivered after a fault")
     outages.add_argument("--times", type=int, default=5, help="how often each fault")
@@ -64,7 +66,8 @@ def _run(given: argparse.Namespace) -> int:
     _log_clients(folder / "clients.log")
     print(f"seed {seed}; faults, logs and history: {folder}", flush=True)
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as work:
-        result = run(Plan(given.seconds, seed, folder, Path(work), given.brokers, given.workers, given.rate))
+        plan = Plan(given.seconds, seed, folder, Path(work), given.brokers, given.workers, given.rate, given.kafka)
+        result = run(plan)
     print(result)
     return 0 if result.clean else 1
 

@@ -42,6 +42,7 @@ class Plan:
     Args:
         seconds: of the storm. rate: events of publishers in a second.
         folder: where the history, the faults and the logs are left. work: where Kafka and the workers live meanwhile.
+        kafka: its version; None: the one that all is tested with.
     """
 
     seconds: float
@@ -51,6 +52,7 @@ class Plan:
     brokers: int = 1
     workers: int = 3
     rate: float = 200.0
+    kafka: str | None = None
 
 
 @dataclass(slots=True)
@@ -115,10 +117,12 @@ class Notes:
 def run(plan: Plan) -> Result:
     """Do it; everything that was started has ended afterwards, whatever happened."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    kafka = EmbeddedKafka(plan.work / "kafka", brokers=plan.brokers)
+    kafka = EmbeddedKafka(plan.work / "kafka", brokers=plan.brokers, version=plan.kafka)
     with (plan.folder / "faults.log").open("w", encoding="utf-8") as out:
         note = Notes(out)
-        note(f"seed {plan.seed}, {plan.brokers} brokers, {plan.workers} workers, {plan.seconds:.0f} s")
+        note(
+            f"Kafka {kafka.version}, seed {plan.seed}, {plan.brokers} brokers, {plan.workers} workers, {plan.seconds:.0f} s"
+        )
         try:
             kafka.start()
             return _Run(plan, kafka, note).result()
