@@ -120,9 +120,8 @@ def run(plan: Plan) -> Result:
     kafka = EmbeddedKafka(plan.work / "kafka", brokers=plan.brokers, version=plan.kafka)
     with (plan.folder / "faults.log").open("w", encoding="utf-8") as out:
         note = Notes(out)
-        note(
-            f"Kafka {kafka.version}, seed {plan.seed}, {plan.brokers} brokers, {plan.workers} workers, {plan.seconds:.0f} s"
-        )
+        who = f"{plan.brokers} brokers, {plan.workers} workers"
+        note(f"Kafka {kafka.version}, seed {plan.seed}, {who}, {plan.seconds:.0f} s, {plan.rate:.0f} events/s")
         try:
             kafka.start()
             return _Run(plan, kafka, note).result()
