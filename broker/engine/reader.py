@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from broker.engine.assignor import LaneAssignor
 from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
-from broker.engine.ending import told_to_end
+from broker.engine.ending import end_within, told_to_end
 from broker.engine.lane import Lane
 from broker.engine.observe import Observer
 from broker.engine.takeover import NotAssigned
@@ -61,7 +61,11 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         self._positions: dict[TopicPartition, int] = {}  # where the next fetch begins
         self._rebalancing, self._stopped = True, False
         self._closing: set[asyncio.Task[None]] = set()
-        self._consumer = clients.consumer(
+        self._consumer = self._new_consumer()
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        config = self._config
+        return self._clients.consumer(
             group_id=config.group,
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -77,8 +81,17 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         )
 
     async def start(self) -> None:
-        """Join the group."""
-        await self._consumer.start()
+        """Join the group.
+
+        Raises:
+            KafkaError: no broker answers; it can be tried again.
+        """
+        try:
+            await self._consumer.start()
+        except BaseException:
+            unused, self._consumer = self._consumer, self._new_consumer()
+            await end_within(unused.stop(), PAUSE_S)
+            raise
         self._consumer.subscribe(pattern=self._config.pattern, listener=self)
 
     async def stop(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
@@ -104,11 +104,11 @@ class DataPlane:
         Raises:
             ConfigError: `topic.missing`, `state.locked`.
         """
-        await self.topics.require(REQUIRED)
+        self._spawn(self._keep_contact(), "_keep_contact")
+        await self._once_kafka_answers(lambda: self.topics.require(REQUIRED))
         tails = self._tails
         for tail in tails:
             self._spawn(tail.run(), f"tail {tail.topic}")
-        self._spawn(self._keep_contact(), "_keep_contact")
         # A transaction that does not end by itself (KAFKA-20734) is ended by the lane that left it. So its views must
         # not keep a worker from having lanes; a batch waits for them all the same.
         blocked_s = self.config.transaction_timeout_s + self.config.view_age_s
@@ -116,10 +116,18 @@ class DataPlane:
         blocked = [tail.topic for tail in tails if not tail.caught_up()]
         log.info("views.loaded", age_s=round(self.views.age_s, 2), blocked=blocked)
         self._on_loaded()
-        await self._reader.start()
+        await self._once_kafka_answers(self._reader.start)
         for name in ("_fetch", "_watch", "_report", "_follow_topics"):
             self._spawn(getattr(self, name)(), name)
         self._started.set()
+
+    async def _once_kafka_answers(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something at the start that needs Kafka; a new process would not reach it either."""
+        while True:
+            try:
+                return await step()
+            except KafkaConnectionError:
+                await asyncio.sleep(WATCH_S)
 
     async def ready(self) -> int:
         """Wait until the group was joined and each lane has taken over, or failed to; how many lanes there are."""

@@ -56,6 +56,36 @@ def test_a_worker_that_can_not_reach_kafka_says_so_once_a_minute_and_goes_on_by_
     assert plant.values(OUT) == [b"0:0", b"0:1"]
 
 
+@pytest.mark.parametrize("moment", ["before it knows the topics", "before it joins the group"])
+def test_a_worker_that_starts_while_kafka_is_away_starts_once_it_is_back(
+    plant: Plant, capsys: pytest.CaptureFixture[str], moment: str
+) -> None:
+    """Kafka may go at any moment of the start: a new process would not find it either."""
+    plant.put(b"0:0")
+
+    async def work() -> None:
+        plane = plant.plane(copy)
+
+        def go() -> None:
+            plant.network.down = True
+
+        if moment == "before it knows the topics":
+            go()
+        else:
+            plane._on_loaded = go
+        starting = asyncio.create_task(plane.start())
+        await plant.until(lambda: plant.network.down)
+        await asyncio.sleep(90.0)
+        assert not starting.done()
+        assert 1 <= len(lines(capsys, "kafka.away")) <= 2
+        plant.network.down = False
+        await plant.until(lambda: plant.position() == 1)
+        await starting
+        await plane.stop()
+
+    plant.run(work)
+
+
 def test_it_is_not_killed_as_soon_as_kafka_is_back(plant: Plant) -> None:
     """Patience counts from then on: lanes may take a while after a long absence."""
     plant.put(b"0:0")
