@@ -30,6 +30,8 @@ log = structlog.get_logger()
 PAUSE_S = 1.0
 SEARCH_S = 30.0  # how long partitions are read one by one, to find the one whose record cannot be parsed
 FRAGILE_S = 600.0  # how long a partition with such a record is read apart from the others
+STANDSTILL_S = 3.0  # between two rounds, which take half a second: the process stood still, and may have been missed
+DOUBT_S = 1.0  # then until the group has told us: a few heartbeats
 APART = 200  # records of it in one round
 
 
@@ -60,6 +62,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         self._search_until = float("-inf")
         self._positions: dict[TopicPartition, int] = {}  # where the next fetch begins
         self._rebalancing, self._stopped = True, False
+        self._round_at, self._doubt_until = time.monotonic(), float("-inf")
         self._closing: set[asyncio.Task[None]] = set()
         self._consumer = self._new_consumer()
 
@@ -86,6 +89,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         Raises:
             KafkaError: no broker answers; it can be tried again.
         """
+        self._round_at = time.monotonic()
         try:
             await self._consumer.start()
         except BaseException:
@@ -125,7 +129,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
                 await asyncio.sleep(PAUSE_S)
 
     async def _round(self) -> None:
-        now = time.monotonic()
+        now = self._look_at_the_clock()
         self._fragile = {p: until for p, until in self._fragile.items() if until > now and p in self.lanes}
         if now < self._search_until:
             await self._search()
@@ -251,6 +255,18 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         # assignment() is empty once the pattern finds another topic, before we are told of it: seek, pause and
         # resume would fail on an assertion.
         return not self._rebalancing and partition in self._consumer.assignment()
+
+    async def certain(self) -> None:
+        """See Source."""
+        now = self._look_at_the_clock()
+        await asyncio.sleep(max(0.0, self._doubt_until - now))
+
+    def _look_at_the_clock(self) -> float:
+        now = time.monotonic()
+        if now - self._round_at > STANDSTILL_S:
+            self._doubt_until = now + DOUBT_S
+        self._round_at = now
+        return now
 
     def read_from(self, partition: TopicPartition, offset: int) -> None:
         """See Source."""

@@ -59,6 +59,9 @@ class Source(Protocol):
     def owns(self, partition: TopicPartition) -> bool:
         """Whether the partition is assigned to us and no rebalance is under way."""
 
+    async def certain(self) -> None:
+        """Wait, after this process stood still, until the group has had the time to say that others own what we did."""
+
     def read_from(self, partition: TopicPartition, offset: int) -> None:
         """Fetch from here on.
 
@@ -120,8 +123,9 @@ async def take_over(
     timeout_s = host.config.takeover_timeout_s
     # The line may be long when a worker gets hundreds of lanes at once: that is no failure of this one.
     async with host.starting, asyncio.timeout(timeout_s):
+        await host.source.certain()
         if not host.source.owns(partition):
-            raise NotAssigned  # taken away while we waited: do not fence the new owner
+            raise NotAssigned  # taken away while we waited or slept: do not fence the new owner
         began = time.monotonic()
         await producer.start()  # returns after InitProducerId
         party = partition.topic.partition(".")[2]

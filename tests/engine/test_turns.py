@@ -101,3 +101,23 @@ def test_a_lane_that_is_taken_away_while_it_stands_in_line_shuts_nobody_out(plan
             await plant.until(lambda: all(lane.positioned for lane in plane.lanes.values()))
 
     plant.run(work)
+
+
+def test_a_worker_that_stood_still_asks_the_group_before_it_takes_a_lane_over(plant: Plant) -> None:
+    """Others may own its lanes by now: with the first step after SIGCONT it would shut them out."""
+    place, group = TopicPartition(IN, 0), "exchange"
+
+    async def work() -> None:
+        async with plant.plane(copy) as plane:
+            await plant.until(lambda: plane.lanes and all(lane.positioned for lane in plane.lanes.values()))
+            before = plant.cluster.transactional[plane.lanes[place].id].epoch
+            plant.loop._now += 30.0  # longer than its session
+            plant.cluster.groups[group].members.clear()  # so it was thrown out, and learns of it by its next heartbeat
+            plane.lanes[place]._let_go()
+            plane.lanes[place].reset()
+            await asyncio.sleep(0.3)
+            assert plant.cluster.transactional[plane.lanes[place].id].epoch == before
+            await plant.until(lambda: all(lane.positioned for lane in plane.lanes.values()))
+            assert plant.cluster.transactional[plane.lanes[place].id].epoch > before
+
+    plant.run(work)
