@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from broker.engine.assignor import LaneAssignor
@@ -80,7 +79,9 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
             session_timeout_ms=int(config.session_timeout_s * 1000),
             heartbeat_interval_ms=int(config.heartbeat_s * 1000),
             rebalance_timeout_ms=int(config.rebalance_timeout_s * 1000),
-            partition_assignment_strategy=(LaneAssignor(), RoundRobinPartitionAssignor),  # the first that all know
+            # One only: aiokafka 0.14 asks to join once for each, and the second time starts the rebalance anew. Two
+            # workers that came at the same moment chased each other out of the group without an end.
+            partition_assignment_strategy=(LaneAssignor(),),
         )
 
     async def start(self) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.engine import EngineConfig, Observer
 from broker.engine.assignor import Claim, LaneAssignor, read, share, written
+from broker.engine.reader import InputReader
 
 LANES = [TopicPartition(f"in.p{topic}", number) for topic in range(4) for number in range(6)]
 NAMES = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -87,6 +90,15 @@ def test_rounds_go_up_as_workers_tell_each_other() -> None:
     assert read(first.metadata([]).user_data).round == 3
     third = LaneAssignor()
     assert set(rebalance(third, second)[1]) == set(both[1])
+
+
+async def test_a_worker_knows_one_way_to_assign_only() -> None:
+    """aiokafka sends a JoinGroup for each: with two, workers that meet chased each other out of the group for ever."""
+    found: list[dict[str, Any]] = []
+    clients: Any = SimpleNamespace(consumer=lambda **settings: found.append(settings))
+    InputReader(clients, EngineConfig(), lambda _: None, Observer())  # type: ignore[arg-type, return-value]
+    (assignor,) = found[0]["partition_assignment_strategy"]
+    assert isinstance(assignor, LaneAssignor)
 
 
 def test_what_can_not_be_read_claims_nothing() -> None:

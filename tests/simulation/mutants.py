@@ -14,6 +14,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from broker.engine import lane, takeover
+from broker.engine.blame import Trial
 from broker.engine.lane import Lane
 from broker.engine.proof import Unproven
 from broker.engine.topicview import TopicTail
@@ -106,12 +107,12 @@ def _next_after_failure(patch: Patch) -> None:
 def _one_too_far(patch: Patch) -> None:
     """The position of every third batch passes over one record."""
     batches = count()
-    decide = Lane._decide
+    ends_at = Trial.ends_at
 
-    async def far(self: Lane, state: Any, records: Any, registry: Any, next_offset: int) -> Any:
-        return await decide(self, state, records, registry, next_offset + (next(batches) % 3 == 2 and bool(records)))
+    def far(self: Trial, stands_at: int) -> int:
+        return ends_at(self, stands_at) + (next(batches) % 3 == 2 and bool(self.records))
 
-    patch.setattr(Lane, "_decide", far)
+    patch.setattr(Trial, "ends_at", far)
 
 
 # ---- taking over
