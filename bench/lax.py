@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from broker.cli import main
 from broker.engine import clients, takeover
 from broker.engine.config import EngineConfig
-from broker.engine.transaction import LaneProducer
+from broker.engine.transaction import LaneProducer, sending
 
 
 class LaxProducer(LaneProducer):
@@ -36,10 +36,7 @@ class LaxProducer(LaneProducer):
 
 def lax_producer(settings: dict[str, Any], lane: str, config: EngineConfig) -> LaxProducer:  # noqa: ARG001
     """As a lane's, without its transactional id."""
-    return LaxProducer(
-        **settings, acks="all", linger_ms=0, max_batch_size=config.send_bytes, max_request_size=4 << 20,
-        compression_type=config.compression, retry_backoff_ms=20,
-    )  # fmt: skip
+    return LaxProducer(**sending(settings, config))
 
 
 async def nothing_to_settle(

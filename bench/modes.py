@@ -18,6 +18,7 @@ from bench import worker as one
 from broker.demo.stage import Stage, stage
 
 MODES: Final = {"exactly-once": "broker", "at-least-once": "bench.lax"}
+RATIOS: Final = (("rate", "events_per_s"), ("cpu", "cpu_us_per_event"), ("p50", "p50_ms"), ("p99", "p99_ms"))
 Rows = list[tuple[str, str]]
 
 
@@ -29,21 +30,12 @@ def run(rounds: int = 5, seconds: float = 30.0, count: int = 10_000) -> dict[str
     """
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as home, stage(Path(home)) as scene:
         found = asyncio.run(_run(scene, rounds, seconds, count))
-    ratios = {
-        "rate": [a["events_per_s"] / b["events_per_s"] for a, b in _pairs(found)],
-        "cpu": [a["cpu_us_per_event"] / b["cpu_us_per_event"] for a, b in _pairs(found)],
-        "p50": [a["p50_ms"] / b["p50_ms"] for a, b in _pairs(found)],
-        "p99": [a["p99_ms"] / b["p99_ms"] for a, b in _pairs(found)],
-    }
+    ratios = {name: [both["exactly-once"][of] / both["at-least-once"][of] for both in found] for name, of in RATIOS}
     return {
         "rounds": found,
         "ratios": {name: {"median": statistics.median(values), "all": values} for name, values in ratios.items()},
         "load_average": os.getloadavg(),
     }
-
-
-def _pairs(found: list[dict[str, dict[str, float]]]) -> list[tuple[dict[str, float], dict[str, float]]]:
-    return [(both["exactly-once"], both["at-least-once"]) for both in found]
 
 
 async def _run(scene: Stage, rounds: int, seconds: float, count: int) -> list[dict[str, dict[str, float]]]:

@@ -153,12 +153,9 @@ class _Run:
             records = asyncio.run(read_records(here.scene.connections["operator"]))
             beside, crew, random = here.beside, here.crew, Random(plan.seed)
             nemesis = Nemesis(self._kafka, crew, beside, records, self._schools, random, self._note)
-            try:
-                crew.start()
-                unrest = self._storm(nemesis, beside, crew)
-                self._wrong += crew.stop()
-            finally:
-                crew.kill()
+            crew.start()
+            unrest = self._storm(nemesis, beside, crew)
+            self._wrong += crew.stop()
             self._note("reading everything")
             history = self._read(beside)
             self._note("waiting for the receivers")
@@ -219,11 +216,8 @@ def unread(receivers: list[Receiver], history: History) -> list[str]:
     """Who did not read everything, though nothing hinders him any more."""
     missing = list[str]()
     for receiver in receivers:
-        left, looked, moved_at = (
-            {o.place for o in history.outputs if o.place.topic == receiver.topic},
-            0,
-            time.monotonic(),
-        )
+        left = {output.place for output in history.outputs if output.place.topic == receiver.topic}
+        looked, moved_at = 0, time.monotonic()
         while left:
             new = receiver.seen[looked:]
             if new:

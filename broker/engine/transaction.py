@@ -79,16 +79,23 @@ class _Forbidden(Exception):
 def lane_producer(client: Mapping[str, Any], lane: str, config: EngineConfig) -> LaneProducer:
     """A producer under the lane's transactional id; starting it shuts every older one out."""
     return LaneProducer(
-        **client,
+        **sending(client, config),
         transactional_id=lane,
-        acks="all",
-        linger_ms=0,
         transaction_timeout_ms=int(config.transaction_timeout_s * 1000),
-        max_batch_size=config.send_bytes,
-        max_request_size=4 << 20,
-        compression_type=config.compression,
-        retry_backoff_ms=20,
     )
+
+
+def sending(client: Mapping[str, Any], config: EngineConfig) -> dict[str, Any]:
+    """How a lane's producer sends, transactions or not; settings as aiokafka's."""
+    return {
+        **client,
+        "acks": "all",
+        "linger_ms": 0,
+        "max_batch_size": config.send_bytes,
+        "max_request_size": 4 << 20,
+        "compression_type": config.compression,
+        "retry_backoff_ms": 20,
+    }
 
 
 def settle_partitions(
