@@ -148,6 +148,11 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 # --- a killed broker is fenced after 3 s (default 9)
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
+# --- a killed leader of the controllers is missed after 1.5 s, and followed within half a second (defaults 2 and 1)
+controller.quorum.fetch.timeout.ms=1500
+controller.quorum.election.timeout.ms=500
+controller.quorum.election.backoff.max.ms=500
+controller.quorum.request.timeout.ms=1500
 replica.lag.time.max.ms=10000
 # --- small machine, small limits
 num.network.threads=2
