@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from broker.audit.leaf import is_decision
 from broker.errors import ContractError
 from broker.schemas import catalogue, unframe
 from broker.wire import FLOW, FLOW_SEQ, decode_envelope
@@ -59,7 +60,8 @@ class Reading:
         elif kind == "out":
             history.outputs.append(self._output(record))
         elif topic == "audit.events":
-            history.decisions.append(self._decision(record))
+            if is_decision(record.value or b""):
+                history.decisions.append(self._decision(record))
         elif kind == "status":
             history.statuses.append(self._status(record))
         elif kind == "quarantine":

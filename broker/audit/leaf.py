@@ -160,6 +160,11 @@ _SUBJECT_TYPE: Final = f'"dpl.core.data_subject_id_type":{encode_basestring(TOKE
 _SERVICE: Final = _encode(SERVICE)
 
 
+def is_decision(leaf: bytes) -> bool:
+    """Whether a leaf of `audit.events` is of a decision, and not a window or another kind."""
+    return leaf.startswith(b'{"ldv":')  # canonical: the first name
+
+
 def control_leaf(kind: str, content: Mapping[str, Any]) -> bytes:
     """A leaf of `audit.control`: registry changes, incidents, keys, erasures."""
     return canonical({"control": {"kind": kind, **content}, "v": 1})

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from aiokafka import AIOKafkaConsumer
 
+from broker.audit.leaf import is_decision
 from broker.cli.output import json_line, table
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
 from broker.kafka.connection import KafkaConnection
@@ -49,7 +50,7 @@ def list_leaves(
             None, x.get("sender"), x.get("receiver"),
         )  # fmt: skip
 
-    leaves = [leaf for leaf in asyncio.run(read_topic(connection, AUDIT_EVENTS, idle)) if matches(leaf)]
+    leaves = [leaf for leaf in asyncio.run(read_decisions(connection, idle)) if matches(leaf)]
     if as_json:
         for leaf in leaves:
             json_line(leaf)
@@ -76,6 +77,12 @@ def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -
 def _first(entry: dict[str, Any], *names: str) -> str:
     """The first of these that an entry has: each kind of entry has names of its own."""
     return next((str(entry[name]) for name in names if entry.get(name)), "")
+
+
+async def read_decisions(connection: Path, idle_seconds: float) -> list[dict[str, Any]]:
+    """The leaves of decisions among the audit events, parsed."""
+    found = _values(KafkaConnection.from_file(connection), AUDIT_EVENTS, idle_seconds)
+    return [json.loads(value) async for value in found if is_decision(value)]
 
 
 async def read_topic(connection: Path, topic: str, idle_seconds: float) -> list[dict[str, Any]]:

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from broker.cli.audit import read_topic
+from broker.cli.audit import read_decisions, read_topic
 from broker.client import Received, Status
 from broker.demo import story
 from broker.demo.chain import Chain, Told
 from broker.demo.chapters import CHAPTERS
 from broker.demo.stage import Stage
 from broker.demo.telling import Year
-from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
+from broker.exchange.model import AUDIT_CONTROL
 
 Say = Callable[[str], None]
 
@@ -61,7 +61,5 @@ async def live(stage: Stage, say: Say) -> Lived:
         chain.check_whole()
     say("the auditor reads")
     auditor = stage.home / "connections" / "auditor.json"
-    leaves, control = await asyncio.gather(
-        read_topic(auditor, AUDIT_EVENTS, 2.0), read_topic(auditor, AUDIT_CONTROL, 2.0)
-    )
+    leaves, control = await asyncio.gather(read_decisions(auditor, 2.0), read_topic(auditor, AUDIT_CONTROL, 2.0))
     return Lived(year, chain.told, dict(chain.sent), chain.statuses, chain.received, leaves, control)

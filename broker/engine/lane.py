@@ -207,7 +207,7 @@ class Lane:
             self._state, self._gap = found
             self._overlay.clear()
             self._arrivals.everything()
-            self._nudged = bool(self.parked) or self._duties
+            self._nudged = self._timed
         # From here to the end without waiting: position and expectation change together.
         start = self._state.next_offset if self._gap is None else self._gap.next_offset
         self.host.source.read_from(self.partition, start)
@@ -216,20 +216,20 @@ class Lane:
 
     async def _rest(self) -> None:
         self._wake.clear()
-        timeout = None
-        if self.parked or self._duties:
-            timeout = max(0.0, self._ticked + self.host.config.tick_s - time.monotonic())
+        timeout = max(0.0, self._ticked + self.host.config.tick_s - time.monotonic()) if self._timed else None
         if self._unproven.places:
             timeout = min(timeout or self._unproven.patience_s, self._unproven.patience_s)
         await set_within(self._wake, timeout)
 
     def _due(self) -> bool:
-        if self._unproven.in_doubt():
-            return True
-        if not self.parked and not self._duties:
-            self._nudged = False
-            return False
-        return self._nudged or time.monotonic() >= self._ticked + self.host.config.tick_s
+        self._nudged = self._nudged and self._timed
+        ticks = self._timed and time.monotonic() >= self._ticked + self.host.config.tick_s
+        return self._nudged or ticks or self._unproven.in_doubt()
+
+    @property
+    def _timed(self) -> bool:
+        """Whether there may be work without a record: time passes, and the registry changes."""
+        return self._duties or (self._state is not None and self._state.is_timed)
 
     def _nudge(self) -> None:
         self._nudged = True

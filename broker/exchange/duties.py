@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 from broker.crypto import derived_uuid
 from broker.days import EPOCH, date_of
 from broker.exchange.open import Opened
-from broker.exchange.state import LaneState
+from broker.exchange.state import LaneState, lane_input
 from broker.registry import Agreement, ConnectionSide, Party, Registry, School
 
 FAMILY: Final = "control"
@@ -98,9 +98,8 @@ def control_topic(party: str) -> str:
 
 def duties_of(lane: str) -> str | None:
     """The party whose duties a lane owns: `<group>.in.<party>.0`; None for another lane."""
-    before, _, partition = lane.rpartition(".")
-    _, is_input, party = before.partition(".in.")
-    return party if is_input and partition == "0" else None
+    topic, partition = lane_input(lane)
+    return topic.removeprefix("in.") if partition == 0 else None
 
 
 class Moment(NamedTuple):

@@ -21,7 +21,8 @@ from broker.exchange.keys import ExchangeKeys
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, Decision, Outcome, Outgoing, StateDelta, Views
 from broker.exchange.outcomes import meaning
 from broker.exchange.quarantine import quarantine_record, replayed_record
-from broker.exchange.state import LaneState, lane_partition
+from broker.exchange.state import LaneState, lane_input, lane_partition
+from broker.exchange.windows import NOTHING, next_root, window_leaves
 from broker.limits import Limits
 from broker.registry import Registry
 from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, KEY_ID, POLICY, TRACEPARENT
@@ -38,6 +39,7 @@ class Journal:
         self.registry: Registry = views.registry
         self.outgoing: list[Outgoing] = []
         self.decisions: list[Decision] = []
+        self.window = delta.window = state.counted.at(state.next_offset)
         self._events_home = lane_partition(state.lane, views.partitions(AUDIT_EVENTS))
 
     def refuse(self, account: Account, error: FieldError, target: Target | None = None) -> Decision:
@@ -57,7 +59,7 @@ class Journal:
         """Write the leaf of a decision that delivers no record to a party."""
         ids = decision_ids(account, decision.receiver)
         secrets = commitments(account, ids)
-        self.audit(audit_leaf(account, decision, self.registry, ids, secrets, self.now_ms, target), decision)
+        self.audit(audit_leaf(account, decision, self.registry, ids, secrets, self.now_ms, target), decision, target)
         return decision
 
     def secrets(self, account: Account, receiver: str) -> tuple[Ids, Commitments]:
@@ -65,10 +67,22 @@ class Journal:
         ids = decision_ids(account, receiver)
         return ids, commitments(account, ids)
 
-    def audit(self, leaf: bytes, decision: Decision) -> None:
-        """Write a leaf."""
+    def audit(self, leaf: bytes, decision: Decision, target: Target | None = None) -> None:
+        """Write the leaf of a decision."""
         self.outgoing.append(Outgoing(AUDIT_EVENTS, self._events_home, None, leaf))
         self.decisions.append(decision)
+        process = None if target is None else target.route.process
+        self.window.count(decision.outcome.value.lower(), decision.receiver, process, self.now_ms)
+
+    def end_window(self) -> None:
+        """Write what the lane counted since the last window, if it is time to."""
+        window, lane = self.window, self.state.lane
+        if not window.is_due(self.now_ms):
+            return
+        roots, end = self.state.roots | self.delta.roots, self.delta.next_offset
+        for leaf in window_leaves(window, lane, lane_input(lane), end, roots, self.now_ms):
+            self.outgoing.append(Outgoing(AUDIT_EVENTS, self._events_home, None, leaf))
+        self.window = self.delta.window = window.after(end)
 
     def control(self, leaf: bytes) -> None:
         """Write a leaf of the control log."""
@@ -115,6 +129,9 @@ class Journal:
         """
         value, data_key, kid = sealed
         flow, seq = self.next_seq(topic, partition)
+        root = self.delta.roots.get(flow) or self.state.roots.get(flow, NOTHING)
+        self.delta.roots[flow] = next_root(root, ids.trace, ids.span)
+        self.window.delivered(flow, seq, self.now_ms)
         salt = secrets.salt("out")
         headers = (
             (DATA_KEY, data_key),

@@ -12,6 +12,7 @@ from broker.registry import Registry
 if TYPE_CHECKING:
     from broker.exchange.duties import Moment
     from broker.exchange.objects import Said
+    from broker.exchange.windows import Window
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -142,6 +143,8 @@ class StateDelta:
     duties: dict[str, str | None] = field(default_factory=dict)
     duties_seen: Moment | None = None
     quarantined: dict[int, None] | None = None  # all that wait after this; None: as before
+    window: Window | None = None  # with what this batch wrote; None: as before
+    roots: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ class _Batch:
     def handle(self, record: InputRecord, parked: Parked | None = None) -> None:
         """Take one event through the steps and write down what was decided."""
         account = Account.of(record, self.now_ms)
+        self.journal.window.inputs += parked is None
         try:
             if parked is None:
                 self._take_back(record, account)
@@ -254,7 +255,7 @@ class _Batch:
         kept, dropped = attribute_names(target.kept, target.dropped, sent, account.person is not None)
         evidence = {"dropped": dropped, "kept": kept, **delivery}
         leaf = audit_leaf(account, decision, self.registry, ids, secrets, self.now_ms, target, evidence)
-        self.journal.audit(leaf, decision)
+        self.journal.audit(leaf, decision, target)
         self._remember(account, target)
         return decision
 
@@ -372,8 +373,11 @@ class _Batch:
 
     def finish(self) -> Step:
         """Add the lane's own records, unless nothing happened at all."""
+        self.journal.end_window()
         outgoing = self.journal.outgoing
         if outgoing or self.delta.duties or self.delta.next_offset != self.state.next_offset:
             counts = (self.views.partitions(topic) for topic in ("lane.state", "parked"))
             outgoing += self.state.records(self.delta, *counts)
+        else:
+            self.delta.window = None
         return Step(outgoing, self.journal.decisions, self.delta, self.more)

@@ -49,6 +49,7 @@ def set_aside(
         account.claim_event_id(open_envelope(record, DEFAULT)[0]["event_id"])
     decision = journal.refuse(account, ContractError("the exchange failed on it", code="internal.error"))
     journal.tell(account, [decision])
+    journal.window.inputs += not isinstance(guilty, Parked)
     if isinstance(guilty, Parked):
         delta.parked[guilty.number] = None
     counts = (views.partitions(topic) for topic in (LANE_STATE, PARKED))

@@ -8,6 +8,8 @@ from there when a worker takes the lane over. It changes only by `adopt`, after 
                  key <lane>#@<slot>  24 bytes for each business object (`objects`): a ring as well
                  key <lane>#!<duty>  what the broker told this party of its duties (`duties`)
                  key <lane>#?        8 bytes for each quarantined record that was not replayed: its offset, oldest first
+                 key <lane>#w        what was counted since the last window leaf (`windows`)
+                 key <lane>#~<flow>  32 bytes: the running hash of a flow
     parked       key <lane>#<number> 32 bytes: what it waits for, 4: its last day, then the InputRecord
 """
 
@@ -22,6 +24,7 @@ from zlib import crc32
 from broker.exchange.model import LANE_STATE, PARKED, InputRecord, Outgoing, Parked, StateDelta
 from broker.exchange.objects import ObjectMemory
 from broker.exchange.ring import Ring
+from broker.exchange.windows import Window
 from broker.limits import DEFAULT, Limits
 from broker.schemas import catalogue
 
@@ -43,6 +46,12 @@ def lane_partition(lane: str, partitions: int) -> int:
     return crc32(lane.encode()) % max(partitions, 1)
 
 
+def lane_input(lane: str) -> tuple[str, int]:
+    """Topic and partition of a lane's input: it is called `<group>.in.<party>.<partition>`."""
+    before, _, partition = lane.rpartition(".")
+    return f"in.{before.partition('.in.')[2]}", int(partition)
+
+
 @dataclass(slots=True)
 class LaneState:
     """See the module.
@@ -54,6 +63,7 @@ class LaneState:
         parked: by number. waiting: numbers by the vault key they wait for. last_days: numbers by their last day.
         parked_bytes: of all their values.
         quarantined: offsets of the records that a replay may name, in the order in which they were set aside.
+        counted: since the last window leaf. roots: running hash by flow.
         duties_seen: what the duties were last worked out for; not on Kafka.
     """
 
@@ -69,6 +79,8 @@ class LaneState:
     incidents: dict[str, int] = field(default_factory=dict)
     duties: dict[str, str] = field(default_factory=dict)
     quarantined: dict[int, None] = field(default_factory=dict)
+    counted: Window = field(default_factory=Window)
+    roots: dict[str, bytes] = field(default_factory=dict)
     duties_seen: Moment | None = field(default=None, compare=False)
     limits: Limits = DEFAULT
     window: Ring = field(init=False)
@@ -108,8 +120,10 @@ class LaneState:
         state.quarantined = dict.fromkeys(
             int.from_bytes(waiting[i : i + OFFSET_BYTES]) for i in range(0, len(waiting), OFFSET_BYTES)
         )
-        duty = f"{lane}#!"
-        state.duties = {k.removeprefix(duty): v.decode() for k, v in states.items() if k.startswith(duty)}
+        state.duties = {name: marker.decode() for name, marker in _named(states, f"{lane}#!").items()}
+        counted = states.get(f"{lane}#w")
+        state.counted = Window() if counted is None else Window.unpack(counted)
+        state.roots = _named(states, f"{lane}#~")
         mine = sorted((int(k.rpartition("#")[2]), v) for k, v in parked.items() if k.rpartition("#")[0] == lane)
         for number, value in mine:
             state._park(_unpack(number, value))
@@ -130,6 +144,8 @@ class LaneState:
         self.duties_seen = delta.duties_seen or self.duties_seen
         if delta.quarantined is not None:
             self.quarantined = delta.quarantined
+        self.counted = delta.window or self.counted
+        self.roots.update(delta.roots)
         for name, marker in delta.duties.items():
             if marker is None:
                 self.duties.pop(name, None)
@@ -158,6 +174,9 @@ class LaneState:
         own: dict[str, bytes | None] = {f"{self.lane}#{slot}": b"".join(ids) for slot, ids in delivered.items()}
         own |= {f"{self.lane}#@{slot}": b"".join(entries) for slot, entries in objects.items()}
         own |= {f"{self.lane}#!{name}": None if m is None else m.encode() for name, m in delta.duties.items()}
+        own |= {f"{self.lane}#~{flow}": root for flow, root in delta.roots.items()}
+        if delta.window is not None and delta.window != self.counted:
+            own[f"{self.lane}#w"] = delta.window.pack()
         if delta.quarantined is not None:
             waiting = b"".join(offset.to_bytes(OFFSET_BYTES) for offset in delta.quarantined)
             own[f"{self.lane}#?"] = waiting or None
@@ -169,6 +188,11 @@ class LaneState:
         ]
         out.append(Outgoing(LANE_STATE, lane_partition(self.lane, state_partitions), self.lane.encode(), head))
         return out
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether time alone can ask something of the lane: an event that waits, a window that is open."""
+        return bool(self.parked) or self.counted.began_ms is not None
 
     # ---- parked events
 
@@ -194,6 +218,10 @@ class LaneState:
 def _slots(states: Mapping[str, bytes], prefix: str, count: int) -> dict[int, bytes]:
     found = ((slot, states.get(f"{prefix}{slot}")) for slot in range(count))
     return {slot: data for slot, data in found if data is not None}
+
+
+def _named(states: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:
+    return {key.removeprefix(prefix): value for key, value in states.items() if key.startswith(prefix)}
 
 
 def _pack(event: Parked) -> bytes:

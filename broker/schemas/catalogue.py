@@ -24,6 +24,7 @@ OWN: Final = (
     "record.v1",
     "vault.v1",
     "lane.v1",
+    "window.v1",
 )
 
 

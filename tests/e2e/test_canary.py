@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from broker.audit.leaf import is_decision
 from broker.client import Producer
 from broker.client.producer import Sealed
 from broker.crypto import DataKeyMaker, DataKeyOpener
@@ -73,7 +74,11 @@ class Flight:
     @cached_property
     def leaves(self) -> dict[tuple[str, str], dict[str, Any]]:
         """The evidence of each delivery, by event and receiver."""
-        found = (json.loads(r.value)["x"] for r in self.records if r.topic == "audit.events" and r.value)
+        found = (
+            json.loads(r.value)["x"]
+            for r in self.records
+            if r.topic == "audit.events" and r.value and is_decision(r.value)
+        )
         return {(x["event"], x["receiver"]): x for x in found if x["decision"] == "delivered"}
 
     def to_parties(self) -> Iterator[Record]:

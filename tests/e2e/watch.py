@@ -10,6 +10,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from broker.audit.leaf import is_decision
 from broker.cli.send import send_all
 from broker.client import Consumer, Event, Received, Sent, Status, StatusConsumer
 from broker.demo.stage import Stage
@@ -50,8 +51,9 @@ async def received(scene: Stage, party: str, *, count: int) -> list[Received]:
 
 
 async def leaves(scene: Stage) -> list[dict[str, Any]]:
-    """All audit leaves, as the auditor reads them."""
-    return [json.loads(r.value) async for r in raw(scene.connections["auditor"], lambda t: t == "audit.events")]
+    """All leaves of decisions, as the auditor reads them."""
+    found = raw(scene.connections["auditor"], lambda t: t == "audit.events")
+    return [json.loads(record.value) async for record in found if is_decision(record.value)]
 
 
 async def raw(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from broker.exchange import InputRecord, LaneState, Parked, StateDelta
 from broker.exchange.model import LANE_STATE, PARKED
 from broker.exchange.objects import Said
+from broker.exchange.windows import Window
 from broker.limits import Limits
 
 LANE = "exchange.in.uitgeverij-delta.0"
@@ -63,8 +64,12 @@ def delta_of(state: LaneState, batch: Batch, names: list[int]) -> StateDelta:
     for _ in range(deliveries):
         names[0] += 1
         delta.delivered.append(names[0].to_bytes(16))
+    delta.window = state.counted.at(state.next_offset)
     for flow in flows:
         name = f"out.portaal-plein.usage/{flow}"
+        delta.roots[name] = bytes([flow]) * 32
+        delta.window.delivered(name, 1, 1_000)
+        delta.window.count("delivered", None if flow % 2 else "portaal-plein", None, 1_000)
         delta.flows[name] = delta.flows.get(name, state.flows.get(name, 0)) + 1
     return delta
 
@@ -105,6 +110,7 @@ def test_another_lanes_records_are_not_taken_for_ones_own() -> None:
     other = LaneState(f"{LANE}0")
     delta = StateDelta(7, delivered=[b"d" * 16], parked={0: Parked(0, b"w" * 32, 30_000, record(1))}, next_parked=1)
     delta.objects, delta.duties = {b"o" * 16: Said(1, 1)}, {"seed/x": "now"}
+    delta.window, delta.roots = Window(3, 1_000, 5, 2), {"out.x.usage/0": b"r" * 32}
     written = {(o.key or b"").decode(): o.value or b"" for o in other.records(delta, 1, 1)}
     assert LaneState.load(LANE, written, written, start=3) == LaneState(LANE, next_offset=3)
 

@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from typing import Any
 from uuid import uuid4
 
-from broker.audit.leaf import canonical
+from broker.audit.leaf import canonical, is_decision
 from broker.client import Event, Identity, Producer, Profile, Subject, Usage
 from broker.client.profile import RECORD_KEY_SECRET
 from broker.crypto import DataKeyMaker, DataKeyOpener
@@ -252,7 +252,7 @@ class World:
 
     def leaves(self) -> list[bytes]:
         """The audit leaves."""
-        return [o.value or b"" for o in self.topic(AUDIT_EVENTS)]
+        return [o.value or b"" for o in self.topic(AUDIT_EVENTS) if is_decision(o.value or b"")]
 
     def evidence(self) -> list[dict[str, Any]]:
         """What the audit leaves say of our own."""
@@ -270,7 +270,8 @@ def _published(policy: Policy, routes: Routes) -> dict[bytes, Schema]:
 
 def evidence_in(outgoing: Sequence[Outgoing]) -> list[dict[str, Any]]:
     """What the audit leaves among some records say of our own."""
-    return [json.loads(o.value or b"")["x"] for o in outgoing if o.topic == AUDIT_EVENTS]
+    values = (o.value or b"" for o in outgoing if o.topic == AUDIT_EVENTS)
+    return [json.loads(value)["x"] for value in values if is_decision(value)]
 
 
 _NO_CONNECTION = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)

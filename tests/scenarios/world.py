@@ -23,7 +23,7 @@ from broker.policy import Policy
 from broker.registry.files import check
 from broker.schemas import Schema, catalogue
 from broker.schemas.outputs import output_schemas
-from tests.exchange.world import Delivered, World, make_world
+from tests.exchange.world import Delivered, World, evidence_in, make_world
 from tests.scenarios.bodies import Body, body, number
 from tests.scenarios.words import BEGINS, IDS, MESSAGES, NUMBERS, PARTIES, SCHOOLS, day
 
@@ -293,7 +293,7 @@ class Chain(World):
 
     def event_leaves(self) -> list[dict[str, Any]]:
         """Our evidence in the leaves of the audit log, in order."""
-        return [json.loads(o.value or b"{}")["x"] for o in self.topic(AUDIT_EVENTS)]
+        return evidence_in(self.topic(AUDIT_EVENTS))
 
     def control_leaves(self) -> list[dict[str, Any]]:
         """The control log."""
