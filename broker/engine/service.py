@@ -24,11 +24,11 @@ from broker.engine.topics import TopicCounts
 from broker.engine.topicview import CompactedTail
 from broker.engine.views import REGISTRY, CurrentViews, RegistryView, VaultView
 from broker.errors import TransientError
-from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED, VAULT
+from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, AUDIT_INDEX, LANE_STATE, PARKED, VAULT
 
 log = structlog.get_logger()
 
-REQUIRED: Final = (LANE_STATE, PARKED, AUDIT_EVENTS, AUDIT_CONTROL, VAULT, REGISTRY)
+REQUIRED: Final = (LANE_STATE, PARKED, AUDIT_EVENTS, AUDIT_CONTROL, AUDIT_INDEX, VAULT, REGISTRY)
 REPORT_S: Final = 5.0
 WATCH_S: Final = 0.5
 READY_POLL_S: Final = 0.05

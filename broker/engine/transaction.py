@@ -15,12 +15,21 @@ from aiokafka.errors import KafkaError, NodeNotReadyError
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from broker.engine.config import EngineConfig
-from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED, REGISTRY, VAULT, Outgoing
+from broker.exchange.model import (
+    AUDIT_CONTROL,
+    AUDIT_EVENTS,
+    AUDIT_INDEX,
+    LANE_STATE,
+    PARKED,
+    REGISTRY,
+    VAULT,
+    Outgoing,
+)
 from broker.exchange.state import lane_partition
 
 log = structlog.get_logger()
 
-OWN_TOPICS = (AUDIT_EVENTS, AUDIT_CONTROL, LANE_STATE, PARKED)
+OWN_TOPICS = (AUDIT_EVENTS, AUDIT_CONTROL, AUDIT_INDEX, LANE_STATE, PARKED)
 
 
 class LaneProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka publishes no types

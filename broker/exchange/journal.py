@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from broker.audit.index import index_entry
 from broker.audit.leaf import Commitments, Ids, commitment
 from broker.crypto import partition_of
 from broker.days import day_of
@@ -18,7 +19,16 @@ from broker.exchange.decide import (
     status_record,
 )
 from broker.exchange.keys import ExchangeKeys
-from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, Decision, Outcome, Outgoing, StateDelta, Views
+from broker.exchange.model import (
+    AUDIT_CONTROL,
+    AUDIT_EVENTS,
+    AUDIT_INDEX,
+    Decision,
+    Outcome,
+    Outgoing,
+    StateDelta,
+    Views,
+)
 from broker.exchange.outcomes import meaning
 from broker.exchange.quarantine import quarantine_record, replayed_record
 from broker.exchange.state import LaneState, lane_input, lane_partition
@@ -60,6 +70,7 @@ class Journal:
         ids = decision_ids(account, decision.receiver)
         secrets = commitments(account, ids)
         self.audit(audit_leaf(account, decision, self.registry, ids, secrets, self.now_ms, target), decision, target)
+        self.index(account, ids)
         return decision
 
     def secrets(self, account: Account, receiver: str) -> tuple[Ids, Commitments]:
@@ -73,6 +84,14 @@ class Journal:
         self.decisions.append(decision)
         process = None if target is None else target.route.process
         self.window.count(decision.outcome.value.lower(), decision.receiver, process, self.now_ms)
+
+    def index(self, account: Account, ids: Ids) -> None:
+        """Have a leaf found by the person it is about, if it is about one who is enrolled."""
+        if account.person is not None and account.school is not None:
+            cipher = self.keys.vault.school_cipher(account.school)
+            entry = index_entry(cipher, ids.span, account.person.subject_key)
+            home = lane_partition(self.state.lane, self.views.partitions(AUDIT_INDEX))
+            self.outgoing.append(Outgoing(AUDIT_INDEX, home, None, entry))
 
     def end_window(self) -> None:
         """Write what the lane counted since the last window, if it is time to."""

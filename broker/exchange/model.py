@@ -19,6 +19,7 @@ Headers = tuple[tuple[str, bytes], ...]
 # Topics that are one for all parties (design, section 4).
 AUDIT_EVENTS: Final = "audit.events"
 AUDIT_CONTROL: Final = "audit.control"
+AUDIT_INDEX: Final = "audit.index"
 VAULT: Final = "vault.identity"
 LANE_STATE: Final = "lane.state"
 PARKED: Final = "parked"

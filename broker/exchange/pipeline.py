@@ -256,6 +256,7 @@ class _Batch:
         evidence = {"dropped": dropped, "kept": kept, **delivery}
         leaf = audit_leaf(account, decision, self.registry, ids, secrets, self.now_ms, target, evidence)
         self.journal.audit(leaf, decision, target)
+        self.journal.index(account, ids)
         self._remember(account, target)
         return decision
 

@@ -128,7 +128,7 @@ class VaultCipher:
             "eck_id": record.eck_id,
             "user_ids": [{"type": t, "value": v} for t, v in record.user_ids],
             "left_on": record.left_on,
-            "subject_key": seal(self._school(record.school), record.subject_key, record.school.encode()),
+            "subject_key": seal(self.school_cipher(record.school), record.subject_key, record.school.encode()),
             "school_account": record.flags.school_account,
             "parents_informed": record.flags.parents_informed,
             "objection": record.flags.objection,
@@ -146,7 +146,7 @@ class VaultCipher:
         try:
             datum = catalogue()["vault.v1"].decode(self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], key))
             wrapped, school = datum["subject_key"], datum["school"]
-            subject_key = self._school(school).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], school.encode())
+            subject_key = self.school_cipher(school).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], school.encode())
         except InvalidTag:
             raise ConfigError(
                 "a vault record does not open: the keys given are not those it was written with", code="vault.key"
@@ -160,7 +160,8 @@ class VaultCipher:
             school, datum["sector"], datum["kind"], datum["eck_id"], ids, datum["left_on"], subject_key, flags
         )
 
-    def _school(self, school: str) -> AESGCM:
+    def school_cipher(self, school: str) -> AESGCM:
+        """Under which this school's subject keys are wrapped; opens nothing of another school."""
         cipher = self._schools.get(school)
         if cipher is None:
             cipher = self._schools[school] = AESGCM(hmac.digest(self._master, b"school/" + school.encode(), "sha256"))

@@ -26,7 +26,15 @@ from broker.exchange.model import AUDIT_EVENTS, Decision, InputRecord, Outcome, 
 from broker.exchange.state import LaneState, delivery_id, lane_partition
 from broker.kafka.connection import KafkaConnection
 
-OWN = {"lane.state": 4, "parked": 4, "audit.events": 4, "audit.control": 1, "vault.identity": 2, "registry": 1}
+OWN = {
+    "lane.state": 4,
+    "parked": 4,
+    "audit.events": 4,
+    "audit.control": 1,
+    "audit.index": 4,
+    "vault.identity": 2,
+    "registry": 1,
+}
 COMPACTED = {"lane.state", "parked", "vault.identity", "registry"}
 
 

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from broker.engine import DataPlane, RegistryView, VaultView, views
-from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, LANE_STATE, PARKED
+from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, AUDIT_INDEX, LANE_STATE, PARKED
 from broker.schemas import catalogue, unframe
 from tests.engine.machine import some_registry
 from tests.simulation.clients import SimClients
@@ -29,7 +29,7 @@ from tests.simulation.worker import CONFIG, MemoryStore
 SIS, IN, OUT = "sis-noord", "in.sis-noord", "out.sis-noord.copy"
 TOPICS = {
     IN: 1, OUT: 1, f"status.{SIS}": 1, f"quarantine.{SIS}": 1, "registry": 1, "vault.identity": 2, PARKED: 1,
-    LANE_STATE: 2, AUDIT_EVENTS: 2, AUDIT_CONTROL: 1,
+    LANE_STATE: 2, AUDIT_EVENTS: 2, AUDIT_CONTROL: 1, AUDIT_INDEX: 2,
 }  # fmt: skip
 
 

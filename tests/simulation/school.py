@@ -30,7 +30,7 @@ TOPICS = {
     f"in.{SIS}": 1, f"in.{DELTA}": 2, f"out.{PORTAL}.usage": 1, f"out.{SIS}.usage": 1,
     f"out.{DELTA}.control": 1, f"status.{SIS}": 1, f"status.{DELTA}": 1, f"quarantine.{SIS}": 1,
     f"quarantine.{DELTA}": 1, "registry": 1, "vault.identity": 2, "parked": 1, "lane.state": 2, "audit.events": 2,
-    "audit.control": 1,
+    "audit.control": 1, "audit.index": 2,
 }  # fmt: skip
 EPOCH_S = NOW.timestamp() + 7200  # a clock that jumps back must not find events from tomorrow
 
