@@ -34,7 +34,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [p for package in PURE for p in sorted((ROOT / package).glob("*.py"))], ids=str)
+@pytest.mark.parametrize("path", [p for package in PURE for p in sorted((ROOT / package).rglob("*.py"))], ids=str)
 def test_a_pure_module_imports_no_kafka(path: Path) -> None:
     """Neither a client of Kafka nor a layer above."""
     bad = {name for name in imports(path) for wall in FORBIDDEN if name == wall or name.startswith(f"{wall}.")}
