@@ -1,0 +1,215 @@
+"""A log in a folder, as c2sp.org/tlog-tiles lays it out: any web server can show it, any reader can copy it.
+
+A file is whole or not there: it is written beside the log, flushed, and only then gets its name, as a hard link, which
+the file system refuses if the name is taken. So nothing that stands here is ever overwritten, whoever writes at the
+same time, and a writer that was killed can do its work again from the start. Needs hard links (ext4, xfs, NFS do).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from broker.audit.log.checkpoint import Checkpoint
+from broker.audit.log.note import split_note
+from broker.audit.log.tiles import Edge, check_path, full_path, read_edge
+from broker.errors import BrokerError, TransientError
+
+CHECKPOINT: Final = "checkpoint"
+LEFTOVER_AGE_S: Final = 3600.0
+
+_TEMPORARY: Final = ".tmp"
+_LOCK: Final = ".lock"
+
+
+class HistoryDiffers(BrokerError):
+    """What is to be written contradicts what stands in the log: stop, sign nothing, call the operator."""
+
+    default_code = "log.history"
+
+
+class LogDirectory:
+    """The files of one log.
+
+    Args:
+        path: of its folder; made, with its parents, at the first writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._named: set[Path] = set()  # folders whose own name is on the disk for sure
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes at a name of `tiles`; None if there are none.
+
+        Raises:
+            TileError: if it is not such a name. A name from outside can not lead out of the log.
+        """
+        return _read(self.path / check_path(name))
+
+    def write_immutable(self, files: Mapping[str, bytes]) -> None:
+        """Write files that never change, and return when they are on the disk.
+
+        A file that is there already with the same bytes is as good as written.
+
+        Raises:
+            HistoryDiffers: if a name has other bytes already, or a partial file is not how its full file begins.
+            TileError: if a name is not one of `tiles`.
+        """
+        missing: dict[str, Path] = {}
+        folders: set[Path] = set()
+        for name, data in files.items():
+            path = self.path / check_path(name)
+            full = full_path(name)
+            if full is not None and not (_read(self.path / full) or data).startswith(data):
+                raise HistoryDiffers(f"{name} is not how {full} begins, which is in the log already")
+            if not self._holds(name, path, data):
+                missing[name] = path
+            folders.add(path.parent)
+        for name, path in missing.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._link(name, path, files[name])
+        # Also where nothing was missing: a writer may have been killed between naming its files and this.
+        self._flush(folders)
+
+    def checkpoint(self) -> bytes | None:
+        """The note that was published last; None before the first."""
+        return _read(self.path / CHECKPOINT)
+
+    def publish(self, note: bytes) -> None:
+        """Show a signed checkpoint to readers, when all files of its tree are written.
+
+        The note is not verified: the caller signed it. The same size again (with more signatures) replaces it.
+
+        Raises:
+            HistoryDiffers: if another origin, a larger tree or the same size with another root is published.
+            NoteError: if it is not a checkpoint in a note.
+            TransientError: if another process is publishing at this moment.
+        """
+        new = Checkpoint.parse(split_note(note)[0])
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            shown = self.checkpoint()
+            if shown is not None and shown != note:
+                _check_follows(Checkpoint.parse(split_note(shown)[0]), new)
+            if shown != note:
+                self._write_temporary(note).replace(self.path / CHECKPOINT)
+            self._flush({self.path})
+
+    def load_edge(self, size: int) -> Edge:
+        """What a `TileBuilder` needs to go on from a size; compare its `root()` with the signed checkpoint first.
+
+        Raises:
+            TileError: if a file is missing or damaged.
+        """
+        return read_edge(self.read, size)
+
+    def remove_superseded(self) -> int:
+        """Remove partial files whose full file is there, and what killed writers left an hour ago or earlier.
+
+        Returns:
+            How many files went.
+
+        Raises:
+            HistoryDiffers: if a partial file is not how its full file begins: that one is evidence, and stays.
+        """
+        removed = 0
+        for folder in sorted(self.path.rglob("*.p")):
+            full = _read(folder.with_suffix(""))
+            if full is None:
+                continue
+            for partial in sorted(folder.iterdir()):
+                if not full.startswith(partial.read_bytes()):
+                    name = partial.relative_to(self.path)
+                    raise HistoryDiffers(f"{name} is not how {name.parent.with_suffix('')} begins; both are kept")
+                partial.unlink()
+                removed += 1
+            with suppress(OSError):  # a writer may have come back to it
+                folder.rmdir()
+        for left in (self.path / _TEMPORARY).glob("*"):
+            if left.stat().st_mtime < time.time() - LEFTOVER_AGE_S:
+                left.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+    def _holds(self, name: str, path: Path, data: bytes) -> bool:
+        """Whether the file is there already."""
+        there = _read(path)
+        if there is not None and there != data:
+            raise HistoryDiffers(f"{name} is in the log already, with other bytes")
+        return there is not None
+
+    def _link(self, name: str, path: Path, data: bytes) -> None:
+        temporary = self._write_temporary(data)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            self._holds(name, path, data)
+        finally:
+            temporary.unlink()
+
+    def _write_temporary(self, data: bytes) -> Path:
+        """A new file with these bytes on the disk, under no name that a reader knows."""
+        path = self.path / _TEMPORARY / os.urandom(12).hex()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb", buffering=0) as file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) or 0 :]
+            os.fsync(file.fileno())
+        return path
+
+    def _flush(self, folders: set[Path]) -> None:
+        """Have the names in these folders on the disk, and the folders' own names."""
+        todo, named = set(folders), set()
+        for folder in folders:
+            while folder not in self._named and folder not in named:
+                named.add(folder)
+                todo.add(folder.parent)
+                if folder == self.path:
+                    break
+                folder = folder.parent
+        for folder in sorted(todo):
+            _sync(folder)
+        # A folder of partial files is used a few times and may be removed: not worth remembering.
+        self._named |= {folder for folder in named if folder.suffix != ".p"}
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process between reading the checkpoint and replacing it. Released by the kernel if we die."""
+        with (self.path / _LOCK).open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TransientError("another process is publishing a checkpoint of this log; try again") from None
+            yield
+
+
+def _check_follows(old: Checkpoint, new: Checkpoint) -> None:
+    if new.origin != old.origin:
+        raise HistoryDiffers(f"this is the log {old.origin}, not {new.origin}; each log needs a folder of its own")
+    if new.size < old.size:
+        raise HistoryDiffers(f"a tree of {old.size} leaves is published; one of {new.size} would take leaves back")
+    if new.size == old.size and new.root != old.root:
+        raise HistoryDiffers(f"a tree of {old.size} leaves with another root is published: one of the two is false")
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
