@@ -1,1 +1,1 @@
-"""The audit log: leaves now; trees, proofs and receipts build on them."""
+"""The audit log: leaves, the transparency log that holds them (`log`), and the receipts it gives."""
