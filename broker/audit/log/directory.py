@@ -10,8 +10,10 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,7 @@ from broker.errors import BrokerError, TransientError
 
 CHECKPOINT: Final = "checkpoint"
 LEFTOVER_AGE_S: Final = 3600.0
+FLUSHERS: Final = 8  # files flushed side by side share a commit of the file system: twice the leaves each second
 
 _TEMPORARY: Final = ".tmp"
 _LOCK: Final = ".lock"
@@ -43,6 +46,7 @@ class LogDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._named: set[Path] = set()  # folders whose own name is on the disk for sure
+        self._flushers = ThreadPoolExecutor(FLUSHERS, "log-flusher")  # no thread before the first writing
 
     def read(self, name: str) -> bytes | None:
         """The bytes at a name of `tiles`; None if there are none.
@@ -71,9 +75,7 @@ class LogDirectory:
             if not self._holds(name, path, data):
                 missing[name] = path
             folders.add(path.parent)
-        for name, path in missing.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._link(name, path, files[name])
+        self._link_all({path: (name, files[name]) for name, path in missing.items()})
         # Also where nothing was missing: a writer may have been killed between naming its files and this.
         self._flush(folders)
 
@@ -98,7 +100,9 @@ class LogDirectory:
             if shown is not None and shown != note:
                 _check_follows(Checkpoint.parse(split_note(shown)[0]), new)
             if shown != note:
-                self._write_temporary(note).replace(self.path / CHECKPOINT)
+                temporary = self._temporary()
+                _write(temporary, note)
+                temporary.replace(self.path / CHECKPOINT)
             self._flush({self.path})
 
     def load_edge(self, size: int) -> Edge:
@@ -123,11 +127,11 @@ class LogDirectory:
             full = _read(folder.with_suffix(""))
             if full is None:
                 continue
-            for partial in sorted(folder.iterdir()):
-                if not full.startswith(partial.read_bytes()):
-                    name = partial.relative_to(self.path)
+            for file in sorted(folder.iterdir()):
+                if not full.startswith(file.read_bytes()):
+                    name = file.relative_to(self.path)
                     raise HistoryDiffers(f"{name} is not how {name.parent.with_suffix('')} begins; both are kept")
-                partial.unlink()
+                file.unlink()
                 removed += 1
             with suppress(OSError):  # a writer may have come back to it
                 folder.rmdir()
@@ -144,24 +148,32 @@ class LogDirectory:
             raise HistoryDiffers(f"{name} is in the log already, with other bytes")
         return there is not None
 
-    def _link(self, name: str, path: Path, data: bytes) -> None:
-        temporary = self._write_temporary(data)
+    def _link_all(self, files: Mapping[Path, tuple[str, bytes]]) -> None:
+        """Write and flush all, side by side; then give each its name."""
+        temporaries = {path: self._temporary() for path in files}
         try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            self._holds(name, path, data)
+            self._side_by_side([partial(_write, temporaries[path], data) for path, (_, data) in files.items()])
+            for path, (name, data) in files.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    path.hardlink_to(temporaries[path])
+                except FileExistsError:
+                    self._holds(name, path, data)
         finally:
-            temporary.unlink()
+            for temporary in temporaries.values():
+                temporary.unlink(missing_ok=True)
 
-    def _write_temporary(self, data: bytes) -> Path:
-        """A new file with these bytes on the disk, under no name that a reader knows."""
+    def _side_by_side(self, work: list[Callable[[], None]]) -> None:
+        """Do all, wait for all, then raise what one of them raised."""
+        done = [self._flushers.submit(each) for each in work]
+        wait(done)
+        for each in done:
+            each.result()
+
+    def _temporary(self) -> Path:
+        """A path that no reader knows and no other writer uses."""
         path = self.path / _TEMPORARY / os.urandom(12).hex()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb", buffering=0) as file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) or 0 :]
-            os.fsync(file.fileno())
         return path
 
     def _flush(self, folders: set[Path]) -> None:
@@ -174,8 +186,7 @@ class LogDirectory:
                 if folder == self.path:
                     break
                 folder = folder.parent
-        for folder in sorted(todo):
-            _sync(folder)
+        self._side_by_side([partial(_sync, folder) for folder in todo])
         # A folder of partial files is used a few times and may be removed: not worth remembering.
         self._named |= {folder for folder in named if folder.suffix != ".p"}
 
@@ -204,6 +215,18 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Have a new file with these bytes on the disk."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _sync(folder: Path) -> None:

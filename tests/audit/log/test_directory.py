@@ -185,7 +185,7 @@ def killed_after(operations: int) -> Iterator[list[str]]:
     done: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in (
-            (os, "fsync"), (os, "link"), (os, "unlink"), (os, "mkdir"), (os, "replace"), (os, "open"), (Path, "open"),
+            (os, "fsync"), (os, "link"), (os, "unlink"), (os, "mkdir"), (os, "replace"), (os, "open"), (os, "write"),
         ):  # fmt: skip
             real = getattr(owner, name)
 
@@ -208,6 +208,33 @@ def seal(path: Path, size: int) -> None:
     growth = builder.append(entries(old, size))
     log.write_immutable(growth.files)
     log.publish(note(growth.size, growth.root))
+
+
+def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error comes out, no file has a name, no half file is left."""
+    log = LogDirectory(tmp_path)
+    real, calls = os.write, []
+
+    def write(handle: int, data: Any) -> int:
+        calls.append(handle)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        return real(handle, data)
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="No space"):
+        log.write_immutable(TileBuilder().append(entries(0, 600)).files)
+    assert stored(tmp_path) == {}
+    assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+def test_what_the_disk_takes_in_parts_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write may take fewer bytes than it was given."""
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: real(handle, bytes(data)[:1000]))
+    files = TileBuilder().append(entries(0, 600)).files
+    LogDirectory(tmp_path).write_immutable(files)
+    assert stored(tmp_path) == files
 
 
 def test_a_sealer_that_is_killed_after_any_operation_ends_with_the_same_bytes(tmp_path: Path) -> None:
