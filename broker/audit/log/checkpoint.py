@@ -16,13 +16,13 @@ _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 def parse_decimal(text: str, what: str) -> int:
-    """A number from 0 to 2^63 - 1 in ASCII digits, without leading zeroes.
+    """A number of at most 19 ASCII digits, without leading zeroes; who asks checks that it is below 2^63.
 
     Raises:
         NoteError: for any other spelling.
     """
-    if _DECIMAL.fullmatch(text) is None or int(text) > MAX_SIZE:
-        raise NoteError(f"{what} is not a decimal number below 2^63 without leading zeroes")
+    if _DECIMAL.fullmatch(text) is None:
+        raise NoteError(f"{what} is not a decimal number of at most 19 digits without leading zeroes")
     return int(text)
 
 

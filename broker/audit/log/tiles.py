@@ -107,7 +107,7 @@ def decode_bundle(data: bytes, width: int) -> list[bytes]:
     while at < len(data):
         start = at + 2
         at = start + int.from_bytes(data[at:start], "big")
-        if at > len(data) or start > len(data):
+        if at > len(data):
             raise TileError("an entry bundle ends in the middle of an entry")
         entries.append(data[start:at])
     if len(entries) != width:

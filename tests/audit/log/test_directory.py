@@ -293,6 +293,12 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_before_the_
     assert linked == [(log.path / "tile/0/x001/000.p/5", True)]
     below = [log.path / p for p in ("tile/0/x001/000.p", "tile/0/x001", "tile/0", "tile", "")]
     assert {*below, tmp_path} <= set(flushed)
+    # A writer that was killed may have left the name, but not yet on the disk.
+    flushed.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        LogDirectory(log.path).write_immutable({"tile/0/x001/000.p/5": b"12345"})
+    assert {*below, tmp_path} == set(flushed)
 
 
 # ---- partial files that are not needed any more

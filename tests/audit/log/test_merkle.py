@@ -157,6 +157,12 @@ def test_a_consistency_proof_shows_two_trees_only(data: st.DataObject) -> None:
             verify_consistency(*case)
 
 
+def test_a_path_that_goes_on_above_the_root_is_told_apart() -> None:
+    """Before it is hashed on (RFC 9162 section 2.1.3.2, step 4)."""
+    with pytest.raises(ProofError, match="too long"):
+        verify_inclusion(TREE.leaves[3], 3, 9, [*TREE.path(3, 0, 9), bytes(32)], TREE.root(0, 9))
+
+
 def test_equal_sizes_need_equal_roots_and_no_path() -> None:
     """Two roots of one size are a fork; a path where none is due is refused."""
     root = TREE.root(0, 7)

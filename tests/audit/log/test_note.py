@@ -182,6 +182,14 @@ def test_a_malformed_note_is_refused(case: str) -> None:
         open_note(MALFORMED[case], KNOWN)
 
 
+@pytest.mark.parametrize("text", ["tab\t\n", "nul\0\n", "carriage return\r\n"])
+def test_a_control_character_is_refused_also_where_it_was_signed(text: str) -> None:
+    """A terminal or another reader could show another text than the one that was signed."""
+    line = SignatureLine(LOG.name, LOG.key_id, key("golden log key").sign(text.encode()))
+    with pytest.raises(NoteError, match="not text, an empty line and signature lines"):
+        open_note(f"{text}\n{line}\n".encode(), KNOWN)
+
+
 def test_sixteen_signatures_are_read() -> None:
     """The least that a reader must take."""
     others = [Signer(f"other{i}.example", key(f"other {i}")).sign(TEXT) for i in range(15)]

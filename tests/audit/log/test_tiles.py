@@ -256,6 +256,21 @@ def test_an_edge_with_a_missing_or_damaged_file_is_refused() -> None:
         read_edge({**files, bundle: files[bundle][:-1] + b"x"}.get, size)
 
 
+def test_a_reader_does_not_take_a_tile_that_was_cut() -> None:
+    """Partial or full, cut or gone or longer: no hash is made from less than was asked for."""
+    files = TileBuilder().append(ENTRIES[:600]).files
+    for name, level, index in (("tile/0/000", 3, 31), ("tile/0/002.p/88", 0, 599), ("tile/1/000.p/2", 8, 1)):
+        for data in (None, files[name][:-32], files[name] + bytes(32), b""):
+            with pytest.raises(TileError, match=f"{name} is missing or does not have"):
+                TileReader({**files, name: data}.get, 600).hash_at(level, index)
+    for data in (None, b"", files["tile/entries/001"][:-1]):
+        with pytest.raises(TileError):
+            TileReader({**files, "tile/entries/001": data}.get, 600).entry(256)
+    short = {"tile/0/000": files["tile/0/000"][:-32]}
+    with pytest.raises(TileError):
+        TileReader(short.get, 100).hash_at(0, 5)
+
+
 def test_a_changed_hash_at_the_edge_changes_the_root() -> None:
     """Of each level above the entries: comparing with the signed root shows it."""
     files = TileBuilder().append(ENTRIES).files
