@@ -70,7 +70,8 @@ class LogDirectory:
         for name, data in files.items():
             path = self.path / check_path(name)
             full = full_path(name)
-            if full is not None and not (_read(self.path / full) or data).startswith(data):
+            whole = None if full is None else _read(self.path / full)
+            if whole is not None and not whole.startswith(data):
                 raise HistoryDiffers(f"{name} is not how {full} begins, which is in the log already")
             if not self._holds(name, path, data):
                 missing[name] = path
@@ -101,8 +102,11 @@ class LogDirectory:
                 _check_follows(Checkpoint.parse(split_note(shown)[0]), new)
             if shown != note:
                 temporary = self._temporary()
-                _write(temporary, note)
-                temporary.replace(self.path / CHECKPOINT)
+                try:
+                    _write(temporary, note)
+                    temporary.replace(self.path / CHECKPOINT)
+                finally:
+                    temporary.unlink(missing_ok=True)
             self._flush({self.path})
 
     def load_edge(self, size: int) -> Edge:
@@ -136,9 +140,10 @@ class LogDirectory:
             with suppress(OSError):  # a writer may have come back to it
                 folder.rmdir()
         for left in (self.path / _TEMPORARY).glob("*"):
-            if left.stat().st_mtime < time.time() - LEFTOVER_AGE_S:
-                left.unlink(missing_ok=True)
-                removed += 1
+            with suppress(FileNotFoundError):  # its writer has just named it
+                if left.stat().st_mtime < time.time() - LEFTOVER_AGE_S:
+                    left.unlink()
+                    removed += 1
         return removed
 
     def _holds(self, name: str, path: Path, data: bytes) -> bool:

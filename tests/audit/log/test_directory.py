@@ -90,6 +90,16 @@ def test_a_partial_file_must_be_how_its_full_file_begins(tmp_path: Path) -> None
     assert stored(tmp_path) == before
 
 
+def test_a_full_file_that_was_emptied_is_noticed(tmp_path: Path) -> None:
+    """It is there, with other bytes: also for a partial file."""
+    log = LogDirectory(tmp_path)
+    (tmp_path / "tile/0").mkdir(parents=True)
+    (tmp_path / "tile/0/000").touch()
+    for files in (TileBuilder().append(entries(0, 9)).files, TileBuilder().append(entries(0, 256)).files):
+        with pytest.raises(HistoryDiffers):
+            log.write_immutable(files)
+
+
 def test_two_writers_of_one_position_can_not_both_be_right(tmp_path: Path) -> None:
     """The same entries: both succeed. Others: the second stops, whoever it is."""
     first, second = LogDirectory(tmp_path), LogDirectory(tmp_path)
@@ -224,6 +234,9 @@ def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "write", write)
     with pytest.raises(OSError, match="No space"):
         log.write_immutable(TileBuilder().append(entries(0, 600)).files)
+    calls[:] = [0, 0]
+    with pytest.raises(OSError, match="No space"):
+        log.publish(note(600))
     assert stored(tmp_path) == {}
     assert list((tmp_path / ".tmp").iterdir()) == []
 
