@@ -23,6 +23,7 @@ from broker.audit.log.tiles import Edge, check_path, full_path, read_edge
 from broker.errors import BrokerError, TransientError
 
 CHECKPOINT: Final = "checkpoint"
+KEY: Final = "log.vkey"
 LEFTOVER_AGE_S: Final = 3600.0
 FLUSHERS: Final = 8  # files flushed side by side share a commit of the file system: twice the leaves each second
 
@@ -107,6 +108,15 @@ class LogDirectory:
                     temporary.replace(self.path / CHECKPOINT)
                 finally:
                     temporary.unlink(missing_ok=True)
+            self._flush({self.path})
+
+    def show_key(self, vkey: str) -> None:
+        """Put the public key beside the log, for a first look; who relies on the log has it from elsewhere."""
+        file, data = self.path / KEY, f"{vkey}\n".encode()
+        if _read(file) != data:
+            temporary = self._temporary()
+            _write(temporary, data)
+            temporary.replace(file)
             self._flush({self.path})
 
     def load_edge(self, size: int) -> Edge:
