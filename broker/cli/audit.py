@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from aiokafka import AIOKafkaConsumer
 
+from broker.audit import verify as verifier
 from broker.audit.leaf import is_decision
 from broker.cli.output import json_line, table
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
@@ -72,6 +73,15 @@ def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -
         for c in (leaf["control"] for leaf in leaves)
     ]  # fmt: skip
     table("", ["time", "kind", "about", "what"], rows)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def verify(context: typer.Context) -> None:
+    """Verify a log, a receipt or the consistency of two checkpoints, without Kafka; as `broker/audit/verify.py`."""
+    raise typer.Exit(verifier.main(context.args, "broker audit verify"))
 
 
 def _first(entry: dict[str, Any], *names: str) -> str:
