@@ -18,13 +18,12 @@ import re
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
-from random import SystemRandom
-from typing import Any, Final
+from secrets import randbelow
+from typing import Any, Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -34,46 +33,37 @@ NOTE_BYTES, RECEIPT_BYTES, VALUE_BYTES, BUNDLE_BYTES = 1 << 17, 1 << 20, 1 << 26
 SHOWN_FINDINGS, SAMPLE_EVERY, FOLDER_DEPTH = 50, 32, 4
 LEAVES: Final = ({"ldv", "x"}, {"control"}, {"window"}, {"count"}, {"epoch"}, {"key"}, {"erased"})
 VKEY: Final = re.compile(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})")
-_SIGNATURES: Final = r"((?:— [^\s+\x00-\x1f\ufffd]+ [A-Za-z0-9+/=]+\n)+)"
-_HASH, _NUMBER = "[A-Za-z0-9+/]{43}=", "(0|[1-9][0-9]{0,18})"
-CHECKPOINT: Final = re.compile(rf"([^\x00-\x1f\ufffd]+)\n{_NUMBER}\n({_HASH})\n\n{_SIGNATURES}")  # no extension lines
-_PROOF_HEAD: Final = rf"c2sp\.org/tlog-proof@v1\nextra ([A-Za-z0-9+/=]+)\nindex {_NUMBER}\n"
-PROOF: Final = re.compile(rf"{_PROOF_HEAD}((?:{_HASH}\n){{0,63}})\n(.+)", re.DOTALL)
-HOW: Final = """Every entry is hashed into the tree. "shape" (default): besides, each must begin, go on and end as a
-decision does; other kinds and a random 1 in 32 are parsed. "all": each is parsed (canonical JSON of a known kind),
-several times slower. "hashes": none is parsed."""
+_HASH, _NUMBER, _SIGNED = "[A-Za-z0-9+/]{43}=", "(0|[1-9][0-9]{0,18})", r"— [^\s+\x00-\x1f\ufffd]+ [A-Za-z0-9+/=]+\n"
+CHECKPOINT: Final = re.compile(rf"([^\x00-\x1f\ufffd]+)\n{_NUMBER}\n({_HASH})\n\n((?:{_SIGNED})+)")  # no others
+_PROOF: Final = rf"c2sp\.org/tlog-proof@v1\nextra ([A-Za-z0-9+/=]+)\nindex {_NUMBER}\n((?:{_HASH}\n){{0,63}})\n(.+)"
+HOW: Final = """log: every entry is hashed. "shape" (default): besides, each must look like a decision; other kinds and a
+random 1 in 32 are parsed. "all": each is parsed as canonical JSON of a known kind, slower. "hashes": none is parsed."""
 
 
-class Finding(Exception):
-    """What was checked does not hold; the sentence says what and where."""
-
-
-class Unreadable(Exception):
-    """It could not be checked; the sentence says why."""
+def say(text: str) -> None:
+    """A line on stdout. Names of folders and texts in files are not ours: nothing of them may steer a terminal."""
+    print("".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text))
 
 
 class Findings:
-    """Prints findings as they come and counts them; of a million only the first are printed."""
+    """Prints and counts what does not hold. A ValueError is a finding too, an OSError what could not be checked."""
 
     count = 0
 
     def __call__(self, sentence: object) -> None:
         self.count += 1
         if self.count <= SHOWN_FINDINGS:
-            print(f"FINDING: {sentence}" + " Further ones are only counted." * (self.count == SHOWN_FINDINGS))
+            say(f"FINDING: {sentence}" + " Further ones are only counted." * (self.count == SHOWN_FINDINGS))
 
 
 def read(path: Path | str, limit: int) -> bytes:
     """A regular file of at most `limit` bytes; no pipe or device, which could keep us waiting for ever."""
-    try:
-        if not Path(path).is_file():
-            raise FileNotFoundError(path)
-        with Path(path).open("rb") as file:
-            data = file.read(limit + 1)
-    except (OSError, ValueError) as error:
-        raise Unreadable(f"{path} is missing or can not be read.") from error
+    if not Path(path).is_file():
+        raise OSError(f"{path} is missing or is no file.")
+    with Path(path).open("rb") as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
-        raise Finding(f"{path} is larger than the {limit} bytes that its format allows.")
+        raise ValueError(f"{path} is larger than the {limit} bytes that its format allows.")
     return data
 
 
@@ -84,19 +74,15 @@ def unbase64(text: str, what: str, altchars: bytes = b"+/") -> bytes:
     except ValueError:
         data = b""
     if b64encode(data, altchars).decode() != text:
-        raise Finding(f"{what} is not canonical base64.")
+        raise ValueError(f"{what} is not canonical base64.")
     return data
 
 
-Keys = dict[tuple[str, bytes], tuple[bytes, str]]  # by name and id: the public key and, if of a witness, whose
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(NamedTuple):
     """Whose signatures count, and which witnesses must have signed: `groups` has a threshold and members by name."""
 
-    keys: Keys
-    groups: Mapping[str, tuple[int, Sequence[str]]]
+    keys: dict[tuple[str, bytes], tuple[bytes, str]]  # by name and id: the public key and, if of a witness, whose
+    groups: dict[str, tuple[int, Sequence[str]]]
     quorum: str
 
     def witnessed(self, names: Collection[str]) -> bool:
@@ -108,51 +94,44 @@ class Trust:
         return self.quorum in hold
 
 
-def add_key(keys: Keys, text: str, witness: str, where: str) -> None:
-    """Read a vkey, `name+hex(id)+base64(type ‖ public)`: type 0x01 for a log, 0x04 for a witness (signed-note)."""
-    found = VKEY.fullmatch(text)
-    name, data = (found[1], b64decode(found[3])) if found else ("", b"-")
-    made = sha256(name.encode(errors="surrogateescape") + b"\n" + data).digest()[:4]
-    if found is None or data[0] != (4 if witness else 1) or made.hex() != found[2]:
-        raise Unreadable(f"{where} has no valid Ed25519 verifier key of the type that is expected there.")
-    if data[1:] in {public for public, _ in keys.values()}:
-        raise Unreadable(f"{where} has a key that was given before.")
-    keys[name, made] = data[1:], witness
-
-
-def read_policy(data: bytes, where: str) -> Trust:
-    """A tlog-policy file. Names are opaque octets, so what is not UTF-8 is kept as it is."""
-    keys, groups = Keys(), dict[str, tuple[int, Sequence[str]]]()
-    names, members, quorum = {"none"}, ["none"], []
-    for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
-        at, words = f"{where}, line {number},", [word for word in re.split("[ \t]+", line) if word]
+def read_policy(text: str, where: str) -> Trust:
+    """A tlog-policy. Names are opaque octets; a vkey is `name+hex(id)+base64(type ‖ public)` (signed-note)."""
+    trust, quorum = Trust({}, {}, ""), list[str]()
+    for number, line in enumerate(text.split("\n"), 1):
+        words, vkey, witness = [word for word in re.split("[ \t]+", line) if word], "", ""
+        names = {"none", *trust.groups, *(witness for _, witness in trust.keys.values())} - {""}
         match words if not "".join(words).startswith("#") else []:
             case []:
                 continue
             case ["log", vkey] | ["log", vkey, _]:
-                add_key(keys, vkey, "", at)
-            case ["witness", name, vkey] | ["witness", name, vkey, _] if name not in names:
-                add_key(keys, vkey, name, at)
-                names.add(name)
+                pass
+            case ["witness", witness, vkey] | ["witness", witness, vkey, _] if witness not in names:
+                pass
             case ["group", name, need, *of] if name not in names and of and names.issuperset(of):
                 need = {"any": "1", "all": str(len(of))}.get(need, need)
-                groups[name] = int(need) if re.fullmatch("[1-9][0-9]{0,5}", need) else 0, of
-                members += of
-                names.add(name)
+                trust.groups[name] = int(need) if re.fullmatch("[1-9][0-9]{0,5}", need) else 0, of
             case ["quorum", name] if name in names:
                 quorum.append(name)
             case _:
-                raise Unreadable(f"{at} is no line of a policy, or has a name that is not defined before, or twice.")
-    wrong = len({*members}) < len(members) or any(not 0 < need <= len(of) for need, of in groups.values())
-    if wrong or len(quorum) != 1 or all(w for _, w in keys.values()) or re.search(rb"[\0-\x08\x0b-\x1f\x7f]", data):
-        raise Unreadable(
-            f"{where} needs a log, one quorum line, thresholds up to the number of members, nobody in two groups."
-        )
-    return Trust(keys, groups, quorum[0])
+                raise OSError(f"{where}, line {number}: no line of a policy, or a name undefined before it, or twice.")
+        if words[0] in ("log", "witness"):
+            found = VKEY.fullmatch(vkey)
+            name, data = (found[1], b64decode(found[3])) if found else ("", b"-")
+            made = sha256(name.encode(errors="surrogateescape") + b"\n" + data).digest()[:4]
+            twice = data[1:] in {public for public, _ in trust.keys.values()}
+            if not found or data[0] != (4 if witness else 1) or made.hex() != found[2] or twice:
+                raise OSError(
+                    f"{where}, line {number}: no Ed25519 verifier key of the type that belongs here, or twice."
+                )
+            trust.keys[name, made] = data[1:], witness
+    members = ["none", *(member for _, of in trust.groups.values() for member in of)]
+    wrong = len({*members}) < len(members) or any(not 0 < need <= len(of) for need, of in trust.groups.values())
+    if wrong or len(quorum) != 1 or all(w for _, w in trust.keys.values()) or re.search("[\0-\x08\x0b-\x1f\x7f]", text):
+        raise OSError(f"{where} needs a log, one quorum line, thresholds that can be met, nobody in two groups.")
+    return trust._replace(quorum=quorum[0])
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """A checkpoint whose signatures were verified: that of a key of its log, and those of these witnesses."""
 
     where: str
@@ -172,27 +151,25 @@ class Checkpoint:
         data = read(path, NOTE_BYTES) if data is None else data
         found = CHECKPOINT.fullmatch(data.decode(errors="replace"))
         if found is None:
-            raise Finding(f"{path} has no checkpoint: origin, size, root, a blank line, signatures.")
+            raise ValueError(f"{path} has no checkpoint: origin, size, root, a blank line, signatures.")
         body, root = data[: data.index(b"\n\n") + 1], unbase64(found[3], f"The root in {path}")
         signer, witnesses = "", set()
         for line in found[4].split("\n")[:-1]:
             _, name, encoded = line.split(" ")
             blob = unbase64(encoded, f"A signature in {path}")
             public, witness = trust.keys.get((name, blob[:4]), (b"", ""))
-            message, signature = body, blob[4:]
-            if witness:  # tlog-cosignature, "Ed25519 signed message"
-                message = b"cosignature/v1\ntime %d\n" % int.from_bytes(signature[:8], "big") + body
-                signature = signature[8:]
+            time = int.from_bytes(blob[4:12], "big")  # tlog-cosignature, "Ed25519 signed message"
+            message = b"cosignature/v1\ntime %d\n" % time + body if witness else body
             try:
                 if public:
-                    Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+                    Ed25519PublicKey.from_public_bytes(public).verify(blob[12 if witness else 4 :], message)
             except (InvalidSignature, ValueError) as error:
-                raise Finding(f"{path} has a wrong signature under the name of a known key, {name!a:.200}.") from error
+                raise ValueError(f"{path} has a wrong signature under a known key, {name!a:.200}.") from error
             witnesses |= {witness} - {""}
             if public and not witness and name == found[1]:
                 signer = f"{name}+{blob[:4].hex()}"
         if not signer:
-            raise Finding(f"{path} (origin {found[1]!a:.200}) is not signed by a known key of that origin.")
+            raise ValueError(f"{path} (origin {found[1]!a:.200}) is not signed by a known key of that origin.")
         return cls(str(path), found[1], int(found[2]), root, signer, frozenset(witnesses))
 
 
@@ -205,27 +182,25 @@ def fold(hashes: Sequence[bytes]) -> bytes:
 
 
 def walk(folder: Path, size: int, sizes: Collection[int], how: str, find: Findings) -> dict[int, bytes]:
-    """The roots at `sizes`, in one pass that holds of each level only the tile at the right edge.
-
-    From the entries, each tile being compared with what they give; `how` is "tiles": from the tiles with leaf hashes.
-    """
-    roots, levels = {0: sha256(b"").digest()}, list[list[bytes]]([[]])
+    """The roots at `sizes`, from the entries or, `how` "tiles", from those; of each level it holds one tile only."""
+    roots, levels = {0: sha256(b"").digest()}, [list[bytes]() for _ in range(9)]  # 256^9 is above any size
     for number in range(-(-size // WIDTH)):
         start, level = number * WIDTH, 0
         name, levels[0] = load(folder, 0 if how == "tiles" else "entries", number, min(WIDTH, size - start))
         if how != "tiles":
-            for i in odd_entries(levels[0], how):
-                find(f"Bundle {name}: entry {start + i} is not canonical JSON of a known kind of leaf.")
+            # No writer can know which entries are parsed.
+            every, chance = {"hashes": (0, 0), "shape": (SAMPLE_EVERY, randbelow(SAMPLE_EVERY)), "all": (1, 0)}[how]
+            for i, entry in enumerate(levels[0] if every else []):
+                shaped = entry[:8] == b'{"ldv":{' and entry[-2:] == b"}}" and b'},"v":1,"x":{' in entry
+                if (not shaped or i % every == chance) and not parse(entry, LEAVES, dict):
+                    find(f"Bundle {name}: entry {start + i} is not canonical JSON of a known kind of leaf.")
             levels[0] = [sha256(b"\x00" + entry).digest() for entry in levels[0]]
-        for wanted in sizes:
-            if start < wanted <= start + WIDTH:
-                roots[wanted] = fold(levels[0][: wanted - start])
-                for upper in levels[1:]:
-                    roots[wanted] = fold([*upper, roots[wanted]])
+        for wanted in (wanted for wanted in sizes if start < wanted <= start + WIDTH):
+            roots[wanted] = fold(levels[0][: wanted - start])
+            for upper in levels[1:]:
+                roots[wanted] = fold([*upper, roots[wanted]])
         while len(levels[level]) == WIDTH:
             compare_tile(folder, level, number >> 8 * level, levels[level], how, find)
-            if level + 1 == len(levels):
-                levels.append([])
             levels[level + 1].append(fold(levels[level]))
             levels[level], level = [], level + 1
     for level, hashes in enumerate(levels):
@@ -235,14 +210,9 @@ def walk(folder: Path, size: int, sizes: Collection[int], how: str, find: Findin
 
 def compare_tile(folder: Path, level: int, number: int, hashes: list[bytes], how: str, find: Findings) -> None:
     """Is the stored tile what the entries give?"""
-    if not hashes or how == "tiles":
-        return
-    try:
-        name, stored = load(folder, level, number, len(hashes))
-        if wrong := [number * WIDTH + i for i, one in enumerate(hashes) if one != stored[i]]:
-            find(f"Tile {name} is not what the entries give, from {'hash' if level else 'entry'} {wrong[0]} on.")
-    except (Finding, Unreadable) as error:
-        find(error)
+    name, stored = load(folder, level, number, len(hashes)) if hashes and how != "tiles" else ("", hashes)
+    if wrong := [number * WIDTH + i for i, one in enumerate(hashes) if one != stored[i]]:
+        find(f"Tile {name} is not what the entries give, from {'hash' if level else 'entry'} {wrong[0]} on.")
 
 
 def load(folder: Path, level: int | str, number: int, width: int) -> tuple[str, list[bytes]]:
@@ -257,67 +227,37 @@ def load(folder: Path, level: int | str, number: int, width: int) -> tuple[str, 
         found.append(data[at + 2 : end] if level == "entries" else data[at:end])
         at = end
     if len(found) < real or at != len(data):
-        raise Finding(f"{folder / name} is cut off or has bytes at its end that do not belong: it must hold {real}.")
+        raise ValueError(f"{folder / name} is cut off or has bytes at its end that do not belong: it must hold {real}.")
     return name, found[:width]
 
 
-_decode: Final = json.JSONDecoder(
-    parse_float=Decimal,  # what can not be encoded again is not canonical: no floats, integers below 2^53 only
-    parse_constant=Decimal,
-    parse_int=lambda digits: int(digits) if abs(float(digits)) < 1 << 53 else Decimal(digits),
-).decode
+_WHOLE: Final[Any] = {"parse_int": lambda text: int(text) if abs(float(text)) < 1 << 53 else Decimal(text)}
+_decode: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal, **_WHOLE).decode
 _encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def parse(data: bytes, shapes: Collection[Collection[str]], kind: type) -> dict[str, Any]:
-    """Members of canonical JSON (RFC 8785) with v = 1, if they are all of a kind and named as a shape; else none."""
+    """Members of canonical JSON (RFC 8785, no floats) with v = 1, if all of a kind and named as a shape, else none."""
     try:
         value = _decode(data.decode())
-        same = isinstance(value, dict) and _encode(value).encode() == data
-    except (ValueError, TypeError, RecursionError):
-        same = False
-    if not same or type(version := value.pop("v", None)) is not int or version != 1:
+        same = _encode(value).encode() == data and repr(value.pop("v")) == "1"
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return {}
-    return value if value.keys() in shapes and all(isinstance(member, kind) for member in value.values()) else {}
-
-
-def odd_entries(entries: list[bytes], how: str) -> list[int]:
-    """The places of entries that are no leaf of ours. The sample is random: no writer can know what is parsed."""
-    places = set(range(SystemRandom().randrange(SAMPLE_EVERY), len(entries), SAMPLE_EVERY))
-    for i, entry in enumerate(entries):
-        if not (entry[:8] == b'{"ldv":{' and entry[-2:] == b"}}" and b'},"v":1,"x":{' in entry):
-            places.add(i)
-    wanted = {"hashes": [], "shape": sorted(places), "all": range(len(entries))}[how]
-    return [i for i in wanted if not parse(entries[i], LEAVES, dict)]
-
-
-def check_log(folder: Path, trust: Trust, olds: Sequence[Checkpoint], how: str, find: Findings) -> Checkpoint:
-    """All about one log: checkpoint, witnesses, entries, tiles, root, and each older checkpoint of its origin."""
-    now = Checkpoint.open(folder / "checkpoint", trust)
-    olds = [now, *(old for old in olds if old.origin == now.origin)]
-    if (folder / "checkpoint.w").exists():  # the newest one that witnesses signed
-        olds.append(Checkpoint.open(folder / "checkpoint.w", trust))
-    if not (trust.witnessed(now.witnesses) or trust.witnessed(olds[-1].witnesses)):
-        find(f"{folder}: no checkpoint has the signatures of witnesses that the policy asks for (quorum).")
-    roots = walk(folder, now.size, {old.size for old in olds if old.size <= now.size}, how, find)
-    for old in olds:
-        compare_roots(old, now, roots.get(old.size, b""), find)
-    return now
+    return value if same and value.keys() in shapes and all(isinstance(each, kind) for each in value.values()) else {}
 
 
 def compare_roots(old: Checkpoint, new: Checkpoint, root: bytes, find: Findings) -> None:
     """Say why a tree is no extension of an older one, in words to be quoted; `root` is that of its first entries."""
-    both, found = f"{old.where}: {old}. {new.where}: {new}.", f"root {b64encode(root).decode()}"
+    why = f"REWRITTEN: what was signed as the first {old.size} entries now has the root {b64encode(root).decode()}."
     if old.origin != new.origin:
-        find(f"ANOTHER LOG: the two checkpoints are not of one origin. {both}")
+        why = "ANOTHER LOG: the two checkpoints are not of one origin."
     elif old.size > new.size:
-        find(f"ROLLED BACK: the checkpoint signed earlier is of more entries. {both}")
+        why = "ROLLED BACK: the checkpoint signed earlier is of more entries."
     elif old.size == new.size and old.root != new.root:
-        find(f"FORK: one log signed two different trees of the same size. {both}")
-    elif root != old.root and old is new:
-        find(f"The entries give the {found}, which is not what was signed. {new.where}: {new}.")
-    elif root != old.root:
-        find(f"REWRITTEN: what was signed as the first {old.size} entries now has the {found}. {both}")
+        why = "FORK: one log signed two different trees of the same size."
+    elif root == old.root:
+        return
+    find(f"{why} {old.where}: {old}. {new.where}: {new}.")
 
 
 def run_log(args: argparse.Namespace, find: Findings) -> str:
@@ -326,57 +266,57 @@ def run_log(args: argparse.Namespace, find: Findings) -> str:
     depths = range(1 if (folder / "checkpoint").exists() else FOLDER_DEPTH + 1)
     folders = [path.parent for depth in depths for path in sorted(folder.glob("*/" * depth + "checkpoint"))]
     if not folders:
-        raise Unreadable(f"{folder} holds no file `checkpoint`, and no folder in it does.")
+        raise OSError(f"{folder} holds no file `checkpoint`, and no folder in it does.")
     trust = trust_of(args, folders)
     olds = [Checkpoint.open(path, trust) for path in args.old or []]
     for each in folders:
         try:
-            done.append(check_log(each, trust, olds, args.entries or "shape", find))
-            print(f"Read {each} to its end: {done[-1]}.")
-        except (Finding, Unreadable) as error:
+            now, path = Checkpoint.open(each / "checkpoint", trust), each / "checkpoint.w"
+            cosigned = Checkpoint.open(path, trust) if path.exists() else now  # the newest that witnesses signed
+            if not (trust.witnessed(now.witnesses) or trust.witnessed(cosigned.witnesses)):
+                find(f"{each}: no checkpoint has the signatures of witnesses that the policy asks for (quorum).")
+            before = [*dict.fromkeys([now, cosigned]), *(old for old in olds if old.origin == now.origin)]
+            roots = walk(each, now.size, {old.size for old in before}, args.entries or "shape", find)
+            for old in before:
+                compare_roots(old, now, roots.get(old.size, b""), find)
+            done.append(now)
+        except (ValueError, OSError) as error:
             find(f"{error} Of {each} nothing beyond that was checked.")
-    origins = {log.origin for log in done}
-    if len(origins) < len(done):
+    if len({log.origin for log in done}) < len(done):
         find("Two folders hold a log of the same origin: one stands where another log should.")
-    for old in olds:
-        if old.origin not in origins:
-            find(f"{old.where} is of the origin {old.origin!a:.200}, of which no whole log is here.")
-    whole = f"{len(done)} of {len(folders)} logs read to their end, {sum(log.size for log in done)} entries"
-    return str(done[0]) if len(folders) == len(done) == 1 else whole
+    for old in (old for old in olds if all(old.origin != log.origin for log in done)):
+        find(f"{old.where} is of the origin {old.origin!a:.200}, of which no whole log is here.")
+    return "; ".join(map(str, done)) or "no log was read to its end"
 
 
 def run_receipt(args: argparse.Namespace, find: Findings) -> str:
     """`receipt FILE`: a tlog-proof. Its extra data is not signed, so no bit of it may be free."""
-    where, trust = args.files[0], trust_of(args, [])
-    found = PROOF.fullmatch(read(where, RECEIPT_BYTES).decode(errors="surrogateescape"))
+    where, trust = args.files[0], trust_of(args, [Path(args.files[0]).parent])
+    found = re.fullmatch(_PROOF, read(where, RECEIPT_BYTES).decode(errors="surrogateescape"), re.DOTALL)
     if found is None:
-        raise Finding(f"{where} is not a tlog-proof with extra data, an index, a path and a checkpoint.")
+        raise ValueError(f"{where} is not a tlog-proof with extra data, an index, a path and a checkpoint.")
     index, extra = int(found[2]), parse(unbase64(found[1], f"The extra data of {where}"), [{"entry", "salt"}], str)
-    if not extra:
-        raise Finding(f"The extra data of {where} is not canonical JSON of exactly an entry, a salt and v = 1.")
+    if not extra or len(extra["salt"]) != 43:
+        raise ValueError(f"The extra data of {where} is not canonical JSON of an entry, a salt of 32 bytes and v = 1.")
     salt, entry = unbase64(extra["salt"] + "=", f"The salt in {where}", b"-_"), extra["entry"].encode()
     path = [unbase64(line, f"A path hash of {where}") for line in found[3].split("\n")[:-1]]
     leaf, now = parse(entry, LEAVES, dict), Checkpoint.open(where, trust, found[4].encode(errors="surrogateescape"))
-    if len(salt) != 32:
-        find(f"The salt in {where} is not 32 bytes.")
     if not trust.witnessed(now.witnesses):
         find(f"The checkpoint in {where} has not the signatures of witnesses that the policy asks for (quorum).")
     if not leaf:
         find(f"The entry in {where} is not canonical JSON of a known kind of leaf.")
     if climb(sha256(b"\x00" + entry).digest(), index, now.size, path) != now.root:
         find(f"The entry in {where} is not entry {index} of the tree that its checkpoint was signed for.")
-    if args.value is None:
-        print("The value was not checked: that needs --value.")
-    else:
+    said = "The value was not checked: that needs --value."
+    if args.value is not None:
         parts = b"".join(len(p).to_bytes(4, "big") + p for p in (b"audit/value/v1", read(args.value, VALUE_BYTES)))
         made, x = b64encode(hmac.digest(salt, parts, "sha256"), b"-_")[:-1].decode(), leaf.get("x", {})
         source = x["in"].get("value") if isinstance(x.get("in"), dict) else None
+        said = f"{args.value} is, byte for byte, what {'came in' if made == source else 'went out'}."
         if made not in (x.get("value"), source):
             find(f"{args.value} is not the value that the leaf in {where} commits to.")
-        else:
-            print(f"{args.value} is, byte for byte, what {'came in' if made == source else 'went out'}.")
     if not find.count:
-        print(f"The leaf says: {told(leaf)}")
+        say(f"The leaf says: {told(leaf)} {said}")
     return f"entry {index} of {now}"
 
 
@@ -384,7 +324,7 @@ def climb(node: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
     """The root that a leaf hash and its path, from the leaf upwards, lead to (RFC 6962 section 2.1.1)."""
     if not path or size < 2:
         if path or size != 1 or index != 0:
-            raise Finding("The path of the receipt does not fit its index and the size of the tree.")
+            raise ValueError("The path of the receipt does not fit its index and the size of the tree.")
         return node
     half = 1 << (size - 1).bit_length() - 1
     if index < half:
@@ -396,11 +336,9 @@ def told(leaf: Mapping[str, Any]) -> str:
     """What a leaf says, in a sentence: names only, as a leaf holds no values."""
     if "x" not in leaf:
         return f"no decision about an event, but {_encode(leaf)!a:.1000}"
-    x, end, names = leaf["x"], leaf["ldv"].get("end_time"), ("event", "sender", "receiver", "decision")
+    x, end, names = leaf["x"], leaf["ldv"].get("end_time"), ("event", "sender", "receiver", "decision", "kept")
     when = datetime.fromtimestamp(end / 1000, UTC) if type(end) is int and 0 <= end < 1 << 47 else "an unknown time"
-    said = ", ".join(f"{name} {x.get(name, 'not named')!a:.200}" for name in names)
-    kept = ", ".join(f"{name!a:.60}" for name in x["kept"]) if isinstance(x.get("kept"), list) else "not named"
-    return f"at {when}: {said}; attributes kept: {kept or 'none'}."
+    return f"at {when}, " + ", ".join(f"{name} {x.get(name, 'not named')!a:.400}" for name in names) + "."
 
 
 def run_consistency(args: argparse.Namespace, find: Findings) -> str:
@@ -411,7 +349,7 @@ def run_consistency(args: argparse.Namespace, find: Findings) -> str:
     if old.origin == new.origin and old.size < new.size:
         roots = walk(folder, new.size, {old.size, new.size}, "tiles", find)
         if roots[new.size] != new.root:
-            raise Unreadable(f"The tiles in {folder} do not lead to the root of {new.where}, so they prove nothing.")
+            raise OSError(f"The tiles in {folder} do not lead to the root of {new.where}, so they prove nothing.")
     compare_roots(old, new, roots[old.size], find)
     return f"{new.where} ({new}) after {old.where} ({old})"
 
@@ -419,56 +357,43 @@ def run_consistency(args: argparse.Namespace, find: Findings) -> str:
 def trust_of(args: argparse.Namespace, folders: Sequence[Path]) -> Trust:
     """Policy, keys or key file; else the keys beside the logs, which is then said."""
     if args.policy:
-        return read_policy(read(args.policy, NOTE_BYTES), args.policy)
-    keys, paths = Keys(), [args.key_file] if args.key_file else [folder / "log.vkey" for folder in folders]
-    for text in args.key or []:
-        add_key(keys, text, "", "--key")
-    for path in paths if not args.key else []:
-        for line in read(path, NOTE_BYTES).decode(errors="replace").removesuffix("\n").split("\n"):
-            add_key(keys, line, "", str(path))
-            if not args.key_file:
-                print(f"NOTE: this key is from {path}, beside the log; compare it with the published one: {line!a}")
-    if not keys:
-        raise Unreadable("Without --key, --key-file or --policy there is nobody whose signature counts.")
-    return Trust(keys, {}, "none")
-
-
-COMMANDS: Final = {
-    "log": (run_log, 1, {"old", "entries"}),
-    "receipt": (run_receipt, 1, {"value"}),
-    "consistency": (run_consistency, 2, {"log"}),
-}
+        return read_policy(read(args.policy, NOTE_BYTES).decode(errors="surrogateescape"), args.policy)
+    paths = [args.key_file] if args.key_file else [str(folder / "log.vkey") for folder in folders]
+    texts = args.key or [read(path, NOTE_BYTES).decode(errors="surrogateescape").removesuffix("\n") for path in paths]
+    if not (args.key or args.key_file):
+        say(f"NOTE: keys from {', '.join(paths)} beside the log; compare with the published ones: {', '.join(texts)}")
+    keys = "".join(f"log {line}\n" for text in texts for line in text.split("\n"))
+    return read_policy(f"{keys}quorum none", "--key" if args.key else ", ".join(paths))
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "verify.py") -> int:
     """Run one command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        program, "%(prog)s log DIR | receipt FILE | consistency OLD NEW --log DIR [options]"
-    )
-    parser.add_argument("command", choices=COMMANDS)
+    parser = argparse.ArgumentParser(program, "%(prog)s log DIR | receipt FILE | consistency OLD NEW --log DIR")
+    parser.add_argument("command", choices=("log", "receipt", "consistency"))
     parser.add_argument("files", nargs="+", help="DIR holds `checkpoint` and `tile`, or folders that do")
     keys = parser.add_mutually_exclusive_group()
     keys.add_argument("--key", action="append", help="verifier key (vkey) of a log; may be repeated")
-    keys.add_argument("--key-file", help="file of verifier keys, one a line; default for a log: DIR/log.vkey")
+    keys.add_argument("--key-file", help="file of verifier keys, one a line; default: log.vkey beside what is checked")
     keys.add_argument("--policy", help="tlog-policy file: logs, witnesses, quorum (consistency asks for no quorum)")
     parser.add_argument("--old", action="append", help="log: a checkpoint from before that DIR must extend; repeatable")
-    parser.add_argument("--entries", choices=("shape", "all", "hashes"), help=f"log: {HOW}")
+    parser.add_argument("--entries", choices=("shape", "all", "hashes"), help=HOW)
     parser.add_argument("--value", help="receipt: file with the bytes that were sent or received")
     parser.add_argument("--log", help="consistency: folder with the tiles")
     args, find = parser.parse_intermixed_args(arguments), Findings()
-    run, files, options = COMMANDS[args.command]
+    run = {"log": run_log, "receipt": run_receipt, "consistency": run_consistency}[args.command]
+    takes = {"log": ("old", "entries"), "receipt": ("value",), "consistency": ("log",)}[args.command]
     given = {name for name in ("log", "value", "old", "entries") if getattr(args, name) is not None}
-    if len(args.files) != files or not given <= options or (options == {"log"} and not given):
-        parser.error(f"`{args.command}` does not take these arguments")
+    if len(args.files) != 1 + (run is run_consistency) or not given.issubset(takes) or (given < {"log"} == {*takes}):
+        parser.error(f"`{args.command}` does not take these arguments, or not so few")
     try:
         what = run(args, find)
-    except Finding as finding:
-        find(finding)
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and not find.count:
+            say(f"NOT VERIFIED: it could not be checked. {error}")
+            return 2
         what = "the check ended there"
-    except Unreadable as error:
-        print(f"NOT VERIFIED: it could not be checked. {error}")
-        return 1 if find.count else 2
-    print(f"NOT VERIFIED: {find.count} finding(s); {what}." if find.count else f"VERIFIED: {what}.")
+        find(error)
+    say(f"NOT VERIFIED: {find.count} finding(s); {what}." if find.count else f"VERIFIED: {what}.")
     return 1 if find.count else 0
 
 
