@@ -32,11 +32,10 @@ WIDTH: Final = 256  # hashes of a full tile, entries of a full bundle (tlog-tile
 NOTE_BYTES, RECEIPT_BYTES, VALUE_BYTES, BUNDLE_BYTES = 1 << 17, 1 << 20, 1 << 26, WIDTH * (2 + 0xFFFF)
 SHOWN_FINDINGS, SAMPLE_EVERY, FOLDER_DEPTH = 50, 32, 4
 LEAVES: Final = ({"ldv", "x"}, {"control"}, {"window"}, {"count"}, {"epoch"}, {"key"}, {"erased"})
-VKEY: Final = re.compile(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})")
 _HASH, _NUMBER, _SIGNED = "[A-Za-z0-9+/]{43}=", "(0|[1-9][0-9]{0,18})", r"— [^\s+\x00-\x1f\ufffd]+ [A-Za-z0-9+/=]+\n"
-CHECKPOINT: Final = re.compile(rf"([^\x00-\x1f\ufffd]+)\n{_NUMBER}\n({_HASH})\n\n((?:{_SIGNED})+)")  # no others
+CHECKPOINT: Final = re.compile(rf"([^\x00-\x1f\ufffd]+)\n{_NUMBER}\n({_HASH})\n\n((?:{_SIGNED})+)")
 _PROOF: Final = rf"c2sp\.org/tlog-proof@v1\nextra ([A-Za-z0-9+/=]+)\nindex {_NUMBER}\n((?:{_HASH}\n){{0,63}})\n(.+)"
-HOW: Final = """log: every entry is hashed. "shape" (default): besides, each must look like a decision; other kinds and a
+HOW: Final = """log: every entry is hashed. "shape" (default): each must also look like a decision; other kinds and a
 random 1 in 32 are parsed. "all": each is parsed as canonical JSON of a known kind, slower. "hashes": none is parsed."""
 
 
@@ -115,14 +114,12 @@ def read_policy(text: str, where: str) -> Trust:
             case _:
                 raise OSError(f"{where}, line {number}: no line of a policy, or a name undefined before it, or twice.")
         if words[0] in ("log", "witness"):
-            found = VKEY.fullmatch(vkey)
+            found = re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})", vkey)
             name, data = (found[1], b64decode(found[3])) if found else ("", b"-")
             made = sha256(name.encode(errors="surrogateescape") + b"\n" + data).digest()[:4]
             twice = data[1:] in {public for public, _ in trust.keys.values()}
             if not found or data[0] != (4 if witness else 1) or made.hex() != found[2] or twice:
-                raise OSError(
-                    f"{where}, line {number}: no Ed25519 verifier key of the type that belongs here, or twice."
-                )
+                raise OSError(f"{where}, line {number}: no Ed25519 verifier key of the type for this, or one twice.")
             trust.keys[name, made] = data[1:], witness
     members = ["none", *(member for _, of in trust.groups.values() for member in of)]
     wrong = len({*members}) < len(members) or any(not 0 < need <= len(of) for need, of in trust.groups.values())
@@ -151,7 +148,7 @@ class Checkpoint(NamedTuple):
         data = read(path, NOTE_BYTES) if data is None else data
         found = CHECKPOINT.fullmatch(data.decode(errors="replace"))
         if found is None:
-            raise ValueError(f"{path} has no checkpoint: origin, size, root, a blank line, signatures.")
+            raise ValueError(f"{path} has no checkpoint: just origin, size, root, a blank line, signatures.")
         body, root = data[: data.index(b"\n\n") + 1], unbase64(found[3], f"The root in {path}")
         signer, witnesses = "", set()
         for line in found[4].split("\n")[:-1]:
@@ -188,11 +185,10 @@ def walk(folder: Path, size: int, sizes: Collection[int], how: str, find: Findin
         start, level = number * WIDTH, 0
         name, levels[0] = load(folder, 0 if how == "tiles" else "entries", number, min(WIDTH, size - start))
         if how != "tiles":
-            # No writer can know which entries are parsed.
-            every, chance = {"hashes": (0, 0), "shape": (SAMPLE_EVERY, randbelow(SAMPLE_EVERY)), "all": (1, 0)}[how]
-            for i, entry in enumerate(levels[0] if every else []):
-                shaped = entry[:8] == b'{"ldv":{' and entry[-2:] == b"}}" and b'},"v":1,"x":{' in entry
-                if (not shaped or i % every == chance) and not parse(entry, LEAVES, dict):
+            raw, every = levels[0] if how != "hashes" else [], {"shape": SAMPLE_EVERY}.get(how, 1)
+            odd = {i for i, e in enumerate(raw) if e[:8] != b'{"ldv":{' or e[-2:] != b"}}" or b'},"v":1,"x":{' not in e}
+            for i in sorted(odd.union(range(randbelow(every), len(raw), every))):  # no writer can know which
+                if not parse(raw[i], LEAVES, dict):
                     find(f"Bundle {name}: entry {start + i} is not canonical JSON of a known kind of leaf.")
             levels[0] = [sha256(b"\x00" + entry).digest() for entry in levels[0]]
         for wanted in (wanted for wanted in sizes if start < wanted <= start + WIDTH):
@@ -221,10 +217,10 @@ def load(folder: Path, level: int | str, number: int, width: int) -> tuple[str, 
     name = "/".join(["tile", str(level), *(f"x{group}" for group in groups[:-1]), groups[-1]])
     full = width == WIDTH or not ((folder / f"{name}.p/{width}").exists() or not (folder / name).exists())
     name, real = (name, WIDTH) if full else (f"{name}.p/{width}", width)
-    data, found, at = read(folder / name, BUNDLE_BYTES if level == "entries" else WIDTH * 32), list[bytes](), 0
+    data, found, at, head = read(folder / name, BUNDLE_BYTES), list[bytes](), 0, 2 if level == "entries" else 0
     while len(found) < real and at + 1 < len(data):
-        end = at + 2 + (data[at] << 8 | data[at + 1]) if level == "entries" else at + 32
-        found.append(data[at + 2 : end] if level == "entries" else data[at:end])
+        end = at + (2 + (data[at] << 8 | data[at + 1]) if head else 32)
+        found.append(data[at + head : end])
         at = end
     if len(found) < real or at != len(data):
         raise ValueError(f"{folder / name} is cut off or has bytes at its end that do not belong: it must hold {real}.")

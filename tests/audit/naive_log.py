@@ -138,7 +138,7 @@ def commitment(value: bytes, salt: bytes = SALT) -> str:
     return urlsafe_b64encode(digest(salt, text, "sha256")).rstrip(b"=").decode()
 
 
-def extra(entry: bytes, salt: bytes = SALT) -> bytes:
+def carried(entry: bytes, salt: bytes = SALT) -> bytes:
     """What a receipt carries beside the proof."""
     content = {"entry": entry.decode(), "salt": urlsafe_b64encode(salt).rstrip(b"=").decode(), "v": 1}
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -146,7 +146,7 @@ def extra(entry: bytes, salt: bytes = SALT) -> bytes:
 
 def receipt(entries: Sequence[bytes], index: int, *signers: Signer, said: bytes | None = None) -> str:
     """tlog-proof of one entry; `said` stands in for its extra data."""
-    carried = b64encode(extra(entries[index]) if said is None else said).decode()
-    lines = ["c2sp.org/tlog-proof@v1", f"extra {carried}", f"index {index}"]
+    content = b64encode(carried(entries[index]) if said is None else said).decode()
+    lines = ["c2sp.org/tlog-proof@v1", f"extra {content}", f"index {index}"]
     lines += [b64encode(step).decode() for step in path(index, leaf_hashes(entries))]
     return "\n".join(lines) + "\n\n" + checkpoint(entries, *signers)

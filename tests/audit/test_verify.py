@@ -140,7 +140,7 @@ def test_the_golden_root_of_ten_thousand_leaves(tmp_path: Path, run: Run) -> Non
 
 def test_the_golden_receipt_is_verified(tmp_path: Path, run: Run) -> None:
     """The golden commitment over the golden value; a sentence says what was decided, by names only."""
-    said = naive.extra(GOLDEN[1], GOLDEN_SALT)
+    said = naive.carried(GOLDEN[1], GOLDEN_SALT)
     receipt = text(tmp_path / "a.tlog-proof", naive.receipt(GOLDEN, 1, said=said))
     value = tmp_path / "value"
     value.write_bytes(VALUE)
@@ -511,15 +511,15 @@ def test_a_checkpoint_has_one_writing(case: str, tmp_path: Path, run: Run) -> No
 ENTRIES = tuple(
     decision(n, value=naive.commitment(b"%d" % n), **{"in": {"value": naive.commitment(b"in")}}) for n in range(3)
 )
-GOOD_EXTRA = naive.extra(ENTRIES[1])
+GOOD_EXTRA = naive.carried(ENTRIES[1])
 WRONG_EXTRAS = {
     "one more member": GOOD_EXTRA.replace(b'"v":1}', b'"v":1,"x":"y"}'),
     "version 2": GOOD_EXTRA.replace(b'"v":1}', b'"v":2}'),
     "version true": GOOD_EXTRA.replace(b'"v":1}', b'"v":true}'),
     "no version": GOOD_EXTRA.replace(b',"v":1}', b"}"),
     "white space": GOOD_EXTRA + b" ",
-    "salt of 31 bytes": naive.extra(ENTRIES[1], naive.SALT[:31]),
-    "salt of 33 bytes": naive.extra(ENTRIES[1], naive.SALT + b"x"),
+    "salt of 31 bytes": naive.carried(ENTRIES[1], naive.SALT[:31]),
+    "salt of 33 bytes": naive.carried(ENTRIES[1], naive.SALT + b"x"),
     "salt with padding": GOOD_EXTRA.replace(b'","v"', b'=","v"'),
     "salt is a number": b'{"entry":"","salt":1,"v":1}',
     "entry is an object": b'{"entry":{},"salt":"","v":1}',
@@ -546,7 +546,7 @@ def test_receipts_can_not_be_swapped(tmp_path: Path, run: Run) -> None:
     head, _, signed = proof.partition("\n\n")
     step = head.rsplit("\n", 1)[1]
     for wrong in (
-        naive.receipt(ENTRIES, 1, said=naive.extra(ENTRIES[2])),
+        naive.receipt(ENTRIES, 1, said=naive.carried(ENTRIES[2])),
         f"{head}\n\n{naive.checkpoint(ENTRIES[:2])}",
         f"{head}\n{step}\n\n{signed}",
         f"{head.rsplit(chr(10), 1)[0]}\n\n{signed}",
