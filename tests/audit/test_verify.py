@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -283,6 +284,8 @@ WRONG_ENTRIES = {
     "deep": b'{"control":' + b"[" * 60_000,
     "empty": b"",
     "a list": b"[]",
+    "another name for ldv": b'{"abc":{},"v":1,"x":{}}',
+    "a space at the end": b'{"ldv":{},"v":1,"x":{}} ',
     "long number": b'{"control":{"n":' + b"9" * 5000 + b'},"v":1}',
 }
 
@@ -300,6 +303,7 @@ def test_what_only_a_parser_sees_is_found_by_all_and_often_by_chance(tmp_path: P
     """A decision with white space in its middle: `all` finds each, the default one in 32 of them."""
     log = naive.write(tmp_path, [b'{"ldv":{"a": 1},"v":1,"x":{}}'] * 64)
     refused(run("log", log, "--key", LOG.vkey, "--entries", "all"), "entry 49 is not", "64 finding(s)", "only counted")
+    assert "entry 50" not in run("log", log, "--key", LOG.vkey, "--entries", "all")[1]
     refused(run("log", log, "--key", LOG.vkey), "2 finding(s)")
 
 
@@ -520,6 +524,7 @@ WRONG_EXTRAS = {
     "white space": GOOD_EXTRA + b" ",
     "salt of 31 bytes": naive.carried(ENTRIES[1], naive.SALT[:31]),
     "salt of 33 bytes": naive.carried(ENTRIES[1], naive.SALT + b"x"),
+    "salt of 29 bytes": naive.carried(ENTRIES[1], naive.SALT[:29]),
     "salt with padding": GOOD_EXTRA.replace(b'","v"', b'=","v"'),
     "salt is a number": b'{"entry":"","salt":1,"v":1}',
     "entry is an object": b'{"entry":{},"salt":"","v":1}',
@@ -537,6 +542,12 @@ def test_the_extra_data_of_a_receipt_has_one_writing(case: str, tmp_path: Path, 
     )
     wrong = text(tmp_path / "r", naive.receipt(ENTRIES, 1, said=WRONG_EXTRAS[case]))
     refused(run("receipt", wrong, "--key", LOG.vkey))
+
+
+def test_a_receipt_of_what_is_no_leaf_is_refused(tmp_path: Path, run: Run) -> None:
+    """It stands in the log, but says nothing that this tool could read out."""
+    receipt = text(tmp_path / "r", naive.receipt([b'{"gossip":{},"v":1}'], 0))
+    refused(run("receipt", receipt, "--key", LOG.vkey), "is not canonical JSON of a known kind of leaf")
 
 
 def test_receipts_can_not_be_swapped(tmp_path: Path, run: Run) -> None:
@@ -593,6 +604,15 @@ def test_a_leaf_can_not_write_on_the_terminal(tmp_path: Path, run: Run) -> None:
 
 
 # ---- hostile files and wrong usage
+
+
+@pytest.mark.parametrize("name", [b"log\x1b[2J", b"log\nVERIFIED: size 3", b"log\xff", "log\u202e".encode()])
+def test_the_name_of_a_folder_can_not_write_on_the_terminal(name: bytes, tmp_path: Path, run: Run) -> None:
+    """Who hands over a stick chooses its names: no control character of them is printed, no name is a crash."""
+    log = naive.write(tmp_path / os.fsdecode(name), decisions(3))
+    (log / "tile/0/000.p/3").unlink()
+    code, out = run("log", tmp_path, "--key", LOG.vkey)
+    assert (code, out.isascii(), "\x1b" in out, "\nVERIFIED" in out) == (1, True, False, False)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
