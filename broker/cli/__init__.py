@@ -25,6 +25,7 @@ GROUPS: Final = (
     "connect",
     "audit",
     "quarantine",
+    "ldv",
     "preseason",
 )
 

@@ -35,8 +35,9 @@ OPERATOR: Final = "operator"
 AUDITOR: Final = "auditor"
 LOG_BUILDER: Final = "log-builder"
 REMOVER: Final = "remover"
+LDV_EXPORTER: Final = "ldv-exporter"
 #: No party may have one of these names: its own consumer groups would be those of a service.
-RESERVED: Final = frozenset({WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, "admin", "broker"})
+RESERVED: Final = frozenset({WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, "admin", "broker"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -140,9 +141,19 @@ def remover_acls(user: str = REMOVER) -> frozenset[AclSpec]:
     return remover.topics("READ", "lane.state") | remover.topics("DELETE", "in.", prefixed=True)
 
 
+def ldv_exporter_acls(user: str = LDV_EXPORTER) -> frozenset[AclSpec]:
+    """Rights of the service that brings the boards' lines to their Logboek: the leaves, and whose a school is.
+
+    All its groups are under one user: which board's lines go where is the operator's to configure.
+    """
+    exporter = _User(user)
+    return exporter.topics("READ", "audit.events", "registry") | exporter.groups(LDV_EXPORTER)
+
+
 def desired_acls(parties: Iterable[str]) -> frozenset[AclSpec]:
     """All rights that should be there: those of the services and of these parties."""
     services = worker_acls() | operator_acls() | auditor_acls() | log_builder_acls() | remover_acls()
+    services |= ldv_exporter_acls()
     return services.union(*(party_acls(party) for party in parties))
 
 

@@ -27,7 +27,9 @@ from broker.registry.fields import (
 )
 
 # The broker's own users, recipients and topics: a party of that name would have their rights or their keys.
-RESERVED: Final = frozenset({"admin", "auditor", "broker", "exchange", "log-builder", "operator", "remover", "vault"})
+RESERVED: Final = frozenset({
+    "admin", "auditor", "broker", "exchange", "ldv-exporter", "log-builder", "operator", "remover", "vault",
+})  # fmt: skip
 
 # What no pupil number looks like. A declared form that fits one of these would switch the PGN screen off.
 _NO_LOCAL_ID: Final = ("", "een leerling", "0" * 64, "https://ketenid.nl/sppilot/" + "0" * 128)
