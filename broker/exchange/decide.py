@@ -22,6 +22,7 @@ from broker.schemas.framing import varint
 
 # The broker's own processing activity, for what it refuses before a controller is known.
 OWN_ACTIVITY: Final = "https://eck-broker.nl/verwerkingen/controle"
+_WAITS: Final = "\x00waits"  # no party has such an id
 _SUBJECT_ATTRIBUTES: Final = frozenset(_SUBJECT_NAMES)
 
 NAMES: Final = {
@@ -75,9 +76,14 @@ class Account:
             self._event_id = event_id.lower()
 
 
-def decision_ids(account: Account, receiver: str | None) -> Ids:
-    """Trace and span of a decision."""
+def decision_ids(account: Account, receiver: str | None, outcome: Outcome | None = None) -> Ids:
+    """Trace and span of a decision.
+
+    That an event waits is an action of its own: what becomes of it later, at no receiver either, has another span.
+    """
     record = account.record
+    if outcome is Outcome.PARKED:
+        receiver = _WAITS
     return Ids.of(record.topic, record.partition, record.offset, receiver, account.traceparent)
 
 

@@ -67,7 +67,7 @@ class Journal:
 
     def log(self, account: Account, decision: Decision, target: Target | None = None) -> Decision:
         """Write the leaf of a decision that delivers no record to a party."""
-        ids = decision_ids(account, decision.receiver)
+        ids = decision_ids(account, decision.receiver, decision.outcome)
         secrets = commitments(account, ids)
         self.audit(audit_leaf(account, decision, self.registry, ids, secrets, self.now_ms, target), decision, target)
         self.index(account, ids)

@@ -311,3 +311,22 @@ def test_what_is_for_the_next_school_year_waits_until_thirty_days_into_it() -> N
         if outcome is Outcome.DELIVERED:
             world.send(SIS, enrolment(MAYA, "L0099", created=june))
         assert [d.outcome for d in world.run(DELTA).decisions] == [outcome]
+
+
+@pytest.mark.parametrize("end", ["expires", "is refused"])
+def test_that_an_event_waits_and_what_becomes_of_it_are_two_actions(school: World, end: str) -> None:
+    """Each has a leaf with a span of its own, also where neither names a receiver (LDV: one line for each span)."""
+    school.send(DELTA, event(subject=LATE, receiver=PORTAL))
+    if end == "expires":
+        school.now_ms += 31 * DAY_MS
+    else:
+        school.registry = Registry.from_records(
+            {k: v for k, v in school.records.items() if k.split("/")[0] != "connection"}
+        )
+        school.send(SIS, enrolment(MAYA, "L0099"))
+    school.run(DELTA)
+    lines = [json.loads(leaf) for leaf in school.leaves()]
+    mine = [leaf["ldv"] for leaf in lines if leaf["x"]["in"]["topic"] == f"in.{DELTA}" and "receiver" not in leaf["x"]]
+    assert len(mine) == 2
+    assert len({line["span_id"] for line in mine}) == 2
+    assert len({line["trace_id"] for line in mine}) == 1
