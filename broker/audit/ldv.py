@@ -170,7 +170,8 @@ def _kind(document: _Object) -> str:
     kinds = members - {"x"}
     kind = next(iter(kinds)) if len(kinds) == 1 else ""
     expected = {"ldv", "x"} if kind == "ldv" else {kind}
-    if document.get("v") != 1 or members != expected or (kind != "ldv" and kind not in OTHERS):
+    version = document.get("v")
+    if type(version) is not int or version != 1 or members != expected or (kind != "ldv" and kind not in OTHERS):
         raise ContractError(
             f"The leaf is neither a line with its evidence (ldv, x) nor one of {', '.join(OTHERS)}, of version 1.",
             code="ldv.leaf",
@@ -214,8 +215,9 @@ def _time(value: Any) -> bool:
 
 
 def _in_order(line: _Object) -> bool:
-    times = [line.get("start_time"), line.get("end_time")]
-    return not all(map(_time, times)) or times == sorted(times)
+    start: Any = line.get("start_time")
+    end: Any = line.get("end_time")
+    return not (_time(start) and _time(end)) or bool(start <= end)
 
 
 def _attributes(line: _Object) -> _Object:
