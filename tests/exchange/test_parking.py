@@ -320,10 +320,8 @@ def test_that_an_event_waits_and_what_becomes_of_it_are_two_actions(school: Worl
     if end == "expires":
         school.now_ms += 31 * DAY_MS
     else:
-        school.registry = Registry.from_records(
-            {k: v for k, v in school.records.items() if k.split("/")[0] != "connection"}
-        )
         school.send(SIS, enrolment(MAYA, "L0099"))
+        school.edit(f"party/{DELTA}", roles=["SHOP"])
     school.run(DELTA)
     lines = [json.loads(leaf) for leaf in school.leaves()]
     mine = [leaf["ldv"] for leaf in lines if leaf["x"]["in"]["topic"] == f"in.{DELTA}" and "receiver" not in leaf["x"]]
