@@ -10,7 +10,7 @@ from broker.audit.leaf import canonical
 from broker.client import Subject
 from tests.audit.test_leaf import GOLDEN_LINE
 from tests.exchange.first_lane import first_lane
-from tests.exchange.world import DELTA, EMMA, NOAH, SIS, enrolment, event, make_world, usage
+from tests.exchange.world import DELTA, EMMA, NOAH, PORTAL, SIS, enrolment, event, make_world, usage
 
 # The first example line of the audit design, section 1.2: of a form that is not written any more.
 RECEIVED = (
@@ -61,6 +61,8 @@ def written() -> tuple[bytes, ...]:
     world.send(DELTA, event(subject=LATE))
     world.now_ms += 31 * DAY_MS
     world.run(DELTA)
+    world.cut_off(PORTAL, "99PA")
+    world.send(DELTA, event(receiver=PORTAL))
     duties = first_lane()
     duties.run(DELTA)
     return (*world.leaves(), *duties.leaves())
