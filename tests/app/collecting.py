@@ -19,7 +19,7 @@ from tests.audit.test_otlp import lines_in
 
 service: Any = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 
-P0, P1 = Place("audit.events", 0), Place("audit.events", 1)
+FIRST, SECOND = Place("audit.events", 0), Place("audit.events", 1)
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 Reply = Callable[["LocalCollector", list[LdvLine]], web.Response]
 
@@ -128,7 +128,7 @@ class MemoryLeaves:
 
     def ends(self) -> Mapping[Place, int]:
         """See Leaves."""
-        return dict.fromkeys((P0, P1), 100)
+        return dict.fromkeys((FIRST, SECOND), 100)
 
 
 class FixedRegistry:
@@ -154,6 +154,6 @@ def a_leaf(name: str, place: Place, offset: int, school: str | None = "99PA", ac
     return Leaf(place, offset, made)
 
 
-def some(count: int, place: Place = P0, begin: int = 0, **changes: Any) -> list[Leaf]:
+def some(count: int, place: Place = FIRST, begin: int = 0, **changes: Any) -> list[Leaf]:
     """So many of them, named after where they stand: 0@3."""
     return [a_leaf(f"{place.partition}@{n}", place, n, **changes) for n in range(begin, begin + count)]

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from broker.cli import build
 from broker.data import data_path
 from broker.registry import load_document, records_of
-from tests.app.collecting import P0, LocalCollector, a_leaf, listening
+from tests.app.collecting import FIRST, LocalCollector, a_leaf, listening
 from tests.kafka.conftest import Cluster
 from tests.kafka.test_access import Refused
 
@@ -53,7 +53,7 @@ async def write(cluster: Cluster, *values: bytes, commit: bool = True) -> list[i
 
 def leaves(*names: str, school: str = "99PA") -> list[bytes]:
     """With a span of its own for each name."""
-    return [a_leaf(name, P0, int.from_bytes(name.encode()), school=school).value for name in names]
+    return [a_leaf(name, FIRST, int.from_bytes(name.encode()), school=school).value for name in names]
 
 
 async def set_registry(cluster: Cluster) -> None:
