@@ -233,7 +233,7 @@ class Exporter:
             await self._send(request_of(line for _, line in lines))
         except Rejected as error:
             if len(lines) == 1:
-                text = f"{error} It is one line, sent alone. Nothing behind it was exported; see docs/ldv.md."
+                text = f"{error} It is one line, sent alone. The position stays before it; see docs/ldv.md."
                 raise _ending(text, "ldv.rejected", lines[0].leaf) from error
             half = len(lines) // 2
             await self._deliver(lines[:half], taken)

@@ -56,7 +56,7 @@ class Leaves(Protocol):
         """What comes next, each partition in order; empty when nothing came for a moment.
 
         Raises:
-            ConfigError: `ldv.lost`, leaves are gone that were never exported.
+            ConfigError: `ldv.lost`, leaves are gone that were never exported; `kafka.*`.
         """
 
     async def commit(self, positions: Mapping[Place, int]) -> None:
@@ -141,6 +141,8 @@ class KafkaLeaves:
                 "the topic was made anew. Find out which; then set the group's position with Kafka's own tool.",
                 code="ldv.lost",
             ) from error
+        except KafkaError as error:
+            raise explain(error, self._connection) from error
         return [
             Leaf(Place(partition.topic, partition.partition), record.offset, record.value or b"")
             for partition, records in got.items()

@@ -48,7 +48,7 @@ def export(
 
     Goes on where it ended. A line that the Logboek does not take ends it, with the line's place; none is passed over.
     """
-    from broker.app import logs  # with what follows it imports Faust's companions, which takes a second
+    from broker.app import logs  # with what follows it imports Kafka's clients, which takes a second
     from broker.app.ldv_collector import Endpoint
     from broker.app.ldv_service import ExportJob, serve
 

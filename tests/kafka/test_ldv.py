@@ -91,7 +91,7 @@ async def check(cluster: Cluster, folder: Path) -> Result:
 async def test_the_lines_of_a_board_arrive_once_and_in_order(cluster: Cluster, tmp_path: Path) -> None:
     """Committed ones only; it ends at a line that is not taken, goes on there, and stops when it is told to.
 
-    Then `check` finds what does not conform, by its place.
+    Then `check` finds what does not conform, by its place; and what was removed before it was exported is told.
     """
     await nothing_left(cluster)
     await set_registry(cluster)
@@ -133,6 +133,14 @@ async def test_the_lines_of_a_board_arrive_once_and_in_order(cluster: Cluster, t
         f"audit.events/0@{again}\tOne line for each span_id: the line audit.events/0@{offsets[0]} has" in found.stdout
     )
     assert "Emma" not in found.output
+    (gone,) = await write(cluster, *leaves("f"))
+    await asyncio.to_thread(cluster.admin.delete_records, {("audit.events", 0): gone + 1})
+    async with asyncio.timeout(60), listening(LocalCollector()) as collector:
+        lost = await export(cluster, collector.url, tmp_path, "--idle", "30")
+        _, said = await lost.communicate()
+    assert lost.returncode == 1
+    assert "code: ldv.lost" in said.decode()
+    assert collector.requests == []
 
 
 async def test_the_exporter_reads_leaves_and_the_registry_and_nothing_else(cluster: Cluster, refused: Refused) -> None:
