@@ -24,6 +24,7 @@ GROUPS: Final = (
     "party",
     "connect",
     "audit",
+    "auditlog",
     "quarantine",
     "ldv",
     "preseason",

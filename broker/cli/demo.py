@@ -47,11 +47,12 @@ def run(
 
 
 def _play(home: Path, keep: bool) -> None:
-    from broker.demo import report, show
+    from broker.demo import auditlog, report, show
     from broker.demo.stage import stage
     from broker.demo.year import live
 
     with stage(home, keep=keep) as scene:
+        auditlog.start(scene)
         lived = asyncio.run(live(scene, lambda line: err.print(f"… {line}")))
         facts = report.build(lived, scene.registry)
         file = home / "report.json"

@@ -49,6 +49,7 @@ def build(lived: Lived, registry: Registry) -> dict[str, Any]:
             "by_decision": dict(Counter(leaf["x"]["decision"] for leaf in lived.leaves)),
             "duties": sum(leaf["x"]["code"] == "ok.duty" for leaf in lived.leaves),
             "incidents": [c["control"] for c in lived.control if c.get("control", {}).get("kind") == "incident"],
+            "logs": lived.logs,
             "registry_changes": sum(c.get("control", {}).get("kind") == "registry" for c in lived.control),
         },
     }

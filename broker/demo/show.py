@@ -114,10 +114,14 @@ def _figures(report: dict[str, Any]) -> None:
     audit = report["audit"]
     decided = ", ".join(f"{n} {decision}" for decision, n in audit["by_decision"].items())
     incidents = ", ".join(i["code"] for i in audit["incidents"]) or "none"
+    leaves = sum(log["leaves"] for log in audit["logs"])
     _sentences([
         f"In the audit, written in the same transactions: {decided}.",
         f"{audit['duties']} of the deliveries were requests of the broker itself (seeds). Incidents: {incidents}.",
+        f"All {leaves} leaves are in {len(audit['logs'])} signed logs, and the offline verifier finds them whole:",
     ])  # fmt: skip
+    for log in audit["logs"]:
+        _line(f"    {log['log']}: {log['says']}", "dim")
 
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -150,6 +154,7 @@ def next_steps(home: Path) -> None:
         f"broker receive {story.PUBLISHER} status --json --idle 3",
         f"broker send {story.PUBLISHER} usage {examples / 'usage.jsonl'}",
         "broker audit list --decision refused",
+        f"broker audit verify log {home / 'auditlog'}",
         "broker policy explain --process Gebruik --sector PO --receiver-role PORTAL --attribute usageDates",
         f"broker demo --stop --home {home}",
     ):

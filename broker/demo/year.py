@@ -10,7 +10,7 @@ from typing import Any
 
 from broker.cli.audit import read_decisions, read_topic
 from broker.client import Received, Status
-from broker.demo import story
+from broker.demo import auditlog, story
 from broker.demo.chain import Chain, Told
 from broker.demo.chapters import CHAPTERS
 from broker.demo.stage import Stage
@@ -28,7 +28,7 @@ class Lived:
         told: every event that was sent, in order. sent: how many, by sender.
         statuses: outcomes by sender, in the order they came.
         received: by receiver and family.
-        leaves, control: audit records, parsed.
+        leaves, control: audit records, parsed. logs: what the verifier said of each signed log.
     """
 
     year: Year
@@ -38,6 +38,7 @@ class Lived:
     received: dict[tuple[str, str], list[Received]]
     leaves: list[dict[str, Any]]
     control: list[dict[str, Any]]
+    logs: list[dict[str, Any]]
 
 
 async def live(stage: Stage, say: Say) -> Lived:
@@ -62,4 +63,7 @@ async def live(stage: Stage, say: Say) -> Lived:
     say("the auditor reads")
     auditor = stage.home / "connections" / "auditor.json"
     leaves, control = await asyncio.gather(read_decisions(auditor, 2.0), read_topic(auditor, AUDIT_CONTROL, 2.0))
-    return Lived(year, chain.told, dict(chain.sent), chain.statuses, chain.received, leaves, control)
+    say("and holds the signed logs against what was signed")
+    await asyncio.to_thread(auditlog.until_signed, stage.home, len(leaves), len(control))
+    logs = auditlog.verified(stage.home)
+    return Lived(year, chain.told, dict(chain.sent), chain.statuses, chain.received, leaves, control, logs)

@@ -1,0 +1,98 @@
+"""`broker auditlog`: make signed logs of the audit topics, and begin one anew."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker.auditlog.book import SECRET, LogName, SigningKeys
+from broker.auditlog.epoch import begin_epoch
+from broker.cli.output import err
+from broker.engine import EngineConfig, KafkaClients
+from broker.kafka.connection import KafkaConnection
+from broker.keys import FileKeys
+
+app = typer.Typer(no_args_is_help=True, help="Make signed logs of the audit topics (the log builder).")
+
+Name = Annotated[
+    str,
+    typer.Option(
+        "--name", envvar="BROKER_AUDITLOG_NAME", help="Of all logs of this installation: broker.example/audit."
+    ),
+]
+Connection = Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="Connection file of user log-builder.")]
+Keys = Annotated[
+    Path, typer.Option("--keys", envvar="BROKER_AUDITLOG_KEYS", help=f"Folder with the secret {SECRET}, and no other.")
+]
+Logs = Annotated[Path, typer.Option("--logs", envvar="BROKER_AUDITLOG_LOGS", help="Folder of all logs.")]
+
+DEFAULT_KEYS = Path("auditlog-keys")
+DEFAULT_LOGS = Path("auditlog")
+
+
+@app.callback()
+def auditlog() -> None:
+    """Make signed logs of the audit topics (the log builder)."""
+
+
+@app.command()
+def run(
+    name: Name,
+    connection: Connection,
+    keys: Keys = DEFAULT_KEYS,
+    logs: Logs = DEFAULT_LOGS,
+    http_host: Annotated[str, typer.Option(help="Where probes and metrics are served.")] = "127.0.0.1",
+    http: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics; 0: none.")] = 0,
+) -> None:
+    """Build the logs until stopped (SIGTERM). A second one of these does no harm, and no good."""
+    from broker.app import logs as output
+    from broker.app.worker import wait_for_kafka
+    from broker.auditlog.service import LogService, run_until_told
+
+    output.configure("info")
+    signing = SigningKeys(FileKeys(keys))  # what is missing shows before anything starts
+    kafka = KafkaConnection.from_file(connection)
+    wait_for_kafka(kafka)
+
+    async def build() -> None:
+        clients = KafkaClients.of_engine(kafka, EngineConfig())
+        service = LogService(name, clients, signing, logs, http=(http_host, http) if http else None)
+        await run_until_told(service)
+
+    asyncio.run(build())
+
+
+@app.command()
+def vkey(
+    name: Name,
+    log: Annotated[str, typer.Argument(help="p0, p1, ... or control.")],
+    epoch: Annotated[int, typer.Option(min=1, help="Which epoch of it.")] = 1,
+    keys: Keys = DEFAULT_KEYS,
+) -> None:
+    """Print the public key of a log, to publish it where auditors trust it."""
+    for line in SigningKeys(FileKeys(keys)).vkeys(LogName(name, log, epoch)):
+        sys.stdout.write(f"{line}\n")
+
+
+@app.command()
+def epoch(
+    log: Annotated[str, typer.Argument(help="p0, p1, ... or control.")],
+    name: Name,
+    connection: Connection,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the new log for ever.")],
+    operator: Annotated[str, typer.Option(help="Who decides it; stands there too.")],
+    keys: Keys = DEFAULT_KEYS,
+    logs: Logs = DEFAULT_LOGS,
+) -> None:
+    """Begin a log anew, when the history behind it is lost and can not be restored. The old one stays as it is."""
+    place = LogName(name, log).place
+    clients = KafkaClients.of_engine(KafkaConnection.from_file(connection), EngineConfig())
+    signing = SigningKeys(FileKeys(keys))
+    new, old = asyncio.run(
+        begin_epoch(name, place, clients, signing, logs, reason=reason, operator=operator)
+    )  # fmt: skip
+    err.print(f"{new.origin} has begun; its first leaf holds the last checkpoint of {old.origin}, of {old.size} leaves")
