@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 WIDTH: Final = 256  # hashes of a full tile, entries of a full bundle (tlog-tiles)
 NOTE_BYTES, RECEIPT_BYTES, VALUE_BYTES, BUNDLE_BYTES = 1 << 17, 1 << 20, 1 << 26, WIDTH * (2 + 0xFFFF)
 SHOWN_FINDINGS, SAMPLE_EVERY, FOLDER_DEPTH = 50, 32, 4
-LEAVES: Final = ({"ldv", "x"}, {"control"}, {"window"}, {"count"}, {"epoch"}, {"key"}, {"erased"})
+LEAVES: Final = ({"ldv", "x"}, {"control"}, {"window"}, {"count"}, {"epoch"}, {"key"}, {"erased"}, {"digest"})
 _HASH, _NUMBER, _SIGNED = "[A-Za-z0-9+/]{43}=", "(0|[1-9][0-9]{0,18})", r"— [^\s+\x00-\x1f\ufffd]+ [A-Za-z0-9+/=]+\n"
 CHECKPOINT: Final = re.compile(rf"([^\x00-\x1f\ufffd]+)\n{_NUMBER}\n({_HASH})\n\n((?:{_SIGNED})+)")
 _PROOF: Final = rf"c2sp\.org/tlog-proof@v1\nextra ([A-Za-z0-9+/=]+)\nindex {_NUMBER}\n((?:{_HASH}\n){{0,63}})\n(.+)"

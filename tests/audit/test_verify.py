@@ -307,7 +307,7 @@ def test_what_only_a_parser_sees_is_found_by_all_and_often_by_chance(tmp_path: P
     refused(run("log", log, "--key", LOG.vkey), "2 finding(s)")
 
 
-@pytest.mark.parametrize("kind", ["control", "window", "count", "epoch", "key", "erased"])
+@pytest.mark.parametrize("kind", ["control", "window", "count", "epoch", "key", "erased", "digest"])
 def test_each_kind_of_leaf_is_known(kind: str, tmp_path: Path, run: Run) -> None:
     """A receipt of one tells its content."""
     content = '{"n":9007199254740991,"none":null,"why":"Één"}'
