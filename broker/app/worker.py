@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import resource
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import faust
 import structlog
+from aiokafka.errors import KafkaConnectionError
 from mode import Service
 
 from broker.app import logs
@@ -37,6 +39,7 @@ from broker.settings import WorkerSettings
 log = structlog.get_logger("broker.worker")
 
 STOP_S: Final = 18.0
+ANEW_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -44,6 +47,7 @@ class Ending:
     """How the data plane ended; outlives the app."""
 
     failure: BaseException | None = None
+    served: bool = False  # whether it ever came so far
 
 
 class ExchangeService(Service):
@@ -90,7 +94,7 @@ class ExchangeService(Service):
         if self._plane is not None:
             with suppress(Exception):  # `_work` reports it
                 lanes = await self._plane.ready()
-                self._ready = True
+                self._ready = self._ending.served = True
                 log.info("worker.ready", lanes=lanes, text=f"ready: {lanes} lanes", http_port=self._http.port)
 
     async def on_stop(self) -> None:
@@ -208,8 +212,25 @@ def run_worker(settings: WorkerSettings) -> int:
         worker.execute_from_commandline()
     except SystemExit as end:
         code = 1 if ending.failure is not None else int(end.code or 0)
+        if code and ending.failure is None and not ending.served and _is_about_kafka(end):
+            _begin_anew()
     log.info("worker.ended", code=str(code))
     return code
+
+
+def _is_about_kafka(end: BaseException) -> bool:
+    """Whether Faust gave up since Kafka did not answer: its own clients do not wait."""
+    cause: BaseException | None = end
+    while cause is not None and not isinstance(cause, KafkaConnectionError):
+        cause = cause.__context__
+    return cause is not None
+
+
+def _begin_anew() -> None:
+    """Kafka went away in the middle of the start. Nothing of Faust can be started twice, so the process is."""
+    log.warning("worker.anew", text="Kafka went away while the worker started. It begins anew, and waits.")
+    time.sleep(ANEW_S)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves, with the same arguments
 
 
 def wait_for_kafka(connection: KafkaConnection, *, pause_s: float = 3.0, say_s: float = 60.0) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,13 @@ def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafk
         yield kafka
 
 
-def start(folder: Path, connection: Path, *more: str) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, connection: Path, *more: str, program: Sequence[str] = (sys.executable, "-m", "broker")
+) -> subprocess.Popen[bytes]:
     """`broker worker`, with its log in `folder`."""
     add_broker_keys(folder / "keys", folder / "operator")
     command = [
-        sys.executable,
-        "-m",
-        "broker",
+        *program,
         "worker",
         "--connection",
         str(connection),
@@ -152,6 +152,39 @@ def test_a_worker_goes_on_by_itself_when_kafka_returns(tmp_path: Path, monkeypat
             kafka.start()
             wait_for(lambda: get(port, "/readyz")[0] == 200 or worker.poll() is not None, "ready again", 120)
             assert worker.poll() is None, "it ended"
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(20) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+
+
+FOOLED = """
+import os
+from broker.app import worker
+from broker.cli import main
+if "ECK_FOOLED" not in os.environ:
+    os.environ["ECK_FOOLED"] = "once"
+    worker.wait_for_kafka = lambda connection: None
+main()
+"""
+
+
+@pytest.mark.kafka
+def test_a_kafka_that_goes_away_in_the_middle_of_the_start_is_waited_for(tmp_path: Path) -> None:
+    """It answered when the worker looked, and then not: Faust gives up, the same process begins anew and waits."""
+    with EmbeddedKafka(tmp_path / "kafka", heap_mb=192) as kafka:
+        create_topics(kafka.admin_connection(), {**OWN, "in.sis-noord": 1})
+        kafka.kill()
+        port = free_ports(1)
+        command = (sys.executable, "-c", FOOLED)
+        worker = start(tmp_path, kafka.connection_file, "--http", str(port), program=command)
+        log = tmp_path / "log"
+        try:
+            wait_for(lambda: "kafka.away" in log.read_text() or worker.poll() is not None, "it waits")
+            assert "worker.anew" in log.read_text()
+            kafka.start()
+            wait_for(lambda: get(port, "/readyz")[0] == 200 or worker.poll() is not None, "ready", 120)
             worker.send_signal(signal.SIGTERM)
             assert worker.wait(20) == 0
         finally:
