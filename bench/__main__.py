@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import connections, exchange, families, fanout, lanes, modes, parked, vault, withdrawal, worker
+from bench import connections, evidence, exchange, families, fanout, lanes, modes, parked, vault, withdrawal, worker
 
 FOLDER = Path("build/bench")
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--seconds",
         type=float,
-        help="exchange, fanout: 20; families: 30; worker: 600, the steady part; lanes: 60; modes: 30 a round",
+        help="exchange, fanout: 20; families: 30; evidence, lanes: 60; worker: 600, the steady part; modes: 30 a round",
     )
     parser.add_argument(
         "--count", type=int,
@@ -121,6 +121,7 @@ BENCHES: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]
     "parked": (parked.run, parked.rows, ("count",)),
     "connections": (connections.run, connections.rows, ("count",)),
     "worker": (worker.run, _worker, ("seconds", "count")),
+    "evidence": (evidence.run, evidence.rows, ("seconds",)),
     "lanes": (lanes.run, lanes.rows, ("seconds", "count")),
     "modes": (modes.run, modes.rows, ("seconds", "count")),
     "vault": (vault.run, _vault, ("count",)),

@@ -189,8 +189,8 @@ def _size(record: dict[str, Any]) -> float:
 # ---- 2. a steady rate
 
 
-async def steady(scene: Stage, seconds: float) -> dict[str, Any]:
-    """Latency and memory at a steady rate."""
+async def steady(scene: Stage, seconds: float, rate: int = RATE_PER_S) -> dict[str, Any]:
+    """Latency and memory at a steady rate (events a second)."""
     due: dict[str, float] = {}
     sent_at: dict[str, float] = {}
     arrived: dict[str, float] = {}
@@ -206,16 +206,16 @@ async def steady(scene: Stage, seconds: float) -> dict[str, Any]:
         receiving = asyncio.create_task(receive(consumer))
         acknowledged: list[asyncio.Future[Sent]] = []
         began = time.monotonic()
-        total = int(RATE_PER_S * (WARM_UP_S + seconds))
+        total = int(rate * (WARM_UP_S + seconds))
         first = worker.look()
         for number in range(total):
-            moment = began + number / RATE_PER_S
+            moment = began + number / rate
             await asyncio.sleep(max(0.0, moment - time.monotonic()))
             sent = _event(number)
             due[sent.event_id] = moment
             acknowledged.append(await sender.send_soon(sent))
             sent_at[sent.event_id] = time.monotonic()
-            if number % RATE_PER_S == 0:
+            if number % rate == 0:
                 memory.append((time.monotonic() - began, worker.rss_bytes()))
                 waited.append(_cpu_wait_s())
                 acknowledged = [future for future in acknowledged if not future.done() or future.exception()]
@@ -235,21 +235,21 @@ async def steady(scene: Stage, seconds: float) -> dict[str, Any]:
         these = sorted((arrived[i] - due[i]) * 1000 for i in inside)
         wait = waited[int(low) : int(low) + WINDOW_S]
         windows.append({
-            "p50_ms": _quantile(these, 0.5), "p99_ms": _quantile(these, 0.99),
+            "p50_ms": quantile(these, 0.5), "p99_ms": quantile(these, 0.99),
             "cpu_wait": (wait[-1] - wait[0]) / max(1, len(wait) - 1),
         })  # fmt: skip
     return {
         "seconds": seconds,
         "events": len(counted),
         "missing": total - len(arrived),
-        "p50_ms": _quantile(lags, 0.5),
-        "p90_ms": _quantile(lags, 0.9),
-        "p99_ms": _quantile(lags, 0.99),
+        "p50_ms": quantile(lags, 0.5),
+        "p90_ms": quantile(lags, 0.9),
+        "p99_ms": quantile(lags, 0.99),
         "most_ms": lags[-1],
         "windows": windows,
         "calmest": min(windows, key=lambda window: window["cpu_wait"]),
         "cpu_wait": statistics.mean(window["cpu_wait"] for window in windows),
-        "sender_late_p99_ms": _quantile(behind, 0.99),
+        "sender_late_p99_ms": quantile(behind, 0.99),
         "worker_cpu_share": (last.cpu_s - first.cpu_s) / (last.at - first.at),
         "memory": _slope(memory),
         "transactions": worker.batches(),
@@ -277,7 +277,7 @@ def _cpu_wait_s() -> float:
         return 0.0
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
+def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
