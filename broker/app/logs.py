@@ -19,9 +19,10 @@ from typing import Any, Final
 import structlog
 
 ALLOWED: Final = frozenset({
-    "age_s", "at", "bytes", "code", "end", "error", "event", "expected", "failures", "first", "group", "http_port",
-    "lane", "lanes", "last", "level", "logger", "next_offset", "offset", "parked", "partition", "partitions", "reason",
-    "records", "resumed", "retry_s", "seconds", "signal", "start", "text", "timestamp", "topic", "version",
+    "age_s", "at", "bytes", "code", "end", "error", "event", "evidence", "expected", "failures", "first", "group",
+    "http_port", "kept", "lane", "lanes", "last", "level", "log", "logger", "next_offset", "offset", "origin", "parked",
+    "partition", "partitions", "reason", "records", "resumed", "retry_s", "seconds", "signal", "size", "start", "text",
+    "timestamp", "topic", "version", "witness",
 })  # fmt: skip
 SPARSE_S: Final = 10.0
 HIDDEN: Final = "[hidden]"

@@ -28,6 +28,7 @@ GROUPS: Final = (
     "quarantine",
     "ldv",
     "preseason",
+    "witness",
 )
 
 
