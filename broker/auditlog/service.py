@@ -1,4 +1,4 @@
-"""The process behind `broker auditlog run`: one builder for each audit partition, metrics and probes."""
+"""The process behind `broker auditlog run`: one builder for each audit partition, witnesses, metrics and probes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from broker.app.health import HealthServer
 from broker.auditlog.book import TOPIC, SigningKeys
 from broker.auditlog.builder import BuilderConfig, LogBuilder, Sealed, Watcher
+from broker.auditlog.witnessing import Witnessing, WitnessingConfig
 from broker.engine import Clients, CompactedTail, TopicCounts
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
 
@@ -78,6 +79,7 @@ class LogService:
     Args:
         base: of the names of all logs. root: their folder.
         http: host and port of probes and metrics; None: none.
+        witnesses: who cosigns the logs; None: nobody is asked.
     """
 
     def __init__(
@@ -89,11 +91,13 @@ class LogService:
         *,
         config: BuilderConfig | None = None,
         http: tuple[str, int] | None = None,
+        witnesses: WitnessingConfig | None = None,
     ) -> None:
         self._base, self._clients, self._keys, self._root = base, clients, keys, root
         self._config, self._http = config or BuilderConfig(), http
         self.metrics = LogMetrics()
         self._tail = CompactedTail(clients, TOPIC)
+        self._witnessing = None if witnesses is None else Witnessing(root, witnesses, self.metrics.registry)
 
     async def run(self) -> None:
         """Build until cancelled; what it began is ended then."""
@@ -103,6 +107,8 @@ class LogService:
                 await health.start(*self._http)
             try:
                 group.create_task(self._tail.run())
+                if self._witnessing is not None:
+                    group.create_task(self._witnessing.run())
                 for topic, count in (await self._partitions()).items():
                     for number in range(count):
                         group.create_task(self._builder(TopicPartition(topic, number)).run())

@@ -23,6 +23,7 @@ from broker.audit.log.tiles import Edge, check_path, full_path, read_edge
 from broker.errors import BrokerError, TransientError
 
 CHECKPOINT: Final = "checkpoint"
+COSIGNED: Final = "checkpoint.w"  # with cosignatures: of the newest tree that witnesses signed
 KEY: Final = "log.vkey"
 LEFTOVER_AGE_S: Final = 3600.0
 FLUSHERS: Final = 8  # files flushed side by side share a commit of the file system: twice the leaves each second
@@ -95,17 +96,29 @@ class LogDirectory:
             NoteError: if it is not a checkpoint in a note.
             TransientError: if another process is publishing at this moment.
         """
+        self._publish(CHECKPOINT, _LOCK, note)
+
+    def cosigned(self) -> bytes | None:
+        """The note with cosignatures that was published last; None before the first."""
+        return _read(self.path / COSIGNED)
+
+    def publish_cosigned(self, note: bytes) -> None:
+        """Show a checkpoint with cosignatures, beside the newest one. Errors as `publish`."""
+        # A lock of its own: who collects cosignatures must not be in the way of who lets the log grow.
+        self._publish(COSIGNED, f"{_LOCK}.w", note)
+
+    def _publish(self, name: str, lock: str, note: bytes) -> None:
         new = Checkpoint.parse(split_note(note)[0])
         self.path.mkdir(parents=True, exist_ok=True)
-        with self._alone():
-            shown = self.checkpoint()
+        with self._alone(lock):
+            shown = _read(self.path / name)
             if shown is not None and shown != note:
                 _check_follows(Checkpoint.parse(split_note(shown)[0]), new)
             if shown != note:
                 temporary = self._temporary()
                 try:
                     _write(temporary, note)
-                    temporary.replace(self.path / CHECKPOINT)
+                    temporary.replace(self.path / name)
                 finally:
                     temporary.unlink(missing_ok=True)
             self._flush({self.path})
@@ -206,9 +219,9 @@ class LogDirectory:
         self._named |= {folder for folder in named if folder.suffix != ".p"}
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, lock: str) -> Iterator[None]:
         """No other process between reading the checkpoint and replacing it. Released by the kernel if we die."""
-        with (self.path / _LOCK).open("ab") as file:
+        with (self.path / lock).open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
