@@ -277,15 +277,18 @@ def test_a_cosigned_checkpoint_never_gets_smaller(root: Path) -> None:
         with pytest.raises(HistoryDiffers):
             log.directory.publish_cosigned(note)
     assert log.directory.cosigned() == large
-    with log.directory._alone(".lock.w"):
-        log.grow(6)
+    with log.directory._alone(".lock"):
+        log.directory.publish_cosigned(large)
 
 
 # ---- alarms
 
 
-async def test_a_fork_is_an_alarm_and_no_storm(root: Path, tmp_path: Path) -> None:
-    """The witness saw another history: an error, a metric, and that witness is left alone for a while."""
+async def test_a_fork_is_an_alarm_and_no_storm(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The witness saw another history: an error, a metric, and that witness is left alone for a while.
+
+    What the witness kept, and a copy of the log, tell an auditor.
+    """
     real, other = StoredLog(root), StoredLog(tmp_path / "other", forked=True)
     real.grow(5)
     other.grow(4)
@@ -301,6 +304,9 @@ async def test_a_fork_is_an_alarm_and_no_storm(root: Path, tmp_path: Path) -> No
         eager = Asking(root, policy(one.port), alarm_pause_s=0.0)
         assert [len(await eager.round()) for _ in range(2)] == [2, 2]
     assert real.cosigned() is None
+    kept = [str(path) for path in sorted((tmp_path / "1").glob("unproven-*"))[:2]]
+    assert verify.main(["consistency", *kept, "--log", str(real.path), "--key", real.signer.vkey]) == 1
+    assert "REWRITTEN" in capsys.readouterr().out
 
 
 def cosigned_by(cosigner: Cosigner, time_s: int = NOW, change: Callable[[str], str] = str) -> Reply:
@@ -313,6 +319,12 @@ def cosigned_by(cosigner: Cosigner, time_s: int = NOW, change: Callable[[str], s
     return reply
 
 
+def note_of_more(body: bytes) -> web.Response:
+    """A valid cosignature, on the checkpoint with something added to it."""
+    line = cosigned_by(SCHOOL, change=lambda text: f"{text}\nmore\n")(body).text
+    return web.Response(text=f"more\n\n{line}")
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -323,7 +335,7 @@ def cosigned_by(cosigner: Cosigner, time_s: int = NOW, change: Callable[[str], s
         lambda _: web.Response(text=""),
         lambda _: web.Response(text="<html>welcome</html>"),
         lambda _: web.Response(body=b"\xff\n"),
-        lambda body: web.Response(text="another\n\n" + cosigned_by(SCHOOL, change=lambda _: "another\n")(body).text),
+        note_of_more,
         422,
     ],
     ids=["another witness", "another key", "another text", "no time", "empty", "a page", "no text", "a note", "422"],

@@ -12,7 +12,7 @@ import typer.main
 from broker.cli import build
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
-GUIDES = ("kubernetes.md", "compose.md", "local-kafka.md", "quarantine.md")
+GUIDES = ("kubernetes.md", "compose.md", "local-kafka.md", "quarantine.md", "witness.md")
 
 
 def commands(guide: str) -> list[str]:
@@ -40,4 +40,4 @@ def test_a_command_of_the_guides_is_understood(command: str, tmp_path: Path, mon
 
 def test_the_guides_have_commands() -> None:
     """What the test above goes through is not empty."""
-    assert [len(commands(guide)) for guide in GUIDES] == [5, 4, 10, 9]
+    assert [len(commands(guide)) for guide in GUIDES] == [5, 4, 10, 9, 2]

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from broker.audit import verify
 from broker.audit.log.note import open_note
 from broker.errors import ConfigError
 from broker.kafka.pki import DevelopmentCA
@@ -195,8 +196,10 @@ def test_a_rollback_is_refused_after_a_restart_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("old", "status"), [(3, 422), (0, 409)])
-def test_a_fork_calls_a_person_and_is_kept(tmp_path: Path, old: int, status: int) -> None:
-    """An error in the log, a metric, and both notes, each signed by the log: whatever old size was named."""
+def test_a_fork_calls_a_person_and_is_kept(
+    tmp_path: Path, old: int, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error in the log, a metric, and both notes, that prove it to anybody: whatever old size was named."""
     with opened(tmp_path) as state:
         witness = witness_on(state)
         assert isinstance(witness.add(LOG.body(0, 3)), Cosigned)
@@ -214,6 +217,9 @@ def test_a_fork_calls_a_person_and_is_kept(tmp_path: Path, old: int, status: int
         notes = [open_note((tmp_path / name).read_bytes(), [LOG.signer.verifier]) for name in names]
         assert [note.text for note in notes] == [LOG.checkpoint(3).text(), FORK.checkpoint(3).text()]
         assert _alarms(witness, "fork") == 2.0
+        files = [str(tmp_path / name) for name in names]
+        assert verify.main(["consistency", *files, "--log", str(tmp_path), "--key", LOG.signer.vkey]) == 1
+        assert "FORK: one log signed two different trees of the same size" in capsys.readouterr().out
 
 
 def test_a_tree_that_does_not_continue_the_last_one_is_kept(tmp_path: Path) -> None:
