@@ -13,9 +13,9 @@ from broker.audit.log.note import NoteError, SignatureLine, open_note, split_not
 from broker.audit.log.policy import Witness
 from broker.audit.log.tiles import TileReader
 from broker.errors import BrokerError, TransientError
+from broker.witness.server import SIZE_TYPE
 
 MAX_ANSWER_BYTES: Final = 64 << 10
-SIZE_TYPE: Final = "text/x.tlog.size"
 
 
 class Alarming(BrokerError):

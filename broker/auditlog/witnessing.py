@@ -61,9 +61,7 @@ class WitnessingConfig:
         if not self.witnesses:
             raise ConfigError("No witness in the trust policy has a URL: nobody can be asked.", code="auditlog.witness")
         for witness in self.witnesses:
-            parts = urlsplit(witness.url or "")
-            plain = parts.scheme == "http" and (self.insecure_plaintext or is_loopback(parts.hostname or ""))
-            if not parts.hostname or parts.username or parts.query or not (parts.scheme == "https" or plain):
+            if not _can_be_asked(witness.url or "", self.insecure_plaintext):
                 raise ConfigError(
                     f"The URL of the witness {witness.name} is not https://host/path, without login or query.",
                     code="auditlog.witness",
@@ -85,6 +83,16 @@ class WitnessingConfig:
             ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
+
+
+def _can_be_asked(url: str, plaintext: bool) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    plain = parts.scheme == "http" and (plaintext or is_loopback(host or ""))
+    return bool(host) and not (parts.username or parts.query) and (parts.scheme == "https" or plain)
 
 
 class WitnessingMetrics:

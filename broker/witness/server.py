@@ -6,7 +6,6 @@ Probes and metrics have a port of their own, that need not be shown to the world
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import time
 from collections.abc import Callable
@@ -124,11 +123,8 @@ class Witness:
         if sum(1 for _ in folder.glob(f"{kind}-*.shown")) >= MAX_EVIDENCE:
             return False
         try:
-            for ending, data in (("cosigned", known), ("shown", shown)):
-                with (folder / f"{name}.{ending}").open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+            self._state.keep(f"{name}.cosigned", known)
+            self._state.keep(f"{name}.shown", shown)
         except OSError:
             return False  # the refusal stands all the same, and the log line says that nothing was kept
         return True
@@ -143,7 +139,10 @@ def application(witness: Witness) -> web.Application:
         return response
 
     async def last(request: web.Request) -> web.Response:
-        note = await asyncio.to_thread(witness.last, request.match_info["hash"])
+        try:
+            note = await asyncio.to_thread(witness.last, request.match_info["hash"])
+        except (BrokerError, OSError) as error:
+            return _failed(error)
         if note is None:
             return web.Response(status=404, text="no checkpoint was cosigned for that log\n")
         return web.Response(body=note, content_type="text/plain", charset="utf-8")
@@ -165,9 +164,7 @@ async def _answer(witness: Witness, request: web.Request) -> web.Response:
     try:
         decision = await asyncio.to_thread(witness.add, body)
     except (BrokerError, OSError) as error:
-        text = str(error) if isinstance(error, BrokerError) else type(error).__name__
-        log.error("witness.failed", error=text)  # noqa: TRY400 -- the sentence says what to do; a stack does not
-        return web.Response(status=500, text="the witness can not keep its state; nothing was cosigned\n")
+        return _failed(error)
     if isinstance(decision, Cosigned):
         return web.Response(body=decision.lines, content_type="text/plain", charset="utf-8")
     if decision.size is not None:
@@ -175,6 +172,11 @@ async def _answer(witness: Witness, request: web.Request) -> web.Response:
             status=decision.status, body=f"{decision.size}\n".encode(), headers={"Content-Type": SIZE_TYPE}
         )
     return web.Response(status=decision.status, text=f"{decision.reason}\n")
+
+
+def _failed(error: BrokerError | OSError) -> web.Response:
+    log.error("witness.failed", error=str(error) if isinstance(error, BrokerError) else type(error).__name__)
+    return web.Response(status=500, text="the witness can not rely on its state; nothing was cosigned\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
     <state>/<SHA-256 of the origin, hex>       the note: text, the log's signatures, the witness's own
     <state>/<the same>.new                     being written; worth nothing until it gets its name
+    <state>/fork-..., unproven-...             evidence: see `server`
     <state>/.lock                              held while a witness runs
 
 A file is flushed, renamed, and its name flushed, before `replace` returns: only then may a cosignature leave the house.
@@ -99,6 +100,18 @@ class State:
             _sync(self.folder)
             self._unsure = False
             return True
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Put evidence beside the state, whole or not at all.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        with self._one:
+            new = self.folder / f"{name}.new"
+            _write(new, data)
+            new.replace(self.folder / name)
+            _sync(self.folder)
 
     def _read(self, origin: str) -> bytes | None:
         if self._unsure:

@@ -427,7 +427,7 @@ async def test_other_answers_are_counted_and_no_alarm(
 
 @pytest.mark.parametrize(
     "url",
-    [None, "ftp://witness.example", "http://witness.example", "https://user:pw@witness.example", "https://w.example/?q", "witness"],
+    [None, "ftp://witness.example", "http://witness.example", "https://user:pw@witness.example", "https://w.example/?q", "witness", "https://[", "https://w.example:x"],
 )  # fmt: skip
 def test_a_witness_that_can_not_be_asked_is_told(url: str | None) -> None:
     """Plain http is for this machine, or said on purpose."""

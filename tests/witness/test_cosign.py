@@ -20,6 +20,21 @@ WITNESS = cosigner()
 TRUSTED = TrustedLogs([LOG.signer.verifier, GrowingLog(OTHER).signer.verifier])
 ROOT = b64encode(bytes(32)).decode()
 
+EXAMPLE = """\
+old 20852014
+PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=
+jrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=
+5+pKlUdi2LeF/BcMHBn+Ku6yhPGNCswZZD1X/6QgPd8=
+/6WVhPs2CwSsb5rYBH5cjHV/wSmA79abXAwhXw3Kj/0=
+
+example.com/behind-the-sofa
+20852163
+CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
+
+— example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=
+— example.com/behind-the-sofa opLqBQsREYCgu6xQkYQwJr9fo45a62DN9EdmHXnZdXNqlcVGlCum2Wks+49/V6267UEjw6QUXTS5Rovnzv++qbSzm9Q=
+"""
+
 
 def answer(body: bytes, known: bytes | None = None) -> Cosigned | Refused:
     """Of a witness that knows the two logs."""
@@ -74,6 +89,14 @@ def test_while_a_key_is_rotated_both_count() -> None:
         given = judge(Request.parse(request(0, [], signed(text, *signers))), None, trusted, WITNESS, NOW)
         assert isinstance(given, Cosigned)
         assert given.note.count("— ".encode()) == len(signers) + 1
+
+
+def test_the_example_of_the_standard_is_read() -> None:
+    """The request that stands in tlog-witness, to the byte."""
+    found = Request.parse(EXAMPLE.encode())
+    assert (found.old, found.size, len(found.proof)) == (20852014, 20852163, 4)
+    assert found.origin == "example.com/behind-the-sofa"
+    assert found.note.decode() == EXAMPLE.partition("\n\n")[2]
 
 
 # ---- the table of refusals

@@ -136,9 +136,10 @@ async def test_a_state_that_fails_gives_500_and_no_cosignature(tmp_path: Path) -
         (tmp_path / origin_hash(ORIGIN)).write_bytes(b"damaged")
         with capture_logs() as logs:
             status, _, said = await post(url, LOG.body(0, 3))
+            assert (await get(f"{url}/{origin_hash(ORIGIN)}/checkpoint"))[0] == 500
         assert status == 500
         assert "—".encode() not in said
-        assert [line["event"] for line in logs if line["log_level"] == "error"] == ["witness.failed"]
+        assert [line["event"] for line in logs if line["log_level"] == "error"] == ["witness.failed"] * 2
 
 
 # ---- restarts
@@ -254,6 +255,20 @@ def test_evidence_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.Mon
         witness.add(FORK.body(3, 3))
     assert [line["kept"] for line in logs] == [True, False, True]
     assert len(evidence(tmp_path)) == 4
+
+
+def test_an_alarm_is_told_also_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    """A full disk: the refusal stands, and the line says that there are no files."""
+    with opened(tmp_path) as state, capture_logs() as logs:
+        witness = witness_on(state)
+        witness.add(LOG.body(0, 3))
+        with pytest.MonkeyPatch.context() as patch:
+            Disk(patch, 2, False, OSError(28, "No space left on device"))
+            refused = witness.add(FORK.body(3, 3))
+        assert isinstance(refused, Refused)
+        assert [line["kept"] for line in logs] == [False]
+        witness.add(FORK.body(3, 3))
+        assert [line["kept"] for line in logs] == [False, True]
 
 
 def _alarms(witness: Witness, kind: str) -> float | None:
