@@ -47,20 +47,28 @@ def run(
     logs: Logs = DEFAULT_LOGS,
     http_host: Annotated[str, typer.Option(help="Where probes and metrics are served.")] = "127.0.0.1",
     http: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics; 0: none.")] = 0,
+    policy: Annotated[
+        Path | None, typer.Option(help="tlog-policy file that names the witnesses to ask; without it none is asked.")
+    ] = None,
 ) -> None:
     """Build the logs until stopped (SIGTERM). A second one of these does no harm, and no good."""
     from broker.app import logs as output
     from broker.app.worker import wait_for_kafka
+    from broker.audit.log.policy import Policy
     from broker.auditlog.service import LogService, run_until_told
+    from broker.auditlog.witnessing import WitnessingConfig
 
     output.configure("info")
     signing = SigningKeys(FileKeys(keys))  # what is missing shows before anything starts
+    witnesses = None if policy is None else WitnessingConfig(Policy.parse(policy.read_bytes()))
     kafka = KafkaConnection.from_file(connection)
     wait_for_kafka(kafka)
 
     async def build() -> None:
         clients = KafkaClients.of_engine(kafka, EngineConfig())
-        service = LogService(name, clients, signing, logs, http=(http_host, http) if http else None)
+        service = LogService(
+            name, clients, signing, logs, http=(http_host, http) if http else None, witnesses=witnesses
+        )
         await run_until_told(service)
 
     asyncio.run(build())
