@@ -1,0 +1,70 @@
+"""What a leaf is found by: who, when, about what kind of event, and what was decided. No person, no value."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from broker.audit.leaf import is_decision
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """The members of a decision's leaf that the store keeps. What a leaf does not say is None.
+
+    Args:
+        time: when it was decided, milliseconds since 1970.
+        school: BRIN. sender, receiver: ids of parties. process, family, kind: of the event.
+        decision: such as delivered. code: from `broker.exchange.outcomes`. event: the sender's id of the event.
+        span: of the leaf, 8 bytes; equal to that of its entry on `audit.index`.
+    """
+
+    time: int
+    sender: str
+    decision: str
+    code: str
+    event: str
+    span: bytes
+    school: str | None = None
+    receiver: str | None = None
+    process: str | None = None
+    family: str | None = None
+    kind: str | None = None
+
+
+def coordinates(entry: bytes) -> Coordinates | None:
+    """Read them from an entry of a log; None if it is not the leaf of a decision."""
+    content = parsed(entry)
+    if content is None:
+        return None
+    line, x = content["ldv"], content["x"]
+    try:
+        time, span = line["end_time"], bytes.fromhex(line["span_id"])
+        said = {name: _text(x[name]) for name in ("sender", "decision", "code", "event")}
+        may = {name: _text(x[name]) for name in ("school", "receiver", "process", "family", "kind") if name in x}
+    except (KeyError, TypeError, ValueError):
+        return None
+    if time.__class__ is not int or not 0 <= time < 2**53 or len(span) != 8:
+        return None
+    return Coordinates(time=time, span=span, **said, **may)
+
+
+def parsed(entry: bytes) -> dict[str, Any] | None:
+    """The leaf of a decision as an object with the objects `ldv` and `x`; None if it is none."""
+    if not is_decision(entry):
+        return None
+    try:
+        content = json.loads(entry)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(content, dict) and all(isinstance(content.get(name), dict) for name in ("ldv", "x")):
+        return content
+    return None
+
+
+def _text(value: Any) -> str:
+    """Text that is safe to show: a log may be anybody's, and a terminal obeys control characters."""
+    if not isinstance(value, str):
+        raise TypeError
+    return value if value.isprintable() else "".join(c if c.isprintable() else "?" for c in value)

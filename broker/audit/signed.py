@@ -1,0 +1,88 @@
+"""Logs as they are signed at this moment: what a reader may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.audit.log.checkpoint import Checkpoint
+from broker.audit.log.directory import CHECKPOINT, KEY, LogDirectory
+from broker.audit.log.merkle import inclusion_proof, leaf_hash, verify_inclusion
+from broker.audit.log.note import NoteError, Verifier, open_note
+from broker.audit.log.tiles import TileReader
+from broker.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class SignedLog:
+    """A log whose checkpoint is signed by its own key.
+
+    Args:
+        checkpoint: what was signed. note: it, with its signatures.
+        reader: the stored tree up to there; what it gives is not proven yet.
+    """
+
+    checkpoint: Checkpoint
+    note: bytes
+    reader: TileReader
+
+    @classmethod
+    def open(cls, directory: LogDirectory, verifiers: Iterable[Verifier]) -> SignedLog | None:
+        """Read a log's checkpoint; None if none was ever shown.
+
+        Raises:
+            NoteError: if it is not signed by the log, with a key that is known here.
+        """
+        note = directory.checkpoint()
+        if note is None:
+            return None
+        opened = open_note(note, verifiers)
+        checkpoint = Checkpoint.parse(opened.text)
+        if not any(signed.name == checkpoint.origin and signed.time_s is None for signed in opened.verified):
+            raise NoteError(f"the checkpoint in {directory.path.name} is not signed by its log with a key known here")
+        return cls(checkpoint, note, TileReader(directory.read, checkpoint.size))
+
+    def prove(self, index: int, entry: bytes) -> Sequence[bytes]:
+        """The path from an entry to the signed root.
+
+        Raises:
+            TileError: if a tile is missing. ProofError: if the entry is not what was signed there.
+        """
+        size = self.checkpoint.size
+        path = inclusion_proof(index, size, self.reader.hash_at)
+        verify_inclusion(leaf_hash(entry), index, size, path, self.checkpoint.root)
+        return path
+
+
+def folders(root: Path) -> list[Path]:
+    """The folders of logs below the folder of all logs: those in which something was signed.
+
+    Raises:
+        ConfigError: `audit.logs`, if there is none.
+    """
+    found = sorted(path.parent for path in root.glob(f"*/{CHECKPOINT}"))
+    if not found:
+        raise ConfigError(
+            f"No log is in {root}: none of its folders has a checkpoint. Name the folder of all logs.",
+            code="audit.logs",
+        )
+    return found
+
+
+def keys_in_file(file: Path) -> list[Verifier]:
+    """Public keys of logs, one a line as `log.vkey` has them.
+
+    Raises:
+        ConfigError: `audit.keys`, if it can not be read. NoteError: if a line is no key.
+    """
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} can not be read: {type(error).__name__}.", code="audit.keys") from error
+    return [Verifier.parse(line) for line in lines if line]
+
+
+def keys_beside_logs(root: Path) -> list[Verifier]:
+    """The keys that lie beside the logs: they show damage, but not a forger, who would have put his own there."""
+    return [key for folder in folders(root) for key in keys_in_file(folder / KEY)]

@@ -1,0 +1,321 @@
+"""Where leaves stand: a SQLite file to look them up in. It proves nothing; what is found is proven in the log.
+
+    logs       a log, and how far it was read
+    words      names that occur in many leaves, once each
+    leaves     what a leaf is found by (`Coordinates`)
+    tags       which leaves are about one person: the only rows that lead to a person, and erased with the person
+    waiting    entries of `audit.index` whose leaf is not signed yet; sealed, as they came
+    positions  how far `audit.index` was read
+    forgotten  a hash of each tag that was erased, so that an entry that comes late does not bring it back
+
+Everything but `tags` and `waiting` can be made again from the logs. All that belongs together is written in one
+transaction, so a process that was killed goes on from its last position.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Self
+from uuid import UUID
+
+from broker.audit.coordinates import Coordinates
+from broker.errors import ConfigError, TransientError
+from broker.identity.formats import is_uuid
+
+TAG_BYTES: Final = 16
+VERSION: Final = 1
+_BUSY_MS: Final = 10_000
+_FORGOTTEN: Final = b"audit/forgotten/v1"
+_WORDS: Final = ("school", "sender", "receiver", "process", "family", "kind", "decision", "code")
+_TAGS: Final = (
+    "CREATE TABLE {} (tag BLOB NOT NULL, log INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (tag, log, idx)) "
+    "WITHOUT ROWID"
+)
+_WORD: Final = "(SELECT id FROM words WHERE word = ?)"
+_SCHEMA: Final = """
+CREATE TABLE logs (id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, root BLOB NOT NULL);
+CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT NOT NULL UNIQUE);
+CREATE TABLE leaves (
+  log INTEGER NOT NULL, idx INTEGER NOT NULL, time INTEGER NOT NULL,
+  school INTEGER, sender INTEGER, receiver INTEGER, process INTEGER, family INTEGER, kind INTEGER,
+  decision INTEGER, code INTEGER, event BLOB NOT NULL, span BLOB NOT NULL, PRIMARY KEY (log, idx)
+) WITHOUT ROWID;
+CREATE INDEX leaves_time ON leaves (time);
+CREATE INDEX leaves_school ON leaves (school, time);
+CREATE INDEX leaves_sender ON leaves (sender, time);
+CREATE INDEX leaves_receiver ON leaves (receiver, time);
+CREATE INDEX leaves_process ON leaves (process, time);
+CREATE INDEX leaves_decision ON leaves (decision, time);
+CREATE INDEX leaves_code ON leaves (code, time);
+CREATE INDEX leaves_event ON leaves (event);
+CREATE INDEX leaves_span ON leaves (span);
+CREATE TABLE waiting (span BLOB NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (span, entry)) WITHOUT ROWID;
+CREATE TABLE positions (source TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE forgotten (hash BLOB PRIMARY KEY) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to look for; None: whatever it is.
+
+    Args:
+        party: as sender or receiver. since_ms, until_ms: milliseconds since 1970, the second not included.
+        tag: 16 bytes, of a person. most: rows; the newest of them are given if there are more.
+    """
+
+    school: str | None = None
+    party: str | None = None
+    process: str | None = None
+    event: str | None = None
+    decision: str | None = None
+    code: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    tag: bytes | None = None
+    most: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A leaf that was found.
+
+    Args:
+        origin: of its log. index: its place there.
+    """
+
+    origin: str
+    index: int
+    leaf: Coordinates
+
+
+class Store:
+    """A store; made if the file is not there. Use `with`.
+
+    Raises:
+        ConfigError: `audit.store`, if the file is something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._ids: dict[str, int] = {}
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            try:
+                self._open(path)
+            except BaseException:
+                self._db.close()
+                raise
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(
+                f"{path} can not be opened as a store of the audit ({type(error).__name__}). Look at the path and its "
+                "rights; or name a new file, which `broker audit index` fills from the logs.",
+                code="audit.store",
+            ) from error
+
+    def _open(self, path: Path) -> None:
+        for setting in ("secure_delete=ON", f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL"):
+            self._db.execute(f"PRAGMA {setting}")
+        if self._empty():
+            with self.transaction():
+                if self._empty():  # another process may have been faster
+                    for statement in (*_SCHEMA.split(";"), _TAGS.format("tags")):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version={VERSION}")
+        if self._db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            raise ConfigError(
+                f"{path} is not a store of this version of the audit. Name a new file; `broker audit index` fills it "
+                "from the logs.",
+                code="audit.store",
+            )
+
+    def _empty(self) -> bool:
+        return not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written inside stays, or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            self._ids.clear()  # words of this transaction are gone again
+            raise
+        self._db.execute("COMMIT")
+
+    # ---- logs
+
+    def position(self, origin: str) -> tuple[int, bytes | None]:
+        """How many leaves of a log were read, and the root of the tree of that size; (0, None) before the first."""
+        found = self._db.execute("SELECT size, root FROM logs WHERE origin = ?", (origin,)).fetchone()
+        return (found[0], found[1]) if found else (0, None)
+
+    def add(self, origin: str, leaves: Iterable[tuple[int, Coordinates]], size: int, root: bytes) -> None:
+        """Take leaves in, and remember that the log was read up to `size`. Within a transaction.
+
+        A place that is there already is left as it is.
+        """
+        self._db.execute(
+            "INSERT INTO logs (origin, size, root) VALUES (?, ?, ?) "
+            "ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root",
+            (origin, size, root),
+        )
+        log = self._log(origin)
+        rows = [
+            (
+                log,
+                index,
+                leaf.time,
+                *(self._word(getattr(leaf, name)) for name in _WORDS),
+                _event(leaf.event),
+                leaf.span,
+            )
+            for index, leaf in leaves
+        ]
+        self._db.executemany(f"INSERT OR IGNORE INTO leaves VALUES ({','.join('?' * 13)})", rows)  # noqa: S608
+
+    def _log(self, origin: str) -> int:
+        found: int = self._db.execute("SELECT id FROM logs WHERE origin = ?", (origin,)).fetchone()[0]
+        return found
+
+    def _word(self, word: str | None) -> int | None:
+        if word is None:
+            return None
+        found = self._ids.get(word)
+        if found is None:
+            self._db.execute("INSERT OR IGNORE INTO words (word) VALUES (?)", (word,))
+            found = self._ids[word] = self._db.execute("SELECT id FROM words WHERE word = ?", (word,)).fetchone()[0]
+        return found
+
+    # ---- people
+
+    def offset(self, source: str) -> int | None:
+        """Where to go on reading a partition of `audit.index`; None before the first time."""
+        found = self._db.execute("SELECT next FROM positions WHERE source = ?", (source,)).fetchone()
+        return found[0] if found else None
+
+    def read_up_to(self, source: str, next_offset: int) -> None:
+        """Remember where to go on. Within the transaction in which its entries are taken in."""
+        self._db.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", (source, next_offset))
+
+    def wait(self, span: bytes, entry: bytes) -> None:
+        """Keep an entry until its leaf is there."""
+        self._db.execute("INSERT OR IGNORE INTO waiting VALUES (?, ?)", (span, entry))
+
+    def arrived(self) -> list[bytes]:
+        """Entries that wait no longer: a leaf with their span is there."""
+        query = "SELECT entry FROM waiting WHERE EXISTS (SELECT 1 FROM leaves WHERE leaves.span = waiting.span)"
+        return [entry for (entry,) in self._db.execute(query)]
+
+    def waiting(self) -> int:
+        """How many entries wait."""
+        found: int = self._db.execute("SELECT count(*) FROM waiting").fetchone()[0]
+        return found
+
+    def places(self, span: bytes) -> list[tuple[str, int, str | None]]:
+        """Log, place and school of the leaves with a span: one, unless something is wrong."""
+        query = (
+            "SELECT origin, idx, word FROM leaves JOIN logs ON logs.id = log LEFT JOIN words ON words.id = school "
+            "WHERE span = ?"
+        )
+        return list(self._db.execute(query, (span,)))
+
+    def tag(self, tag: bytes, origin: str, index: int) -> None:
+        """Say that a leaf is about this person, unless the person was erased."""
+        if not self._db.execute("SELECT 1 FROM forgotten WHERE hash = ?", (_hash(tag),)).fetchone():
+            self._db.execute("INSERT OR IGNORE INTO tags VALUES (?, ?, ?)", (tag, self._log(origin), index))
+
+    def settle(self, span: bytes, entry: bytes) -> None:
+        """An entry waits no longer."""
+        self._db.execute("DELETE FROM waiting WHERE span = ? AND entry = ?", (span, entry))
+
+    def forget(self, *tags: bytes) -> int:
+        """Erase persons: no row leads to them any more, and none can come back.
+
+        The table is written anew each time, a second for each million rows: give the tags of one day together. What
+        SQLite deletes it overwrites (`secure_delete`), but not the copies that were left behind in a page when its rows
+        were moved to another one. Only a page that is given up is overwritten as a whole.
+
+        Returns:
+            How many rows went.
+
+        Raises:
+            TransientError: `audit.store_busy`: the rows are deleted, but a reader still holds the file's journal, in
+                which they stand. Call it again until it returns.
+        """
+        with self.transaction():
+            gone = 0
+            for tag in tags:
+                gone += self._db.execute("DELETE FROM tags WHERE tag = ?", (tag,)).rowcount
+                self._db.execute("INSERT OR IGNORE INTO forgotten VALUES (?)", (_hash(tag),))
+            self._db.execute(_TAGS.format("kept"))
+            self._db.execute("INSERT INTO kept SELECT * FROM tags ORDER BY tag, log, idx")
+            self._db.execute("DROP TABLE tags")
+            self._db.execute("ALTER TABLE kept RENAME TO tags")
+        # The journal has pages as they were before: only its end makes the rows go for good.
+        if self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise TransientError(
+                "the persons' rows are deleted, but another process reads the store, whose journal still has them; "
+                "end it and erase the persons again",
+                code="audit.store_busy",
+            )
+        return gone
+
+    # ---- find
+
+    def find(self, wanted: Wanted) -> list[Row]:
+        """The newest leaves that are as wanted, in the order of time."""
+        terms, values = ["1"], list[object]()
+        for column in ("school", "process", "decision", "code"):
+            word = getattr(wanted, column)
+            if word is not None:
+                terms.append(f"l.{column} = {_WORD}")
+                values.append(word)
+        if wanted.party is not None:
+            terms.append(f"(l.sender = {_WORD} OR l.receiver = {_WORD})")
+            values += [wanted.party, wanted.party]
+        for term, value in (
+            ("l.event = ?", None if wanted.event is None else _event(wanted.event)),
+            ("l.time >= ?", wanted.since_ms),
+            ("l.time < ?", wanted.until_ms),
+            ("t.tag = ?", wanted.tag),
+        ):
+            if value is not None:
+                terms.append(term)
+                values.append(value)
+        # CROSS JOIN keeps SQLite's planner at the person's few rows, whatever it thinks of the others.
+        source = "leaves l" if wanted.tag is None else "tags t CROSS JOIN leaves l ON l.log = t.log AND l.idx = t.idx"
+        words = ", ".join(f"(SELECT word FROM words WHERE id = l.{name})" for name in _WORDS)  # noqa: S608
+        query = (
+            f"SELECT (SELECT origin FROM logs WHERE id = l.log), l.idx, l.time, l.event, l.span, {words} "  # noqa: S608
+            f"FROM {source} WHERE {' AND '.join(terms)} ORDER BY l.time DESC, l.log DESC, l.idx DESC LIMIT ?"
+        )  # only names of this module are put into the text
+        found = self._db.execute(query, [*values, wanted.most]).fetchall()
+        return [_row(row) for row in reversed(found)]
+
+
+def _row(row: tuple[object, ...]) -> Row:
+    origin, index, time, event, span, *words = row
+    said = dict(zip(_WORDS, words, strict=True))
+    text = str(UUID(bytes=event)) if isinstance(event, bytes) else event
+    return Row(origin, index, Coordinates(time=time, event=text, span=span, **said))  # type: ignore[arg-type]
+
+
+def _event(event: str) -> bytes | str:
+    """The 16 bytes of an id of an event, which is a uuid; any other text as it is."""
+    return UUID(event).bytes if is_uuid(event) else event
+
+
+def _hash(tag: bytes) -> bytes:
+    return sha256(_FORGOTTEN + tag).digest()
