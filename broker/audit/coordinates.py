@@ -63,8 +63,12 @@ def parsed(entry: bytes) -> dict[str, Any] | None:
     return None
 
 
-def _text(value: Any) -> str:
+def shown(text: str) -> str:
     """Text that is safe to show: a log may be anybody's, and a terminal obeys control characters."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
-    return value if value.isprintable() else "".join(c if c.isprintable() else "?" for c in value)
+    return shown(value)

@@ -21,11 +21,13 @@ class SignedLog:
     Args:
         checkpoint: what was signed. note: it, with its signatures.
         reader: the stored tree up to there; what it gives is not proven yet.
+        verifiers: the keys that were known.
     """
 
     checkpoint: Checkpoint
     note: bytes
     reader: TileReader
+    verifiers: tuple[Verifier, ...]
 
     @classmethod
     def open(cls, directory: LogDirectory, verifiers: Iterable[Verifier]) -> SignedLog | None:
@@ -37,11 +39,20 @@ class SignedLog:
         note = directory.checkpoint()
         if note is None:
             return None
-        opened = open_note(note, verifiers)
+        known = tuple(verifiers)
+        opened = open_note(note, known)
         checkpoint = Checkpoint.parse(opened.text)
         if not any(signed.name == checkpoint.origin and signed.time_s is None for signed in opened.verified):
             raise NoteError(f"the checkpoint in {directory.path.name} is not signed by its log with a key known here")
-        return cls(checkpoint, note, TileReader(directory.read, checkpoint.size))
+        return cls(checkpoint, note, TileReader(directory.read, checkpoint.size), known)
+
+    def entry(self, index: int) -> bytes:
+        """An entry, not proven.
+
+        Raises:
+            TileError: if its bundle is missing or damaged.
+        """
+        return self.reader.entry(index)
 
     def prove(self, index: int, entry: bytes) -> Sequence[bytes]:
         """The path from an entry to the signed root.
