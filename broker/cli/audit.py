@@ -16,11 +16,12 @@ from aiokafka import AIOKafkaConsumer
 
 from broker.audit import verify as verifier
 from broker.audit.leaf import is_decision
+from broker.cli import audit_find
 from broker.cli.output import json_line, table
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
 from broker.kafka.connection import KafkaConnection
 
-app = typer.Typer(no_args_is_help=True, help="Read the audit topics.")
+app = typer.Typer(no_args_is_help=True, help="Read the audit topics, and ask the signed logs.")
 
 Connection = Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="The auditor's connection file.")]
 Idle = Annotated[float, typer.Option(help="End when nothing came for so many seconds.")]
@@ -29,7 +30,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="The leaves as they stand, 
 
 @app.callback()
 def audit() -> None:
-    """Read the audit topics."""
+    """Read the audit topics, and ask the signed logs."""
+
+
+audit_find.add_to(app)
 
 
 @app.command("list")
