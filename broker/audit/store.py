@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 from broker.audit.coordinates import Coordinates
@@ -282,9 +282,6 @@ class Store:
             if word is not None:
                 terms.append(f"l.{column} = {_WORD}")
                 values.append(word)
-        if wanted.party is not None:
-            terms.append(f"(l.sender = {_WORD} OR l.receiver = {_WORD})")
-            values += [wanted.party, wanted.party]
         for term, value in (
             ("l.event = ?", None if wanted.event is None else _event(wanted.event)),
             ("l.time >= ?", wanted.since_ms),
@@ -294,22 +291,31 @@ class Store:
             if value is not None:
                 terms.append(term)
                 values.append(value)
+        if wanted.party is None:
+            found = self._newest(terms, values, wanted)
+        else:
+            # Two questions: one with OR would read and sort all leaves of the party, whatever `most` is.
+            found = set()
+            for side in ("sender", "receiver"):
+                found |= self._newest([*terms, f"l.{side} = {_WORD}"], [*values, wanted.party], wanted)
+        return [_row(row) for row in sorted(found, key=lambda row: row[:3])[-wanted.most :]]
+
+    def _newest(self, terms: list[str], values: list[object], wanted: Wanted) -> set[tuple[Any, ...]]:
         # CROSS JOIN keeps SQLite's planner at the person's few rows, whatever it thinks of the others.
         source = "leaves l" if wanted.tag is None else "tags t CROSS JOIN leaves l ON l.log = t.log AND l.idx = t.idx"
         words = ", ".join(f"(SELECT word FROM words WHERE id = l.{name})" for name in _WORDS)  # noqa: S608
         query = (
-            f"SELECT (SELECT origin FROM logs WHERE id = l.log), l.idx, l.time, l.event, l.span, {words} "  # noqa: S608
+            f"SELECT l.time, l.log, l.idx, (SELECT origin FROM logs WHERE id = l.log), l.event, l.span, {words} "  # noqa: S608
             f"FROM {source} WHERE {' AND '.join(terms)} ORDER BY l.time DESC, l.log DESC, l.idx DESC LIMIT ?"
         )  # only names of this module are put into the text
-        found = self._db.execute(query, [*values, wanted.most]).fetchall()
-        return [_row(row) for row in reversed(found)]
+        return set(self._db.execute(query, [*values, wanted.most]))
 
 
-def _row(row: tuple[object, ...]) -> Row:
-    origin, index, time, event, span, *words = row
+def _row(row: tuple[Any, ...]) -> Row:
+    time, _, index, origin, event, span, *words = row
     said = dict(zip(_WORDS, words, strict=True))
     text = str(UUID(bytes=event)) if isinstance(event, bytes) else event
-    return Row(origin, index, Coordinates(time=time, event=text, span=span, **said))  # type: ignore[arg-type]
+    return Row(origin, index, Coordinates(time=time, event=text, span=span, **said))
 
 
 def _event(event: str) -> bytes | str:

@@ -50,6 +50,8 @@ def store(tmp_path: Path) -> Any:
         (Wanted(school="99PA"), [0, 2]),
         (Wanted(party="delta"), [0, 2, 3]),
         (Wanted(party="portaal"), [0, 3]),
+        (Wanted(party="delta", most=2), [2, 3]),
+        (Wanted(party="delta", most=1, until_ms=1_003), [2]),
         (Wanted(process="BestellenLeveren"), [3]),
         (Wanted(event="not-a-uuid"), [1]),
         (Wanted(event=LEAVES[2].event), [2]),
