@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,8 +42,18 @@ def add_to(app: typer.Typer) -> None:
         app.command(command.__name__)(command)
 
 
-def index(logs: Logs, store: StoreFile, key_file: KeyFile = None) -> None:
+def index(
+    logs: Logs,
+    store: StoreFile,
+    key_file: KeyFile = None,
+    connection: Annotated[
+        Path | None, typer.Option(help="The auditor's connection file: leaves are then found by the person too.")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder with the secret `school-keys`; goes with it.")] = None,
+) -> None:
     """Take into the store what was signed since the last time. Only what leads to a signed root is taken in."""
+    if (connection is None) != (keys is None):
+        raise ConfigError("--connection and --keys go together: entries are sealed.", code="audit.people")
     known = _keys(logs, key_file)
     with Store(store) as opened:
         for folder in folders(logs):
@@ -54,6 +65,21 @@ def index(logs: Logs, store: StoreFile, key_file: KeyFile = None) -> None:
                     "all",
                     markup=False,
                 )
+        if connection is not None and keys is not None:
+            _index_people(opened, connection, keys)
+
+
+def _index_people(store: Store, connection: Path, keys: Path) -> None:
+    from broker.auditlog.indexer import read_people  # with it come Kafka's clients
+    from broker.identity.vault import SchoolKeys
+    from broker.kafka.connection import KafkaConnection
+    from broker.keys import FileKeys
+
+    schools = SchoolKeys(FileKeys(keys).secret("school-keys"))
+    done = asyncio.run(read_people(store, KafkaConnection.from_file(connection), schools))
+    err.print(f"{done.read} entries about persons are new, {done.waiting} wait for their leaf", markup=False)
+    for source in done.lost:
+        err.print(f"{source}: entries had gone before they were read; run this more often than weekly", markup=False)
 
 
 def find(

@@ -79,7 +79,26 @@ class Reader(Protocol):
         """The record's bytes, or None."""
 
 
-class VaultCipher:
+class SchoolKeys:
+    """The keys of schools, each derived from one master: whoever has only this opens no vault record.
+
+    Args:
+        master: 32 bytes, the secret `school-keys`.
+    """
+
+    def __init__(self, master: bytes) -> None:
+        self._master = master
+        self._schools: dict[str, AESGCM] = {}
+
+    def school_cipher(self, school: str) -> AESGCM:
+        """Under which this school's subject keys and index entries are sealed; opens nothing of another school."""
+        cipher = self._schools.get(school)
+        if cipher is None:
+            cipher = self._schools[school] = AESGCM(hmac.digest(self._master, b"school/" + school.encode(), "sha256"))
+        return cipher
+
+
+class VaultCipher(SchoolKeys):
     """Keyed hashes and encryption of vault records.
 
     Args:
@@ -89,9 +108,9 @@ class VaultCipher:
     """
 
     def __init__(self, mac_key: bytes, record_key: bytes, school_master: bytes, *, remembered: int = 50_000) -> None:
-        self._hash, self._master = KeyedHash(mac_key), school_master
+        super().__init__(school_master)
+        self._hash = KeyedHash(mac_key)
         self._cipher = AESGCM(record_key)
-        self._schools: dict[str, AESGCM] = {}
         self._cache: OrderedDict[bytes, tuple[bytes, VaultRecord]] = OrderedDict()
         self._remembered = remembered
 
@@ -159,13 +178,6 @@ class VaultCipher:
         return VaultRecord(
             school, datum["sector"], datum["kind"], datum["eck_id"], ids, datum["left_on"], subject_key, flags
         )
-
-    def school_cipher(self, school: str) -> AESGCM:
-        """Under which this school's subject keys are wrapped; opens nothing of another school."""
-        cipher = self._schools.get(school)
-        if cipher is None:
-            cipher = self._schools[school] = AESGCM(hmac.digest(self._master, b"school/" + school.encode(), "sha256"))
-        return cipher
 
 
 def new_subject_key() -> bytes:

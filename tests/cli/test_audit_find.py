@@ -168,3 +168,11 @@ def test_what_is_wrong_is_told(desk: Desk) -> None:
     assert desk.fails("explain", "absent") == "audit.event"
     salt = ("--salt-file", str(desk.folder / "absent"), "--out", str(desk.folder / "out"))
     assert desk.fails("receipt", "absent", "nobody", *salt) == "audit.file"
+
+
+def test_persons_need_a_connection_and_a_key(desk: Desk) -> None:
+    """Both or neither; what is missing is told before Kafka is asked for anything."""
+    nowhere = str(desk.folder / "absent")
+    assert desk.fails("index", "--connection", nowhere) == "audit.people"
+    assert desk.fails("index", "--keys", nowhere) == "audit.people"
+    assert desk.fails("index", "--connection", nowhere, "--keys", str(desk.folder)).startswith("keys.")

@@ -1,0 +1,123 @@
+"""Reads `audit.index` into the store: from its last position to the present end, committed entries only.
+
+Position and entries are written in one transaction of the store, so a kill at any moment loses and doubles nothing.
+Needs only the right to read the topic; it joins no group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from broker.audit.indexing import SchoolCiphers, index_people
+from broker.audit.store import Store
+from broker.client.published import missing_topic
+from broker.errors import ConfigError, TransientError
+from broker.exchange.model import AUDIT_INDEX
+from broker.kafka.connection import KafkaConnection
+from broker.kafka.diagnosis import explain
+
+FETCH_RECORDS: Final = 5_000
+FETCH_MS: Final = 500
+STALL_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleRead:
+    """What was taken in.
+
+    Args:
+        read: entries that are new. waiting: entries whose leaf is not signed yet, or not in the store.
+        lost: partitions whose entries had gone before they were read: those leaves are not found by the person.
+    """
+
+    read: int
+    waiting: int
+    lost: tuple[str, ...]
+
+
+async def read_people(store: Store, connection: KafkaConnection, schools: SchoolCiphers) -> PeopleRead:
+    """Read what is new, and match it and what waited with the leaves that are in the store by now.
+
+    Raises:
+        ConfigError: `audit.index_key`, if an entry does not open; `audit.index_topic`, if the topic is another one
+            than before; `topic.missing`, `kafka.*`. TransientError: `audit.index_unavailable`.
+    """
+    consumer = AIOKafkaConsumer(
+        **connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
+    )
+    try:
+        await consumer.start()
+        if AUDIT_INDEX not in await consumer.topics():
+            raise missing_topic(AUDIT_INDEX, connection.username)
+        consumer.assign([TopicPartition(AUDIT_INDEX, 0)])  # the client asks for the metadata of what is assigned
+        async with asyncio.timeout(STALL_S):
+            while not (numbers := consumer.partitions_for_topic(AUDIT_INDEX)):  # noqa: ASYNC110 - no event for it
+                await asyncio.sleep(0.02)
+        with store.transaction():
+            index_people(store, [], schools)  # those that waited
+        read, lost = 0, list[str]()
+        for number in sorted(numbers):
+            place = TopicPartition(AUDIT_INDEX, number)
+            end, gone = await _begin(consumer, place, store)
+            lost += [_source(place)] if gone else []
+            read += await _read(consumer, place, end, store, schools)
+        return PeopleRead(read, store.waiting(), tuple(lost))
+    except TimeoutError as error:
+        raise TransientError(
+            f"{AUDIT_INDEX} could not be read to its end: Kafka does not answer in time. Try again later; what was "
+            "read stays.",
+            code="audit.index_unavailable",
+        ) from error
+    except KafkaError as error:
+        raise explain(error, connection) from error
+    finally:
+        await consumer.stop()
+
+
+async def _begin(consumer: AIOKafkaConsumer, place: TopicPartition, store: Store) -> tuple[int, bool]:
+    """Go to where the store stands.
+
+    Returns:
+        The present end, and whether entries have gone that were never read.
+    """
+    consumer.assign([place])
+    first = (await consumer.beginning_offsets([place]))[place]
+    end: int = (await consumer.end_offsets([place]))[place]
+    position = store.offset(_source(place))
+    if position is not None and position > end:
+        raise ConfigError(
+            f"{_source(place)} ends at {end}, but was read up to {position} before: the topic was made anew, or this "
+            "is another Kafka. Make a new store from the logs.",
+            code="audit.index_topic",
+        )
+    consumer.seek(place, first if position is None else max(first, position))
+    return end, position is not None and position < first
+
+
+async def _read(
+    consumer: AIOKafkaConsumer, place: TopicPartition, end: int, store: Store, schools: SchoolCiphers
+) -> int:
+    """Read to the end; how many entries there were."""
+    read, moved, position = 0, time.monotonic(), await consumer.position(place)
+    while position < end:
+        fetched = await consumer.getmany(place, timeout_ms=FETCH_MS, max_records=FETCH_RECORDS)
+        entries = [record.value or b"" for record in fetched.get(place, [])]
+        before, position = position, await consumer.position(place)
+        if position > before:  # behind aborted transactions there may be no entry at all
+            with store.transaction():
+                index_people(store, entries, schools)
+                store.read_up_to(_source(place), position)
+            read, moved = read + len(entries), time.monotonic()
+        elif time.monotonic() - moved > STALL_S:
+            raise TimeoutError
+    return read
+
+
+def _source(place: TopicPartition) -> str:
+    return f"{place.topic}/{place.partition}"
