@@ -277,10 +277,12 @@ class Store:
     def find(self, wanted: Wanted) -> list[Row]:
         """The newest leaves that are as wanted, in the order of time."""
         terms, values = ["1"], list[object]()
+        # A plus keeps SQLite from the index of a column: an event has few leaves, a school fewer than a party.
+        school, other = "+" if wanted.event else "", "+" if wanted.event or wanted.school else ""
         for column in ("school", "process", "decision", "code"):
             word = getattr(wanted, column)
             if word is not None:
-                terms.append(f"l.{column} = {_WORD}")
+                terms.append(f"{school if column == 'school' else other}l.{column} = {_WORD}")
                 values.append(word)
         for term, value in (
             ("l.event = ?", None if wanted.event is None else _event(wanted.event)),
@@ -297,7 +299,7 @@ class Store:
             # Two questions: one with OR would read and sort all leaves of the party, whatever `most` is.
             found = set()
             for side in ("sender", "receiver"):
-                found |= self._newest([*terms, f"l.{side} = {_WORD}"], [*values, wanted.party], wanted)
+                found |= self._newest([*terms, f"{other}l.{side} = {_WORD}"], [*values, wanted.party], wanted)
         return [_row(row) for row in sorted(found, key=lambda row: row[:3])[-wanted.most :]]
 
     def _newest(self, terms: list[str], values: list[object], wanted: Wanted) -> set[tuple[Any, ...]]:

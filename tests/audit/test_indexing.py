@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.audit.indexing import Indexed, index_log, index_people
 from broker.audit.log.directory import HistoryDiffers
 from broker.audit.log.merkle import ProofError
-from broker.audit.log.note import NoteError, render
+from broker.audit.log.note import Cosigner, NoteError, render
 from broker.audit.log.tiles import TileError, bundle_path
 from broker.audit.signed import SignedLog, folders, keys_beside_logs, keys_in_file
 from broker.audit.store import Store, Wanted
@@ -111,6 +112,10 @@ def test_a_checkpoint_of_another_key_is_refused(tmp_path: Path, world: World) ->
     log.directory.publish(render(text, [stranger.sign(text)]))
     with pytest.raises(NoteError, match="not signed by its log"):
         SignedLog.open(log.directory, [stranger.verifier, log.signer.verifier])
+    witness = Cosigner(ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(32)))  # of the log's name, but no log
+    log.directory.publish(render(text, [witness.sign(text, 1)]))
+    with pytest.raises(NoteError, match="not signed by its log"):
+        SignedLog.open(log.directory, [witness.verifier])
     assert SignedLog.open(GrowingLog(tmp_path / "empty").directory, []) is None
 
 

@@ -62,6 +62,10 @@ def store(tmp_path: Path) -> Any:
         (Wanted(most=2), [2, 3]),
         (Wanted(school="99PA", party="winkel"), [2]),
         (Wanted(school="nobody"), []),
+        (Wanted(school="99PA", event=LEAVES[2].event, process="Gebruik", decision="delivered", code="ok"), [2]),
+        (Wanted(school="99PB", event=LEAVES[2].event), []),
+        (Wanted(party="sis", event=LEAVES[2].event), []),
+        (Wanted(school="99PA", process="BestellenLeveren"), []),
         (Wanted(tag=bytes(16)), []),
     ],
 )
@@ -71,9 +75,10 @@ def test_leaves_are_found_by_what_they_say(store: Store, wanted: Wanted, found: 
 
 
 def test_a_place_is_taken_in_once(store: Store) -> None:
-    """Again: nothing new, nothing changed; the place says which log."""
+    """Again: nothing new, nothing changed, whatever is said of it then; the place says which log."""
     with store.transaction():
-        store.add("log/p0/1", enumerate(LEAVES[:3]), 3, ROOT)
+        store.add("log/p0/1", [(0, made(5)), *enumerate(LEAVES[1:3], 1)], 3, ROOT)
+    assert store.find(Wanted())[0].leaf == LEAVES[0]
     assert [(row.origin, row.index) for row in store.find(Wanted())] == [
         ("log/p0/1", 0), ("log/p0/1", 1), ("log/p0/1", 2), ("log/p1/1", 7),
     ]  # fmt: skip
@@ -191,6 +196,8 @@ BROKEN = {
     "no time": b'{"ldv":{"span_id":"00"},"v":1,"x":{"code":"a","decision":"a","event":"a","sender":"a"}}',
     "short span": b'{"ldv":{"end_time":1,"span_id":"00"},"v":1,"x":{"code":"a","decision":"a","event":"a","sender":"a"}}',
     "a number": b'{"ldv":{"end_time":1,"span_id":"0011223344556677"},"v":1,"x":{"code":1,"decision":"a","event":"a","sender":"a"}}',
+    "a time below 1970": b'{"ldv":{"end_time":-1,"span_id":"0011223344556677"},"v":1,"x":{"code":"a","decision":"a","event":"a","sender":"a"}}',
+    "a time that is no number of JSON": b'{"ldv":{"end_time":9007199254740992,"span_id":"0011223344556677"},"v":1,"x":{"code":"a","decision":"a","event":"a","sender":"a"}}',
     "a deep one": b'{"ldv":' + b"[" * 60_000,
 }
 

@@ -126,6 +126,7 @@ async def test_entries_are_read_once_and_wait_for_their_leaf(desk: Desk, monkeyp
     topic = Topic([[*entries[:2], None, None, None, entries[2], None], [], list(entries[3:-1])])
     count = len(entries) - 1
     assert await desk.read(topic, monkeypatch) == PeopleRead(count, count, ())
+    assert [desk.store.offset(f"audit.index/{n}") for n in range(3)] == [7, None, count - 3]
     index_log(desk.store, desk.log.grow(audit_events(desk.world)))
     assert desk.about_emma() == 0
     assert await desk.read(topic, monkeypatch) == PeopleRead(0, 0, ())

@@ -92,6 +92,7 @@ def test_decisions_are_narrowed_down(desk: Desk) -> None:
         assert rows(desk.run("find", "--json", f"--{option}", value)) == expected
     assert rows(desk.run("find", "--json", "--since", "2026-11-24T10:00:01+01:00")) == []
     assert rows(desk.run("find", "--json", "--since", "2026-11-24T09:00")) == everything
+    assert rows(desk.run("find", "--json", "--since", "2026-11-24T10:00+01:00")) == everything
     assert rows(desk.run("find", "--json", "--until", "2026-11-24T09:00:00")) == []
     few = desk.run("find", "--json", "--most", "2")
     assert rows(few) == everything[-2:]
