@@ -104,13 +104,14 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._ids: dict[str, int] = {}
         try:
+            path.touch(mode=0o600)  # it leads to persons; SQLite gives its journal the same rights
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
                 self._open(path)
             except BaseException:
                 self._db.close()
                 raise
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             raise ConfigError(
                 f"{path} can not be opened as a store of the audit ({type(error).__name__}). Look at the path and its "
                 "rights; or name a new file, which `broker audit index` fills from the logs.",
@@ -148,11 +149,12 @@ class Store:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite itself ends one when the disk is full
+                self._db.execute("ROLLBACK")
             self._ids.clear()  # words of this transaction are gone again
             raise
-        self._db.execute("COMMIT")
 
     # ---- logs
 

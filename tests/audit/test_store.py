@@ -175,6 +175,15 @@ def test_another_file_is_not_taken_for_a_store(tmp_path: Path, content: bytes | 
     assert caught.value.code == "audit.store"
 
 
+def test_only_its_owner_may_read_a_store(store: Store, tmp_path: Path) -> None:
+    """Its journal too: both lead to persons. A place where no file can be is told."""
+    assert store.position("log/p0/1") == (3, ROOT)
+    assert [file.stat().st_mode & 0o077 for file in tmp_path.glob("store*")] == [0, 0, 0]
+    with pytest.raises(ConfigError) as caught:
+        Store(tmp_path / "absent" / "store")
+    assert caught.value.code == "audit.store"
+
+
 def test_coordinates_are_read_from_a_leaf() -> None:
     """Those it has; the others are None."""
     evidence = {"sender": "delta", "decision": "refused", "code": "no", "event": "e", "in": {"value": "secret"}}
