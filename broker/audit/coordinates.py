@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from broker.audit.leaf import is_decision
+
+_YEAR_10000_MS: Final = 253_402_300_800_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def coordinates(entry: bytes) -> Coordinates | None:
         may = {name: _text(x[name]) for name in ("school", "receiver", "process", "family", "kind") if name in x}
     except (KeyError, TypeError, ValueError):
         return None
-    if time.__class__ is not int or not 0 <= time < 2**53 or len(span) != 8:
+    if not is_time(time) or len(span) != 8:
         return None
     return Coordinates(time=time, span=span, **said, **may)
 
@@ -61,6 +63,11 @@ def parsed(entry: bytes) -> dict[str, Any] | None:
     if isinstance(content, dict) and all(isinstance(content.get(name), dict) for name in ("ldv", "x")):
         return content
     return None
+
+
+def is_time(value: Any) -> bool:
+    """Whether it is milliseconds since 1970, before the year 10000: later ones have no date."""
+    return value.__class__ is int and 0 <= value < _YEAR_10000_MS
 
 
 def shown(text: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from broker.audit.coordinates import Coordinates, parsed, shown
+from broker.audit.coordinates import Coordinates, is_time, parsed, shown
 from broker.exchange.keys import BROKER
 from broker.exchange.outcomes import CODES
 
@@ -53,7 +53,7 @@ def _sent(leaf: Coordinates, x: dict[str, Any], source: str | None, start: Any) 
     what = " ".join(word for word in (leaf.family, leaf.kind) if word) or "an event whose kind could not be read"
     school = f" of school {leaf.school}" if leaf.school else ""
     where = f" It stood at {source}." if source else ""
-    when = f" The broker took it up at {_time(start)}." if start.__class__ is int else ""
+    when = f" The broker took it up at {_time(start)}." if is_time(start) else ""
     if leaf.sender == BROKER:
         return f"The broker itself told {what}{school}, event {leaf.event}.{where}{when}"
     first = _place(x.get("replay_of"))
@@ -69,7 +69,7 @@ def _decided(leaf: Coordinates, x: dict[str, Any]) -> list[str]:
     head = {
         "delivered": f"It was delivered {party}",
         "refused": f"It was refused{about}",
-        "quarantined": "It was put into quarantine, and nobody received it",
+        "quarantined": f"It was put into quarantine{about or ', and nobody received it'}",
         "duplicate": f"It was a repetition of what was sent before{about}, so nothing was delivered again",
         "parked": "It waits: nothing was decided yet",
         "expired": "It had waited for an enrolment, which did not come in time; nobody received it",
@@ -88,9 +88,11 @@ def _decided(leaf: Coordinates, x: dict[str, Any]) -> list[str]:
         if isinstance(x.get(name), list):
             sentences.append(f"  {sentence}: {', '.join(filter(None, map(_word, x[name]))) or 'nothing'}.")
     if isinstance(x.get("exceptions"), list) and x["exceptions"]:
-        sentences.append(f"  Exceptions in the agreement: {', '.join(filter(None, map(_word, x['exceptions'])))}.")
+        sentences.append(
+            f"  Temporary exceptions let attributes pass: {', '.join(filter(None, map(_word, x['exceptions'])))}."
+        )
     if "closing" in x:
-        sentences.append("  The agreement had ended; what was under way was still brought to its end.")
+        sentences.append("  A gate was closed by then; since this event closes what was open before, it still passed.")
     return sentences
 
 

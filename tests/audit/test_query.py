@@ -167,12 +167,14 @@ def test_the_story_of_an_event_that_the_broker_told_itself() -> None:
         "  It was decided by the rule R7 and the field subject.",
         "  The policy was p?[2J, the registry not named.",
         "  The receiver got: nothing.",
-        "  Exceptions in the agreement: ex-1.",
-        "  The agreement had ended; what was under way was still brought to its end.",
+        "  Temporary exceptions let attributes pass: ex-1.",
+        "  A gate was closed by then; since this event closes what was open before, it still passed.",
         "  This leaf is proven at size 1.",
     ])  # fmt: skip
     strange = story([made_up(x | {"sender": "delta", "decision": "new", "code": "new.code", "in": {"topic": 1}})])
     assert "It was decided for portaal: new. Code new.code." in strange[1]
+    one_of_many = story([made_up(x | {"decision": "quarantined", "code": "internal.error"})])
+    assert "It was put into quarantine for portaal. Code internal.error:" in one_of_many[1]
 
 
 def made_up(x: dict[str, Any]) -> Found:
