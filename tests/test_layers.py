@@ -51,6 +51,7 @@ def test_importing_the_exchange_loads_no_kafka_client() -> None:
 
 
 def test_no_module_has_more_than_four_hundred_lines() -> None:
-    """A module that wants more wants two names."""
-    long = {str(p): n for p in ROOT.rglob("*.py") if (n := len(p.read_text("utf-8").splitlines())) > 400}
+    """A module that wants more wants two names; but for the auditor's verifier."""
+    most = {ROOT / "audit" / "verify.py": 600}  # one file, so that it runs from a USB stick
+    long = {str(p): n for p in ROOT.rglob("*.py") if (n := len(p.read_text("utf-8").splitlines())) > most.get(p, 400)}
     assert long == {}

@@ -1,12 +1,14 @@
 """The auditor's verifier: one file, to be run from a USB stick, without a network and without the rest of the project.
 
     python verify.py log DIR --key VKEY                 is the log whole, and what its signed checkpoint says?
+    python verify.py window DIR --key VKEY              and was no decision left out of it, none added or moved?
     python verify.py receipt FILE --policy POLICY       is this decision in the log, and of these bytes (--value)?
     python verify.py consistency OLD NEW --log DIR      is NEW an extension of OLD, or was history rewritten?
 
 It needs Python 3.11 and `cryptography`, and shares no code with the log's writer: a mistake in one is not a mistake in
 both. Formats: C2SP tlog-tiles, tlog-checkpoint, signed-note (Ed25519), cosignature/v1, tlog-proof and tlog-policy;
-the tree is that of RFC 6962. Exit codes: 0 it holds, 1 it does not hold, 2 it could not be checked.
+the tree is that of RFC 6962. Rules of windows: R1 inputs, R2 receivers, R3 numbers and hashes, R6 counts; counts that
+parties signed (R4, R5) are not checked here. Exit codes: 0 it holds, 1 it does not hold, 2 it could not be checked.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import json
 import re
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -31,6 +34,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 WIDTH: Final = 256  # hashes of a full tile, entries of a full bundle (tlog-tiles)
 NOTE_BYTES, RECEIPT_BYTES, VALUE_BYTES, BUNDLE_BYTES = 1 << 17, 1 << 20, 1 << 26, WIDTH * (2 + 0xFFFF)
 SHOWN_FINDINGS, SAMPLE_EVERY, FOLDER_DEPTH = 50, 32, 4
+LATE_MS, OPEN_LEAVES = 180_000, 1_000_000  # a window lasts a minute; more leaves than these in one are a finding
 LEAVES: Final = ({"ldv", "x"}, {"control"}, {"window"}, {"count"}, {"epoch"}, {"key"}, {"erased"}, {"digest"})
 _HASH, _NUMBER, _SIGNED = "[A-Za-z0-9+/]{43}=", "(0|[1-9][0-9]{0,18})", r"— [^\s+\x00-\x1f\ufffd]+ [A-Za-z0-9+/=]+\n"
 CHECKPOINT: Final = re.compile(rf"([^\x00-\x1f\ufffd]+)\n{_NUMBER}\n({_HASH})\n\n((?:{_SIGNED})+)")
@@ -48,6 +52,9 @@ class Findings:
     """Prints and counts what does not hold. A ValueError is a finding too, an OSError what could not be checked."""
 
     count = 0
+
+    def __init__(self) -> None:
+        self.see: Callable[[bytes], object] = len  # is shown each entry of a log, in order
 
     def __call__(self, sentence: object) -> None:
         self.count += 1
@@ -117,7 +124,8 @@ def read_policy(text: str, where: str) -> Trust:
             found = re.fullmatch(r"([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})", vkey)
             name, data = (found[1], b64decode(found[3])) if found else ("", b"-")
             made = sha256(name.encode(errors="surrogateescape") + b"\n" + data).digest()[:4]
-            twice = data[1:] in {public for public, _ in trust.keys.values()}
+            # All logs of a broker may be signed with one key, under the name of each; no witness may count twice.
+            twice = (name, made) in trust.keys or data[1:] in {key for key, of in trust.keys.values() if witness or of}
             if not found or data[0] != (4 if witness else 1) or made.hex() != found[2] or twice:
                 raise OSError(f"{where}, line {number}: no Ed25519 verifier key of the type for this, or one twice.")
             trust.keys[name, made] = data[1:], witness
@@ -185,11 +193,13 @@ def walk(folder: Path, size: int, sizes: Collection[int], how: str, find: Findin
         start, level = number * WIDTH, 0
         name, levels[0] = load(folder, 0 if how == "tiles" else "entries", number, min(WIDTH, size - start))
         if how != "tiles":
-            raw, every = levels[0] if how != "hashes" else [], {"shape": SAMPLE_EVERY}.get(how, 1)
+            raw, every = levels[0] if how in ("shape", "all") else [], {"shape": SAMPLE_EVERY}.get(how, 1)
             odd = {i for i, e in enumerate(raw) if e[:8] != b'{"ldv":{' or e[-2:] != b"}}" or b'},"v":1,"x":{' not in e}
             for i in sorted(odd.union(range(randbelow(every), len(raw), every))):  # no writer can know which
                 if not parse(raw[i], LEAVES, dict):
                     find(f"Bundle {name}: entry {start + i} is not canonical JSON of a known kind of leaf.")
+            for entry in levels[0]:
+                find.see(entry)
             levels[0] = [sha256(b"\x00" + entry).digest() for entry in levels[0]]
         for wanted in (wanted for wanted in sizes if start < wanted <= start + WIDTH):
             roots[wanted] = fold(levels[0][: wanted - start])
@@ -202,6 +212,191 @@ def walk(folder: Path, size: int, sizes: Collection[int], how: str, find: Findin
     for level, hashes in enumerate(levels):
         compare_tile(folder, level, size >> 8 * (level + 1), hashes, how, find)
     return roots
+
+
+# A decision: index, input offset (None: a duty), (decision, receiver, process), flow and number if any, trace ‖ span.
+Leaf = tuple[int, int | None, tuple[str, str, str], str | None, int, bytes]
+
+
+class Lane:
+    """One reader of an input partition, between two of its leaves."""
+
+    def __init__(self, founded: bool) -> None:
+        self.founded, self.number, self.next, self.base, self.highest, self.since = founded, 0, 0, 0, -1, -1
+        self.leaves, self.parts, self.parked = list[Leaf](), list[dict[str, Any]](), set[int]()
+        self.flows: dict[str, tuple[int, bytes]] = {}  # last number and running hash, as the last window told them
+
+
+class Windows:
+    """Reads all leaves of one log, and judges each window when its leaf comes. `gaps`: lost input, for all logs.
+
+    A lane counts what it writes: `count`, `first` and `next` of its input, leaves by decision, receiver and process,
+    and for each flow the numbers and a hash that runs on: SHA-256(hash ‖ trace ‖ span), from 32 zero bytes.
+    """
+
+    def __init__(self, where: Path, gaps: list[dict[str, Any]], find: Findings) -> None:
+        self.where, self.gaps, self.find, self.lanes = where, gaps, find, dict[str, Lane]()
+        self.index, self.founded, self.newest, self.judged = -1, True, 0, 0
+
+    def __call__(self, entry: bytes) -> None:
+        """Read the next leaf."""
+        self.index += 1
+        leaf = parse(entry, LEAVES, dict)
+        try:
+            if "x" in leaf:
+                self.decision(leaf["ldv"], leaf["x"])
+            elif "window" in leaf:
+                self.window(leaf["window"])
+            elif str(leaf.get("control", {}).get("kind")).startswith("input-"):
+                told = leaf["control"]
+                ends = {name: whole(told[name], int) for name in ("first", "last", "next_offset")}
+                self.gaps.append({"place": place_of(told), "kind": told["kind"], **ends})
+            elif not leaf:
+                raise ValueError
+            self.founded &= "epoch" not in leaf
+        except (ValueError, TypeError, LookupError, AttributeError):
+            self.find(f"R0, {self.where}: entry {self.index} can not be read as a decision, a window or another leaf.")
+
+    def lane(self, place: str, at: int) -> Lane:
+        """The lane of an input partition, of which a leaf was written at a time."""
+        lane, self.newest = self.lanes.setdefault(place, Lane(self.founded)), max(self.newest, at)
+        lane.since = at if lane.since < 0 else lane.since
+        return lane
+
+    def decision(self, ldv: dict[str, Any], x: dict[str, Any]) -> None:
+        """A decision: its span follows from its input and receiver, and is so unlike any other's."""
+        receiver, source, ids = whole(x.get("receiver", ""), str), x.get("in"), ldv["trace_id"] + ldv["span_id"]
+        place, offset = (place_of(source), whole(source["offset"], int)) if source else (f"in.{receiver}/0", None)
+        decision, process, flow = whole(x["decision"], str), whole(x.get("process", ""), str), x.get("flow")
+        if re.fullmatch("[0-9a-f]{48}", ids) is None or (flow is None) != ("seq" not in x):
+            raise ValueError
+        flow, seq = (None, 0) if flow is None else (whole(flow, str), whole(x["seq"], int))
+        to, (topic, _, part) = ("\0waits" if decision == "parked" else "") + receiver, place.rpartition("/")
+        of = f"{topic}\0{part}\0{offset}\0{to}" if source else f"duty/{whole(x['event'], str)}\x000\x000\0{receiver}"
+        span, lane = sha256(b"audit/span/v1" + of.encode()).digest()[:8], self.lane(place, whole(ldv["end_time"], int))
+        if (span if any(span) else b"\1" + span[1:]) != bytes.fromhex(ids)[16:]:
+            self.tell("R2", place, lane.number + 1, f"entry {self.index} has not the span of its input and receiver.")
+        if lane.parts:
+            self.tell("R6", place, lane.number + 1, f"entry {self.index} stands between the parts of a window.")
+            lane.parts = []
+        lane.leaves.append((self.index, offset, (decision, receiver, process), flow, seq, bytes.fromhex(ids)))
+        if len(lane.leaves) > OPEN_LEAVES:
+            self.tell("R6", place, lane.number + 1, f"{OPEN_LEAVES} leaves are in no window; they are not looked at.")
+            lane.leaves = []
+
+    def window(self, window: dict[str, Any]) -> None:
+        """A window, or a part of one."""
+        no, part, parts = (whole(window[name], int) for name in ("no", "part", "parts"))
+        place = place_of(window["input"])
+        lane = self.lane(place, whole(window["to"], int))
+        if not whole(window["lane"], str).endswith("." + place.replace("/", ".")):
+            raise ValueError
+        common = {name: window[name] for name in window if name not in ("counts", "flows", "part")}
+        if any(each[name] != common[name] for each in lane.parts for name in common) or part != len(lane.parts) + 1:
+            self.tell("R6", place, no, f"part {part} of {parts} does not follow the parts before it.")
+            lane.parts = []
+        lane.parts.append(window)
+        if part < parts:
+            return
+        told, said = ([each for part in lane.parts for each in part[name]] for name in ("counts", "flows"))
+        counts = [((each["decision"], each["party"], each["process"]), whole(each["n"], int)) for each in told]
+        ends = ((whole(each["flow"], str), whole(each["first"], int), whole(each["last"], int)) for each in said)
+        flows = [(*end, unbase64(each["root"] + "=", "A hash", b"-_")) for end, each in zip(ends, said, strict=True)]
+        source = {name: whole(window["input"][name], int) for name in ("count", "first", "next")}
+        if lane.founded:
+            found = [*self.inputs(lane, place, source), *numbers(lane, flows)]
+            if no != lane.number + 1:
+                found.append(("R6", f"it stands where window {lane.number + 1} should."))
+            if len(lane.leaves) != whole(window["leaves"], int):
+                found.append(("R6", f"it counts {window['leaves']} leaves, and {len(lane.leaves)} are there."))
+            if sorted(counts) != sorted(Counter(key for _, _, key, *_ in lane.leaves).items()):
+                found.append(("R6", "its counts by decision, receiver and process are not those of the leaves."))
+            for rule, sentence in found:
+                self.tell(rule, place, no, sentence)
+        else:  # what was before it is in another log
+            lane.base, lane.highest = source["next"], source["next"] - 1
+            lane.parked = {at for _, at, key, *_ in lane.leaves if key[0] == "parked" and at is not None}
+        lane.founded, lane.number, lane.next, lane.since, lane.leaves, lane.parts = True, no, source["next"], -1, [], []
+        lane.flows.update({name: (last, root) for name, _, last, root in flows})
+        self.judged += 1
+
+    def inputs(self, lane: Lane, place: str, source: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+        """R1 and R2: all leaves of an input stand together, inputs rise, and only what waited comes again."""
+        fresh, run, to, moved = list[int](), -1, set[str](), False
+        gaps = [gap for gap in self.gaps if gap["place"] == place]
+        resets = [gap for gap in gaps if gap["kind"] == "input-reset" and gap["next_offset"] <= source["next"]]
+        back = resets[0] if resets else None
+        of_input = ((entry, offset, key) for entry, offset, key, *_ in lane.leaves if offset is not None)
+        for entry, offset, (decision, receiver, _) in of_input:
+            if offset != run:
+                run, to = offset, set()
+                if offset in lane.parked:
+                    lane.parked.remove(offset)
+                elif offset > lane.highest or (back and not moved and offset >= back["next_offset"]):
+                    moved |= offset <= lane.highest
+                    lane.highest = offset
+                    fresh.append(offset)
+                elif offset >= lane.base:
+                    yield "R1", f"entry {entry} decides over offset {offset}, which was decided over before."
+            if receiver in to:
+                yield "R2", f"entry {entry} decides over offset {offset} again for one receiver."
+            to.add(receiver)
+            if decision == "parked":
+                lane.parked.add(offset)
+                run = -1
+        if source["count"] != len(fresh):
+            yield "R1", f"it counts {source['count']} input records, and {len(fresh)} have leaves."
+        if back and (moved or source["next"] <= lane.highest):
+            lane.highest = source["next"] - 1
+            return self.gaps.remove(back)
+        own = range(source["first"], source["next"])
+        if source["count"] > len(own) or any(offset not in own for offset in fresh):
+            yield "R1", "its leaves name other input offsets than it does."
+        lost = [gap for gap in gaps if gap["kind"] == "input-lost" and gap["first"] <= lane.next]
+        if source["first"] != lane.next and not any(lane.next < source["first"] <= gap["last"] + 1 for gap in lost):
+            yield "R1", f"its input begins at offset {source['first']}, and the window before ended at {lane.next}."
+
+    def end(self, now: int) -> None:
+        """What is in no window: late lanes are findings, others are told."""
+        for place, lane in ((place, lane) for place, lane in self.lanes.items() if lane.since >= 0):
+            what = f"{len(lane.leaves)} leaves are in no window, the oldest for {(now - lane.since) // 1000} s."
+            say(f"OPEN, not checked: {self.where}, lane {place!a:.200}, window {lane.number + 1}: {what}")
+            if now - lane.since > LATE_MS:
+                self.tell("R6", place, lane.number + 1, what)
+
+    def tell(self, rule: str, place: str, no: int, sentence: str) -> None:
+        """A finding."""
+        self.find(f"{rule}, {self.where}, lane {place!a:.200}, window {no}: {sentence}")
+
+
+def numbers(lane: Lane, said: Sequence[tuple[str, int, int, bytes]]) -> Iterator[tuple[str, str]]:
+    """R3: the numbers of each flow follow each other, and its hash runs on."""
+    flows: dict[str, list[tuple[int, bytes]]] = {name: [] for name, *_ in said}
+    for *_, flow, seq, ids in lane.leaves:
+        if flow is not None:
+            flows.setdefault(flow, []).append((seq, ids))
+    if len(flows) > len(said) or not all(flows.values()):
+        yield "R3", "it does not tell of the flows that its leaves are of."
+    for name, first, last, root in said:
+        (before, its), found = lane.flows.get(name, (0, bytes(32))), flows[name]
+        if (first, last) != (before + 1, before + len(found)) or [seq for seq, _ in found] != [*range(first, last + 1)]:
+            yield "R3", f"a flow stood at number {before}, {len(found)} leaves are there, it tells {first} to {last}."
+        for _, ids in found:
+            its = sha256(its + ids).digest()
+        if its != root:
+            yield "R3", f"the running hash of a flow up to number {last} is not that of the leaves."
+
+
+def whole(value: Any, kind: type) -> Any:
+    """A number from 0 on, or a text."""
+    if (kind is int and value < 0) or type(value) is not kind:
+        raise TypeError
+    return value
+
+
+def place_of(source: Mapping[str, Any]) -> str:
+    """Topic and partition of an input."""
+    return f"{whole(source['topic'], str)}/{whole(source['partition'], int)}"
 
 
 def compare_tile(folder: Path, level: int, number: int, hashes: list[bytes], how: str, find: Findings) -> None:
@@ -257,22 +452,26 @@ def compare_roots(old: Checkpoint, new: Checkpoint, root: bytes, find: Findings)
 
 
 def run_log(args: argparse.Namespace, find: Findings) -> str:
-    """`log DIR`: one log, or each log in the folders below."""
-    folder, done = Path(args.files[0]), list[Checkpoint]()
+    """`log DIR` and `window DIR`: one log, or each log in the folders below."""
+    folder, done, gaps, windows = Path(args.files[0]), list[Checkpoint](), list[dict[str, Any]](), list[Windows]()
     depths = range(1 if (folder / "checkpoint").exists() else FOLDER_DEPTH + 1)
     folders = [path.parent for depth in depths for path in sorted(folder.glob("*/" * depth + "checkpoint"))]
     if not folders:
         raise OSError(f"{folder} holds no file `checkpoint`, and no folder in it does.")
     trust = trust_of(args, folders)
     olds = [Checkpoint.open(path, trust) for path in args.old or []]
-    for each in folders:
+    how = "windows" if args.command == "window" else args.entries or "shape"
+    # The control log first: it tells of input that was lost.
+    for each in sorted(folders, key=lambda path: not path.name.startswith("control")):
+        find.see = Windows(each, gaps, find) if how == "windows" else len
+        windows += [find.see] if isinstance(find.see, Windows) else []
         try:
             now, path = Checkpoint.open(each / "checkpoint", trust), each / "checkpoint.w"
             cosigned = Checkpoint.open(path, trust) if path.exists() else now  # the newest that witnesses signed
             if not (trust.witnessed(now.witnesses) or trust.witnessed(cosigned.witnesses)):
                 find(f"{each}: no checkpoint has the signatures of witnesses that the policy asks for (quorum).")
             before = [*dict.fromkeys([now, cosigned]), *(old for old in olds if old.origin == now.origin)]
-            roots = walk(each, now.size, {old.size for old in before}, args.entries or "shape", find)
+            roots = walk(each, now.size, {old.size for old in before}, how, find)
             for old in before:
                 compare_roots(old, now, roots.get(old.size, b""), find)
             done.append(now)
@@ -282,7 +481,10 @@ def run_log(args: argparse.Namespace, find: Findings) -> str:
         find("Two folders hold a log of the same origin: one stands where another log should.")
     for old in (old for old in olds if all(old.origin != log.origin for log in done)):
         find(f"{old.where} is of the origin {old.origin!a:.200}, of which no whole log is here.")
-    return "; ".join(map(str, done)) or "no log was read to its end"
+    for its in windows:
+        its.end(max(of.newest for of in windows) if args.now is None else args.now)
+    judged = f"; {sum(each.judged for each in windows)} windows were judged" if windows else ""
+    return ("; ".join(map(str, done)) or "no log was read to its end") + judged
 
 
 def run_receipt(args: argparse.Namespace, find: Findings) -> str:
@@ -364,8 +566,8 @@ def trust_of(args: argparse.Namespace, folders: Sequence[Path]) -> Trust:
 
 def main(arguments: Sequence[str] | None = None, program: str = "verify.py") -> int:
     """Run one command; returns the exit code."""
-    parser = argparse.ArgumentParser(program, "%(prog)s log DIR | receipt FILE | consistency OLD NEW --log DIR")
-    parser.add_argument("command", choices=("log", "receipt", "consistency"))
+    parser = argparse.ArgumentParser(program, "%(prog)s log|window DIR | receipt FILE | consistency OLD NEW --log DIR")
+    parser.add_argument("command", choices=("log", "window", "receipt", "consistency"))
     parser.add_argument("files", nargs="+", help="DIR holds `checkpoint` and `tile`, or folders that do")
     keys = parser.add_mutually_exclusive_group()
     keys.add_argument("--key", action="append", help="verifier key (vkey) of a log; may be repeated")
@@ -374,11 +576,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "verify.py") -> 
     parser.add_argument("--old", action="append", help="log: a checkpoint from before that DIR must extend; repeatable")
     parser.add_argument("--entries", choices=("shape", "all", "hashes"), help=HOW)
     parser.add_argument("--value", help="receipt: file with the bytes that were sent or received")
+    parser.add_argument("--now", type=int, help="window: ms since 1970 at which no window may be late; default: newest")
     parser.add_argument("--log", help="consistency: folder with the tiles")
     args, find = parser.parse_intermixed_args(arguments), Findings()
-    run = {"log": run_log, "receipt": run_receipt, "consistency": run_consistency}[args.command]
-    takes = {"log": ("old", "entries"), "receipt": ("value",), "consistency": ("log",)}[args.command]
-    given = {name for name in ("log", "value", "old", "entries") if getattr(args, name) is not None}
+    run = {"log": run_log, "window": run_log, "receipt": run_receipt, "consistency": run_consistency}[args.command]
+    takes = {"log": ("old", "entries"), "window": ("old", "now"), "receipt": ("value",)}.get(args.command, ("log",))
+    given = {name for name in ("log", "value", "old", "entries", "now") if getattr(args, name) is not None}
     if len(args.files) != 1 + (run is run_consistency) or not given.issubset(takes) or (given < {"log"} == {*takes}):
         parser.error(f"`{args.command}` does not take these arguments, or not so few")
     try:
