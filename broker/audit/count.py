@@ -290,7 +290,7 @@ class Confirmations(Watcher):
         """What parties counted beyond the last leaf. Only to be asked when no leaf can be on its way any more."""
         for its in self._flows.values():
             for count in its.waiting:
-                yield self._finding(count, f"a party counted up to number {count.last}, the leaves up to {its.last}.")
+                yield self._finding(count, f"a party counted up to number {count.last} of a flow, which no leaf has.")
 
     def unconfirmed(self) -> list[Unconfirmed]:
         """Flows with numbers that nobody counted yet."""

@@ -18,6 +18,7 @@ from broker.audit import verify as verifier
 from broker.audit.leaf import is_decision
 from broker.cli import audit_find
 from broker.cli.output import json_line, table
+from broker.cli.reconcile import reconcile
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
 from broker.kafka.connection import KafkaConnection
 
@@ -84,8 +85,12 @@ def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -
     add_help_option=False,
 )
 def verify(context: typer.Context) -> None:
-    """Verify a log, a receipt or the consistency of two checkpoints, without Kafka; as `broker/audit/verify.py`."""
+    """Verify a log, its windows, a receipt or the consistency of two checkpoints, without Kafka; as
+    `broker/audit/verify.py`."""
     raise typer.Exit(verifier.main(context.args, "broker audit verify"))
+
+
+app.command()(reconcile)
 
 
 def _first(entry: dict[str, Any], *names: str) -> str:
