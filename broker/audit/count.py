@@ -315,13 +315,13 @@ class Confirmations(Watcher):
 
     def _compare(self, its: _Counted, count: Count) -> None:
         root = its.kept.get(count.last)
-        if root is None and its.kept and min(its.kept) < count.last:
-            self._tell(count, f"a party counted number {count.last} of a flow, which has no leaf.")
-        elif root is not None and root != count.root:
-            self._tell(
-                count, f"a party counted something else up to number {count.last} of a flow than the leaves say."
-            )
-        elif root is not None:
+        if root is None:
+            if count.last > max(its.confirmed, its.forgotten):
+                self._tell(count, f"a party counted number {count.last} of a flow, which has no leaf.")
+        elif root != count.root:
+            sentence = f"a party counted something else up to number {count.last} of a flow than the leaves say."
+            self._tell(count, sentence)
+        else:
             its.confirmed = max(its.confirmed, count.last)
             its.kept = {number: kept for number, kept in its.kept.items() if number > count.last}
 

@@ -156,6 +156,25 @@ def test_what_a_sender_sent_and_what_was_decided_over_is_compared(late: bool, of
     assert held(sent(offsets), late=late)[0] == ([] if offsets == range(9) else ["R5"])
 
 
+def test_an_offset_that_nobody_decided_over_is_found_behind_one_that_was_confirmed() -> None:
+    """What was confirmed is not remembered; what comes behind is compared all the same."""
+    world = make_world()
+    world.send(DELTA, *[event(school="00AA") for _ in range(4)])
+    leaves = leaves_of(world)
+    confirmations = Confirmations(KEYS)
+    list(read_all([*leaves[:2], leaves[3]], Reconciler(watcher=confirmations)))
+    counter = InputCounter(f"in.{DELTA}/1")
+    for offset in (1, 2):
+        for sent_one in range(counter.last + 1, offset + 1):
+            counter.sent(sent_one)
+        count = counter.count(ORIGIN, DELTA)
+        assert count is not None
+        confirmations.add(count)
+    (finding,) = confirmations.findings()
+    assert finding.rule == "R5"
+    assert "number 2 of a flow, which has no leaf" in finding.sentence
+
+
 def test_an_omission_that_is_hidden_from_all_windows_is_found_by_the_senders_count() -> None:
     """A refused event is left out, and counts and offsets of its window are made to fit: only the sender can tell."""
     world = make_world()

@@ -147,6 +147,25 @@ def test_who_leaves_a_delivery_out_and_corrects_the_counts_is_found(judged: Judg
         assert "R3" in judged(renumbered(left, x["flow"], histories.lane_of(history()[at]), x["seq"])), at
 
 
+def test_who_leaves_a_refusal_out_and_corrects_the_counts_is_found_by_the_input(judged: Judged) -> None:
+    """There is an input record that nobody decided over (R1)."""
+    refused = [at for at in DECISIONS if histories.content(history()[at])["x"]["decision"] == "refused"]
+    alone = [
+        at
+        for at in refused
+        if sum(
+            histories.lane_of(history()[n]) == histories.lane_of(history()[at])
+            and histories.content(history()[n])["x"]["in"]["offset"]
+            == histories.content(history()[at])["x"]["in"]["offset"]
+            for n in DECISIONS
+        )
+        == 1
+    ]
+    assert alone
+    for at in alone:
+        assert judged(without(history(), at)) == {"R1"}
+
+
 def test_no_part_of_a_window_can_be_left_out(tmp_path: Path, run: Run) -> None:
     """Nor come twice, nor say something else than the others."""
     parts = tuple(long_history())
