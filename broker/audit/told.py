@@ -19,7 +19,7 @@ MOST_CHARS: Final = 1_000  # of a name
 BELOW: Final = 1 << 53  # of a number in canonical JSON
 WAITS: Final = "parked"
 _HEX: Final = {size: re.compile(f"[0-9a-f]{{{2 * size}}}") for size in (8, 16)}
-_OTHERS: Final = ("control", "count", "epoch", "erased", "key")
+_OTHERS: Final = ("control", "count", "digest", "epoch", "erased", "key")
 
 CountKey = tuple[str, str, str]  # decision, receiver ("": for all), process ("": not told)
 
