@@ -299,7 +299,8 @@ async def test_a_request_of_which_a_part_is_not_taken_is_not_committed(registry:
 
 @pytest.mark.parametrize(
     "reply", [answers(status) for status in (204, 301, 307, 401, 403, 404, 405, 415)]
-    + [answers(200), answers(200, Content_Type="text/html")], ids=str,
+    + [answers(200), answers(200, Content_Type="text/html")],
+    ids=["204", "301", "307", "401", "403", "404", "405", "415", "200 without a type", "200 as a page"],
 )  # fmt: skip
 async def test_an_endpoint_that_is_wrong_ends_it_at_once(registry: Registry, reply: Any) -> None:
     """No line is to blame, so nothing is halved; a page of a portal is no acknowledgement."""
