@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiokafka import TopicPartition
@@ -133,9 +133,9 @@ class LogService:
         return self._tail.caught_up() and not any(self.metrics.stopped.values())
 
 
-async def run_until_told(service: LogService) -> None:
+async def run_until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until SIGTERM or SIGINT, then end in order."""
-    task = asyncio.ensure_future(service.run())
+    task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

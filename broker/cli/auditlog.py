@@ -69,9 +69,32 @@ def run(
         service = LogService(
             name, clients, signing, logs, http=(http_host, http) if http else None, witnesses=witnesses
         )
-        await run_until_told(service)
+        await run_until_told(service.run())
 
     asyncio.run(build())
+
+
+@app.command()
+def watch(
+    state: Annotated[Path, typer.Option(help="File of what is known between two looks; made at the first.")],
+    logs: Logs = DEFAULT_LOGS,
+    counts: Annotated[
+        Path | None, typer.Option(help="Folder of the parties' signed counts, with parties.vkey; without it none.")
+    ] = None,
+    lateness: Annotated[int, typer.Option(min=0, help="A window may be told so many seconds late.")] = 180,
+    http_host: Annotated[str, typer.Option(help="Where probes and metrics are served.")] = "127.0.0.1",
+    http: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics; 0: none.")] = 0,
+) -> None:
+    """Hold the logs against windows, numbers and counts as they grow, until stopped (SIGTERM)."""
+    from broker.app import logs as output
+    from broker.auditlog.reconciling import ReconcileService, Reconciling
+    from broker.auditlog.service import run_until_told
+
+    output.configure("info")
+    known = None if counts is None else (counts, counts / "parties.vkey")
+    reconciling = Reconciling(logs, state, known, lateness * 1000)
+    service = ReconcileService(reconciling, http=(http_host, http) if http else None)
+    asyncio.run(run_until_told(service.run()))
 
 
 @app.command()

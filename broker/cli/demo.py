@@ -95,7 +95,10 @@ def _clear(home: Path) -> None:
     """Begin anew; but never delete a folder that is not the demo's."""
     if not home.exists():
         return
-    known = {"kafka", "connections", "keys", "operator-keys", "profiles", "report.json", "auditlog", PIDS}
+    known = {
+        "kafka", "connections", "keys", "operator-keys", "profiles", "report.json", "auditlog", "auditlog-keys",
+        "log-builder.log", PIDS,
+    }  # fmt: skip
     unknown = [p.name for p in home.iterdir() if p.name not in known and not p.name.startswith(("state-", "worker-"))]
     if unknown:
         raise ConfigError(

@@ -20,6 +20,7 @@ from threading import Lock
 
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.note import NoteError, split_note
+from broker.durable import sync_folder, write_over
 from broker.errors import BrokerError, ConfigError
 
 
@@ -92,12 +93,12 @@ class State:
                 return False
             file = self.folder / origin_hash(origin)
             new = file.with_suffix(".new")
-            _write(new, note)
+            write_over(new, note)
             # After a rename whose flush failed, nobody can say what a restart would find: Linux tells of such a
             # failure once. Whoever reads the state then must not build on it.
             self._unsure = True
             os.replace(new, file)  # noqa: PTH105 -- with os.open and os.fsync these are all steps; tests fail each
-            _sync(self.folder)
+            sync_folder(self.folder)
             self._unsure = False
             return True
 
@@ -109,9 +110,9 @@ class State:
         """
         with self._one:
             new = self.folder / f"{name}.new"
-            _write(new, data)
+            write_over(new, data)
             new.replace(self.folder / name)
-            _sync(self.folder)
+            sync_folder(self.folder)
 
     def _read(self, origin: str) -> bytes | None:
         if self._unsure:
@@ -133,23 +134,3 @@ class State:
                 f"log. Make a new witness with a new key, unless you know the last state for sure."
             )
         return data
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Have a file with these bytes on the disk; what a killed process left at the name is overwritten."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

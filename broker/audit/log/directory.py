@@ -20,6 +20,7 @@ from typing import Final
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.note import split_note
 from broker.audit.log.tiles import Edge, check_path, full_path, read_edge
+from broker.durable import sync_folder, write_new
 from broker.errors import BrokerError, TransientError
 
 CHECKPOINT: Final = "checkpoint"
@@ -117,7 +118,7 @@ class LogDirectory:
             if shown != note:
                 temporary = self._temporary()
                 try:
-                    _write(temporary, note)
+                    write_new(temporary, note)
                     temporary.replace(self.path / name)
                 finally:
                     temporary.unlink(missing_ok=True)
@@ -128,7 +129,7 @@ class LogDirectory:
         file, data = self.path / KEY, f"{vkey}\n".encode()
         if _read(file) != data:
             temporary = self._temporary()
-            _write(temporary, data)
+            write_new(temporary, data)
             temporary.replace(file)
             self._flush({self.path})
 
@@ -180,7 +181,7 @@ class LogDirectory:
         """Write and flush all, side by side; then give each its name."""
         temporaries = {path: self._temporary() for path in files}
         try:
-            self._side_by_side([partial(_write, temporaries[path], data) for path, (_, data) in files.items()])
+            self._side_by_side([partial(write_new, temporaries[path], data) for path, (_, data) in files.items()])
             for path, (name, data) in files.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 try:
@@ -214,7 +215,7 @@ class LogDirectory:
                 if folder == self.path:
                     break
                 folder = folder.parent
-        self._side_by_side([partial(_sync, folder) for folder in todo])
+        self._side_by_side([partial(sync_folder, folder) for folder in todo])
         # A folder of partial files is used a few times and may be removed: not worth remembering.
         self._named |= {folder for folder in named if folder.suffix != ".p"}
 
@@ -243,24 +244,3 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Have a new file with these bytes on the disk."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
