@@ -23,6 +23,7 @@ from broker.exchange.model import AUDIT_EVENTS, LANE_STATE, PARKED, Outgoing
 from broker.exchange.pipeline import _Batch
 from broker.exchange.state import LaneState
 from broker.exchange.swap import find_person
+from broker.exchange.windows import NOTHING, Window
 from tests.simulation.clients import SimClients, SimProducer
 
 Patch = pytest.MonkeyPatch
@@ -154,22 +155,44 @@ def _settle_once(patch: Patch) -> None:
     patch.setattr(takeover, "settle", blind)
 
 
-def _forgets(name: str) -> Callable[[Patch], None]:
-    """A part of the state is not read back."""
+def _left_unseen(patch: Patch) -> None:
+    _set(Unproven, "in_doubt", _never)(patch)
+    patch.setattr(Window, "is_due", lambda _window, _now_ms: False)
+
+
+def _reads_back(change: Callable[[LaneState], None]) -> Callable[[Patch], None]:
+    """The state is read back with a mistake."""
 
     def plant(patch: Patch) -> None:
         load = LaneState.load.__func__  # type: ignore[attr-defined]
 
-        def forgetful(cls: type[LaneState], *args: Any, **options: Any) -> LaneState:
+        def mistaken(cls: type[LaneState], *args: Any, **options: Any) -> LaneState:
             state: LaneState = load(cls, *args, **options)
-            getattr(state, name).clear()
-            if name == "parked":
-                state.waiting.clear()
+            change(state)
             return state
 
-        patch.setattr(LaneState, "load", classmethod(forgetful))
+        patch.setattr(LaneState, "load", classmethod(mistaken))
 
     return plant
+
+
+def _forget_hashes(state: LaneState) -> None:
+    state.roots = dict.fromkeys(state.roots, NOTHING)
+
+
+def _forget_counts(state: LaneState) -> None:
+    state.counted = Window(state.counted.number)
+
+
+def _forgets(name: str) -> Callable[[Patch], None]:
+    """A part of the state is not read back."""
+
+    def forget(state: LaneState) -> None:
+        getattr(state, name).clear()
+        if name == "parked":
+            state.waiting.clear()
+
+    return _reads_back(forget)
 
 
 def _never_gone(patch: Patch) -> None:
@@ -246,12 +269,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("what an owner left is not settled", _set(takeover, "settle", _nothing_settled), MARKERS),
     Mutant("an abort is believed", _settle_once, MARKERS),
     Mutant("an acknowledged commit is believed", _set(Unproven, "places", property(_nowhere)), MARKERS),
-    Mutant("an acknowledged commit that nobody sees is left", _set(Unproven, "in_doubt", _never), MARKERS),
+    # A window's leaf would have it marked, after a minute: an hour is too long for whoever waits for what was delivered.
+    Mutant("an acknowledged commit that nobody sees is left", _left_unseen, MARKERS),
     Mutant("no lane before all is read", _set(TopicTail, "loaded_or_blocked", _only_loaded), MARKERS),
     Mutant("the duplicate window is not read back", _forgets("delivered")),
     Mutant("parked events are not read back", _forgets("parked")),
     Mutant("the numbers of outputs are not read back", _forgets("flows")),
     Mutant("what was told of duties is not read back", _forgets("duties")),
+    Mutant("the running hashes of flows are not read back", _reads_back(_forget_hashes)),
+    Mutant("what was counted since the last window is not read back", _reads_back(_forget_counts)),
     Mutant("what was released stays parked on Kafka", _never_gone),
     Mutant("parked events are released backwards", _backwards),
     Mutant("later events overtake what waits", _overtaking),

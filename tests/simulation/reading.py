@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from broker.audit.reconcile import Reconciler
+from broker.audit.told import read_gap
 from chaos.history import History, Place, Withdrawal
 from chaos.reading import Reading, Record, Sent, head_of, is_head
 from tests.simulation.cluster import MemoryCluster
@@ -18,6 +20,21 @@ def history_of(cluster: MemoryCluster, sent: Sent, withdrawals: list[Withdrawal]
     history = reading.finish(ends)
     history.withdrawals = withdrawals
     return history
+
+
+def findings_of(cluster: MemoryCluster) -> list[str]:
+    """What an auditor finds who holds the leaves against the windows of the lanes."""
+    audit: dict[str, list[list[bytes]]] = {"audit.events": [], "audit.control": []}
+    for place, log in cluster.logs.items():
+        if place.topic in audit:
+            audit[place.topic].append([entry.item.value or b"" for entry in log.committed() if entry.item is not None])
+    gaps = [gap for leaves in audit["audit.control"] for leaf in leaves if (gap := read_gap(leaf)) is not None]
+    found = []
+    for leaves in audit["audit.events"]:
+        reconciler = Reconciler(gaps=list(gaps))
+        for leaf in leaves:
+            found += [f"{f.rule} {f.lane}: {f.sentence}" for f in reconciler.feed(leaf)]
+    return found
 
 
 def lane_heads(cluster: MemoryCluster) -> dict[str, dict[str, Any]]:

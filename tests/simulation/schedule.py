@@ -19,18 +19,20 @@ import structlog
 from aiokafka import TopicPartition
 
 from broker.engine import arrivals, contact, deciding, lane, proof, reader, service, takeover, topics, topicview, views
+from broker.exchange import windows
 from chaos.checker import Verdict, check
 from chaos.history import Withdrawal
 from tests.exchange.world import DELTA, PORTAL, SIS
 from tests.simulation.cluster import Item, MemoryCluster
 from tests.simulation.loop import NOBODY, SimLoop, SimTime, Stuck
 from tests.simulation.network import Network
-from tests.simulation.reading import history_of, lane_heads
+from tests.simulation.reading import findings_of, history_of, lane_heads
 from tests.simulation.school import EPOCH_S, TOPICS, Sealed, the_school, without_portal
 from tests.simulation.worker import MemoryStore, Worker
 
 STORM_S = 7.0  # how long events come and faults fall
 REST_S = 150.0  # how long it may take afterwards until all is decided
+WINDOW_MS = 2_000  # else a schedule would end before its first window
 SWEEP = 10  # schedules until what they left is collected
 MISTAKES = frozenset({"AttributeError", "TypeError", "NameError", "KeyError", "IndexError", "UnboundLocalError"})
 CLOCKED: tuple[ModuleType, ...] = (
@@ -54,6 +56,7 @@ class Outcome:
 
     Attributes:
         log: what was done to whom, with the second.
+        findings: where the leaves of the audit do not add up.
         mistakes: types of failures that a program makes and no fault of the world.
     """
 
@@ -64,6 +67,7 @@ class Outcome:
     seconds: float = 0.0
     faults: int = 0
     kinds: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
     mistakes: set[str] = field(default_factory=set)
     decisions: int = 0
     aborted: int = 0
@@ -71,12 +75,12 @@ class Outcome:
     @property
     def clean(self) -> bool:
         """Whether it went as promised."""
-        return self.stuck is None and self.verdict.clean
+        return self.stuck is None and self.verdict.clean and not self.findings
 
     def __str__(self) -> str:
         """Everything that a reader needs to understand a failure."""
         what = self.stuck or str(self.verdict)
-        return "\n".join([f"seed {self.seed}", *self.log, what])
+        return "\n".join([f"seed {self.seed}", *self.log, what, *self.findings])
 
 
 class Schedule:
@@ -115,11 +119,13 @@ class Schedule:
             for module in CLOCKED:
                 patch.setattr(module, "time", self.time)
             patch.setattr(views, "Store", MemoryStore)
+            patch.setattr(windows, "WINDOW_MS", WINDOW_MS)
             self._run_to_end()
         outcome = self.outcome
         if outcome.stuck is None:
             history = history_of(self.cluster, self.sent, self.withdrawals)
             outcome.verdict, outcome.decisions = check(history), len(history.decisions)
+            outcome.findings = findings_of(self.cluster)
         outcome.seconds, outcome.aborted = self.loop.time(), self.cluster.aborted
         return outcome
 
