@@ -21,7 +21,7 @@ demo: $(STAMP) ## A school year on a real Kafka: from class list to audit
 	$(BIN)/broker demo
 
 test: $(STAMP) ## All tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: $(STAMP) ## Lint, types, generated docs and schemas
 	$(BIN)/ruff check .
