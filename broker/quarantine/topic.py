@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from broker.audit.leaf import control_leaf
 from broker.client.profile import Profile
@@ -151,7 +151,7 @@ async def _writing(connection: KafkaConnection) -> AsyncIterator[AIOKafkaProduce
     try:
         await producer.start()
         yield producer
-    except ProducerFenced as error:
+    except (ProducerFenced, IllegalOperation) as error:  # the second: it learned of the first by itself
         raise TransientError(
             "Somebody else worked on the quarantine at the same time; nothing was written. Run it again.",
             code="quarantine.busy",

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from broker.client.published import read_compacted
 from broker.errors import ConfigError, TransientError
@@ -240,7 +240,7 @@ async def _change(
                     written.append(await producer.send(REGISTRY, value, key=one.key.encode(), partition=0))
                     await producer.send(AUDIT_CONTROL, leaf, partition=0)
             await see_committed(connection, producer, (await written[-1]).offset)
-    except ProducerFenced as error:
+    except (ProducerFenced, IllegalOperation) as error:  # the second: it learned of the first by itself
         raise TransientError(
             "Another change of the registry began at the same time; nothing of this one was written. Run it again.",
             code="registry.busy",
