@@ -15,21 +15,19 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from aiokafka import TopicPartition
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.audit.log.checkpoint import Checkpoint
-from broker.audit.log.note import Signer, check_name, split_note
+from broker.audit.log.note import Signer, check_name, render, split_note
 from broker.errors import ConfigError, ContractError
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
 from broker.keys import KeyProvider
 
 TOPIC: Final = "audit.checkpoints"
 SECRET: Final = "audit-log"  # the seed of the Ed25519 key that signs all logs
-NEXT_SECRET: Final = "audit-log-next"  # of the one that takes its place: both sign for a while
 _ID: Final = re.compile(r"p(0|[1-9][0-9]{0,4})|control")
 
 
@@ -75,6 +73,11 @@ class LogName:
         """Below the folder of all logs."""
         return f"{self.id}-{self.epoch}"
 
+    @property
+    def transactional_id(self) -> str:
+        """Of whoever lets it grow: at most one at a time."""
+        return f"log-builder.{self.id}"
+
     def next_epoch(self) -> LogName:
         """The log that takes its place."""
         return LogName(self.base, self.id, self.epoch + 1)
@@ -84,19 +87,24 @@ class SigningKeys:
     """The keys that sign every log. The newest is the one to publish.
 
     Args:
-        provider: has the seed `audit-log`, and while keys are rotated `audit-log-next` too.
+        provider: has the seeds. names: of them, newest last.
     """
 
     def __init__(self, provider: KeyProvider, names: Iterable[str] = (SECRET,)) -> None:
         self._keys = [Ed25519PrivateKey.from_private_bytes(provider.secret(name)) for name in names]
 
-    def signers(self, name: LogName) -> list[Signer]:
-        """Of one log: a key is known by the log's origin."""
-        return [Signer(name.origin, key) for key in self._keys]
-
     def vkeys(self, name: LogName) -> list[str]:
         """The public halves, as `log.vkey` has them; newest last."""
-        return [signer.vkey for signer in self.signers(name)]
+        return [signer.vkey for signer in self._signers(name)]
+
+    def sign(self, name: LogName, checkpoint: Checkpoint) -> bytes:
+        """The signed note that shows a checkpoint of a log."""
+        text = checkpoint.text()
+        return render(text, [signer.sign(text) for signer in self._signers(name)])
+
+    def _signers(self, name: LogName) -> list[Signer]:
+        """A key is known by the log's origin."""
+        return [Signer(name.origin, key) for key in self._keys]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +172,3 @@ def newest(base: str, place: TopicPartition, records: Mapping[str, bytes]) -> tu
         name = name.next_epoch()
     data = records.get(name.origin)
     return name, None if data is None else Standing.unpack(name.origin, data)
-
-
-def folder_of(root: Path, name: LogName) -> Path:
-    """Where a log's files are."""
-    return root / name.folder

@@ -35,17 +35,19 @@ from broker.audit.leaf import canonical
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import HistoryDiffers, LogDirectory
 from broker.audit.log.merkle import leaf_hash
-from broker.audit.log.note import render, split_note
-from broker.audit.log.tiles import WIDTH, TileBuilder, TileError, TileReader, offsets_path
+from broker.audit.log.note import split_note
+from broker.audit.log.tiles import WIDTH, Growth, TileBuilder, TileError, TileReader, offsets_path
 from broker.auditlog.book import TOPIC, LogName, SigningKeys, Standing, newest
 from broker.engine import Clients, CompactedTail, EngineConfig
 from broker.engine.ending import end_within, told_to_end
+from broker.engine.failures import pause_s
 from broker.engine.transaction import LaneProducer, settle, stop_producer
 from broker.errors import BrokerError, ConfigError
 
 log = structlog.get_logger("broker.auditlog")
 
 ENTRY_BYTES: Final = 65_535  # c2sp.org/tlog-tiles: an entry's length is a uint16
+IDLE_S: Final = 1.0  # of one look, while nothing comes
 NO_OFFSET: Final = 2**64 - 1  # in `tile/offsets`: a leaf that is no record of Kafka's
 STANDING: Final = TopicPartition(TOPIC, 0)
 
@@ -120,13 +122,15 @@ class LogBuilder:
     ) -> None:
         self._base, self._place, self._clients, self._keys, self._root = base, place, clients, keys, root
         self._tail, self._config, self._watcher = tail, config or BuilderConfig(), watcher or Watcher()
-        self._id = LogName.of(base, place).id
+        self._engine = EngineConfig(backoff_s=self._config.backoff_s, fenced_backoff_s=self._config.backoff_s[0])
+        first = LogName.of(base, place)
+        self._id, self._transactional_id = first.id, first.transactional_id
         self._failures = 0
 
     async def run(self) -> None:
         """Let the log grow until cancelled."""
         while True:
-            producer, consumer = self._clients.producer(f"log-builder.{self._id}", EngineConfig()), self._consumer()
+            producer, consumer = self._clients.producer(self._transactional_id, self._engine), self._consumer()
             try:
                 await self._grow(await self._take_over(producer, consumer), producer)
             except (Exception, asyncio.CancelledError) as error:
@@ -142,8 +146,7 @@ class LogBuilder:
     def _tell(self, error: BaseException) -> float:
         """Say what is wrong; for how many seconds to pause."""
         stopped = isinstance(error, HistoryLost | HistoryDiffers | TileError | ConfigError)
-        first, longest = self._config.backoff_s
-        pause = self._config.stopped_s if stopped else min(longest, first * 2**self._failures)
+        pause = self._config.stopped_s if stopped else pause_s(self._engine, self._failures, error)
         self._failures += 1
         text = str(error) if isinstance(error, BrokerError) else type(error).__name__
         tell = log.error if stopped else log.warning
@@ -155,10 +158,7 @@ class LogBuilder:
 
     async def _take_over(self, producer: LaneProducer, consumer: AIOKafkaConsumer) -> _Growing:
         async with asyncio.timeout(self._config.takeover_s):
-            await producer.start()  # shuts an older builder out
-            written = await settle(producer, [STANDING])
-            await self._tail.passed({STANDING.partition: written[STANDING]})
-            name, standing = newest(self._base, self._place, self._tail.values)
+            name, standing = await own_standing(self._base, self._place, producer, self._tail)
             growing = await asyncio.to_thread(self._open, name, standing, consumer)
             await self._position(growing, standing)
         log.info("auditlog.took_over", log=name.origin, size=growing.builder.edge.size)
@@ -187,10 +187,8 @@ class LogBuilder:
         shown = directory.checkpoint()
         last = size % WIDTH
         offsets = (directory.read(offsets_path(size // WIDTH, last)) or b"") if last else b""
-        growing = _Growing(name, directory, builder, consumer, offsets)
-        if shown is not None:
-            growing.shown = Checkpoint.parse(split_note(shown)[0])
-        return growing
+        seen = None if shown is None else Checkpoint.parse(split_note(shown)[0])
+        return _Growing(name, directory, builder, consumer, offsets, seen)
 
     async def _position(self, growing: _Growing, standing: Standing | None) -> None:
         consumer, place, origin = growing.consumer, self._place, growing.name.origin
@@ -237,8 +235,7 @@ class LogBuilder:
     async def _gather(self, growing: _Growing) -> list[ConsumerRecord]:
         """What came, until it is time to seal."""
         most, found = growing.room(self._config.seal_records), list[ConsumerRecord]()
-        wait_s = 1.0
-        ends_at = time.monotonic() + wait_s
+        ends_at = time.monotonic() + IDLE_S
         try:
             while len(found) < most and (left := ends_at - time.monotonic()) > 0:
                 fetched = await growing.consumer.getmany(
@@ -259,7 +256,7 @@ class LogBuilder:
         grown = await asyncio.to_thread(growing.add, entries, [record.offset for record in records])
         checkpoint = Checkpoint(name.origin, grown.size, grown.root)
         growing.require_shown(checkpoint)
-        signed = render(checkpoint.text(), [signer.sign(checkpoint.text()) for signer in self._keys.signers(name)])
+        signed = self._keys.sign(name, checkpoint)
         last = records[-1].offset
         await write_standing(producer, name, Standing(grown.size, last + 1, last, signed))
         await asyncio.to_thread(growing.show, checkpoint, signed)
@@ -267,21 +264,15 @@ class LogBuilder:
         self._watcher.sealed(Sealed(name, grown.size, len(records), oldest))
 
 
-@dataclass(slots=True)
-class _Grown:
-    size: int
-    root: bytes
-
-
 class _Growing:
     """A log in the hands of its builder."""
 
     def __init__(
-        self, name: LogName, directory: LogDirectory, builder: TileBuilder, consumer: AIOKafkaConsumer, offsets: bytes
-    ) -> None:
+        self, name: LogName, directory: LogDirectory, builder: TileBuilder, consumer: AIOKafkaConsumer, offsets: bytes,
+        shown: Checkpoint | None,
+    ) -> None:  # fmt: skip
         self.name, self.directory, self.builder, self.consumer = name, directory, builder, consumer
-        self.shown: Checkpoint | None = None
-        self._offsets = offsets
+        self.shown, self._offsets = shown, offsets
 
     def room(self, most: int) -> int:
         """How many entries may come next: up to a checkpoint that is shown already, if the log stands before it.
@@ -294,7 +285,7 @@ class _Growing:
             return min(most, self.shown.size - size)
         return most
 
-    def add(self, entries: Sequence[bytes], offsets: Sequence[int]) -> _Grown:
+    def add(self, entries: Sequence[bytes], offsets: Sequence[int]) -> Growth:
         """Let the tree grow on the disk."""
         size = self.builder.edge.size
         growth = self.builder.append(entries)
@@ -307,7 +298,7 @@ class _Growing:
         if self._offsets:
             files[offsets_path(growth.size // WIDTH, growth.size % WIDTH)] = self._offsets
         self.directory.write_immutable(files)
-        return _Grown(growth.size, growth.root)
+        return growth
 
     def require_shown(self, checkpoint: Checkpoint) -> None:
         """Refuse to sign another tree of a size that readers have seen."""
@@ -323,6 +314,16 @@ class _Growing:
         if self.shown is None or self.shown.size <= checkpoint.size:
             self.directory.publish(note)
             self.shown = checkpoint
+
+
+async def own_standing(
+    base: str, place: TopicPartition, producer: LaneProducer, tail: CompactedTail
+) -> tuple[LogName, Standing | None]:
+    """Shut out whoever else lets a log grow, and read where it stands: its own last record, all before it decided."""
+    await producer.start()
+    written = await settle(producer, [STANDING])
+    await tail.passed({STANDING.partition: written[STANDING]})
+    return newest(base, place, tail.values)
 
 
 async def write_standing(producer: LaneProducer, name: LogName, standing: Standing) -> None:

@@ -15,13 +15,13 @@ from aiokafka import TopicPartition
 from broker.audit.leaf import canonical
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import LogDirectory
-from broker.audit.log.note import render, split_note
+from broker.audit.log.note import split_note
 from broker.audit.log.tiles import TileBuilder, offsets_path
-from broker.auditlog.book import TOPIC, LogName, SigningKeys, Standing, newest
-from broker.auditlog.builder import NO_OFFSET, STANDING, write_standing
+from broker.auditlog.book import TOPIC, LogName, SigningKeys, Standing
+from broker.auditlog.builder import NO_OFFSET, own_standing, write_standing
 from broker.engine import Clients, CompactedTail, EngineConfig
 from broker.engine.ending import end_within
-from broker.engine.transaction import LaneProducer, settle, stop_producer
+from broker.engine.transaction import LaneProducer, stop_producer
 from broker.errors import ConfigError
 
 PATIENCE_S = 60.0
@@ -53,13 +53,10 @@ async def begin_epoch(
         raise ConfigError("Give the reason: it stands in the log for ever.", code="auditlog.epoch")
     tail = CompactedTail(clients, TOPIC)
     following = asyncio.create_task(tail.run())
-    producer = clients.producer(f"log-builder.{LogName.of(base, place).id}", EngineConfig())
+    producer = clients.producer(LogName.of(base, place).transactional_id, EngineConfig())
     try:
         async with asyncio.timeout(PATIENCE_S):
-            await producer.start()
-            written = await settle(producer, [STANDING])
-            await tail.passed({STANDING.partition: written[STANDING]})
-        name, standing = newest(base, place, tail.values)
+            name, standing = await own_standing(base, place, producer, tail)
         if standing is None:
             raise ConfigError(f"Nobody ever began the log {name.origin}: start a builder.", code="auditlog.epoch")
         first = await _beginning(clients, place)
@@ -78,8 +75,7 @@ async def _write_first(
     directory = LogDirectory(root / name.folder)
     growth = TileBuilder().append([entry])
     directory.write_immutable({**growth.files, offsets_path(0, 1): NO_OFFSET.to_bytes(8)})
-    checkpoint = Checkpoint(name.origin, growth.size, growth.root)
-    note = render(checkpoint.text(), [signer.sign(checkpoint.text()) for signer in keys.signers(name)])
+    note = keys.sign(name, Checkpoint(name.origin, growth.size, growth.root))
     await write_standing(producer, name, Standing(growth.size, first, None, note))
     directory.show_key(keys.vkeys(name)[-1])
     directory.publish(note)

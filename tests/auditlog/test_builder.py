@@ -17,11 +17,11 @@ from broker.audit.log.directory import CHECKPOINT, KEY, LogDirectory
 from broker.audit.log.tiles import offsets_path, tile_path
 from broker.auditlog import builder as module
 from broker.auditlog.book import TOPIC, Standing
-from broker.auditlog.builder import ENTRY_BYTES, HistoryLost, entry_of
+from broker.auditlog.builder import ENTRY_BYTES, HistoryLost, LogBuilder, entry_of
 from broker.auditlog.epoch import begin_epoch
 from broker.engine.topicview import CompactedTail
 from broker.errors import ConfigError
-from tests.auditlog.conftest import Desk
+from tests.auditlog.conftest import FAST, Desk
 from tests.engine.machine import create_topics
 
 
@@ -345,3 +345,11 @@ def test_places_have_names(desk: Desk) -> None:
     assert desk.name().origin == f"{desk.base}/p0/1"
     assert desk.name(3).folder == "p0-3"
     assert desk.name().place == TopicPartition("audit.events", 0)
+
+
+def test_however_often_it_failed_it_tries_again_after_the_longest_pause(desk: Desk) -> None:
+    """A night without Kafka is thousands of failures in a row."""
+    tail = CompactedTail(desk.clients, TOPIC)
+    builder = LogBuilder(desk.base, desk.place, desk.clients, desk.keys, desk.root, tail, FAST)
+    builder._failures = 5_000
+    assert builder._tell(OSError()) == FAST.backoff_s[1]
