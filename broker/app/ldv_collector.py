@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ import aiohttp
 
 from broker.audit.otlp import CONTENT_TYPE, answer_of
 from broker.errors import ConfigError, ContractError, TransientError
+from broker.tls import client_context, is_loopback
 
 # OTLP/HTTP, "Retryable Response Codes": these and no others.
 BUSY: Final = frozenset({429, 502, 503, 504})
@@ -123,14 +123,14 @@ class Endpoint:
                 "The endpoint holds a login or a query: addresses end in logs. Put secrets into --header-file.",
                 code="ldv.endpoint",
             )
-        if parts.scheme == "http" and not insecure_plaintext and not _loopback(host):
+        if parts.scheme == "http" and not insecure_plaintext and not is_loopback(host):
             raise ConfigError(
                 "The endpoint is http on another machine: everybody in between could read and change the lines. "
                 "Use https, or say --insecure-plaintext if something else protects the way.",
                 code="ldv.endpoint",
             )
         headers = () if header_file is None else headers_of(header_file)
-        return cls(url, headers, _context(ca_file) if parts.scheme == "https" else None)
+        return cls(url, headers, client_context(ca_file, "ldv.endpoint") if parts.scheme == "https" else None)
 
 
 def headers_of(path: Path) -> tuple[tuple[str, str], ...]:
@@ -277,22 +277,3 @@ def _retry_after(header: str | None) -> float | None:
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return math.ceil(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
     return None
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _context(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"The file {ca_file} cannot be read as certificates: {error.strerror or type(error).__name__}.",
-            code="ldv.endpoint",
-        ) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

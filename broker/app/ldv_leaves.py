@@ -25,6 +25,7 @@ from broker.exchange.model import AUDIT_EVENTS
 from broker.kafka.access import LDV_EXPORTER
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
+from broker.kafka.metadata import partitions_of
 
 log = structlog.get_logger("broker.ldv")
 
@@ -194,12 +195,8 @@ async def all_leaves(connection: KafkaConnection) -> AsyncIterator[Leaf]:
         await consumer.start()
         if AUDIT_EVENTS not in await consumer.topics():
             raise missing_topic(AUDIT_EVENTS, connection.username)
-        consumer.assign([TopicPartition(AUDIT_EVENTS, 0)])  # the client asks for the metadata of what is assigned
-        async with asyncio.timeout(STALL_S):
-            while not (numbers := consumer.partitions_for_topic(AUDIT_EVENTS)):  # noqa: ASYNC110 - no event for it
-                await asyncio.sleep(0.02)
-        for number in sorted(numbers):
-            async for leaf in _partition(consumer, TopicPartition(AUDIT_EVENTS, number)):
+        for partition in await partitions_of(consumer, AUDIT_EVENTS, STALL_S):
+            async for leaf in _partition(consumer, partition):
                 yield leaf
     except TimeoutError as error:
         raise TransientError(

@@ -141,8 +141,8 @@ class Count:
 
 
 @dataclass(slots=True)
-class FlowCounter:
-    """Counts what a receiver read of one flow, or a sender sent. To be kept between runs: four plain values.
+class _Counter:
+    """What was counted. To be kept between runs: four plain values.
 
     Args:
         flow: see the module. last, root: of what was counted. told: last number that a count was given of.
@@ -152,6 +152,19 @@ class FlowCounter:
     last: int = 0
     root: bytes = NOTHING
     told: int = 0
+
+    def count(self, origin: str, party: str) -> Count | None:
+        """All since the last count, to be signed; None if nothing is new."""
+        if self.last == self.told:
+            return None
+        count = Count(origin, party, self.flow, self.told + 1, self.last, self.root)
+        self.told = self.last
+        return count
+
+
+@dataclass(slots=True)
+class FlowCounter(_Counter):
+    """Counts what a receiver read of one flow: sequence numbers, from 1."""
 
     def read(self, seq: int, traceparent: str) -> None:
         """A record of the flow was read, in its order. One that was read before is passed over.
@@ -171,36 +184,18 @@ class FlowCounter:
             raise CountError("a record has no traceparent of the broker's form, so it can not be counted")
         self.last, self.root = seq, running_hash(self.root, bytes.fromhex(found[1]), bytes.fromhex(found[2]))
 
-    def count(self, origin: str, party: str) -> Count | None:
-        """All since the last count, to be signed; None if nothing came."""
-        if self.last == self.told:
-            return None
-        count = Count(origin, party, self.flow, self.told + 1, self.last, self.root)
-        self.told = self.last
-        return count
-
 
 @dataclass(slots=True)
-class InputCounter:
+class InputCounter(_Counter):
     """Counts what a sender sent to one partition of its input: the offsets that Kafka acknowledged, in their order."""
 
-    flow: str
     last: int = -1
-    root: bytes = NOTHING
     told: int = -1
 
     def sent(self, offset: int) -> None:
         """A record was acknowledged. Offsets rise, but may leave some out."""
         if offset > self.last:
             self.last, self.root = offset, input_hash(self.root, offset)
-
-    def count(self, origin: str, party: str) -> Count | None:
-        """All since the last count, to be signed; None if nothing was sent."""
-        if self.last == self.told:
-            return None
-        count = Count(origin, party, self.flow, self.told + 1, self.last, self.root)
-        self.told = self.last
-        return count
 
 
 def input_hash(root: bytes, offset: int) -> bytes:

@@ -6,7 +6,6 @@ Needs only the right to read the topic; it joins no group.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +20,7 @@ from broker.errors import ConfigError, TransientError
 from broker.exchange.model import AUDIT_INDEX
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
+from broker.kafka.metadata import partitions_of
 
 FETCH_RECORDS: Final = 5_000
 FETCH_MS: Final = 500
@@ -55,15 +55,11 @@ async def read_people(store: Store, connection: KafkaConnection, schools: School
         await consumer.start()
         if AUDIT_INDEX not in await consumer.topics():
             raise missing_topic(AUDIT_INDEX, connection.username)
-        consumer.assign([TopicPartition(AUDIT_INDEX, 0)])  # the client asks for the metadata of what is assigned
-        async with asyncio.timeout(STALL_S):
-            while not (numbers := consumer.partitions_for_topic(AUDIT_INDEX)):  # noqa: ASYNC110 - no event for it
-                await asyncio.sleep(0.02)
+        places = await partitions_of(consumer, AUDIT_INDEX, STALL_S)
         with store.transaction():
             index_people(store, [], schools)  # those that waited
         read, lost = 0, list[str]()
-        for number in sorted(numbers):
-            place = TopicPartition(AUDIT_INDEX, number)
+        for place in places:
             end, gone = await _begin(consumer, place, store)
             lost += [_source(place)] if gone else []
             read += await _read(consumer, place, end, store, schools)

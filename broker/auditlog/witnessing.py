@@ -28,7 +28,7 @@ from broker.audit.log.policy import Policy, Witness
 from broker.audit.log.tiles import TileReader
 from broker.auditlog.asking import Alarming, NotCosigned, ask, body_of, checkpoint_of
 from broker.errors import BrokerError, ConfigError
-from broker.witness.server import is_loopback
+from broker.tls import client_context, is_loopback
 
 log = structlog.get_logger("broker.auditlog")
 
@@ -74,15 +74,7 @@ class WitnessingConfig:
 
     def context(self) -> ssl.SSLContext:
         """Of TLS."""
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"The file {self.ca_file} can not be read as certificates ({error.strerror or type(error).__name__}).",
-                code="auditlog.witness",
-            ) from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
+        return client_context(self.ca_file, "auditlog.witness")
 
 
 def _can_be_asked(url: str, plaintext: bool) -> bool:

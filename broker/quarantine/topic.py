@@ -25,6 +25,7 @@ from broker.exchange.model import AUDIT_CONTROL, InputRecord
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check as check_connection
 from broker.kafka.diagnosis import explain
+from broker.kafka.metadata import partitions_of
 from broker.keys import KeyProvider
 from broker.quarantine.content import Opened, open_entry, private_key_of, replay_headers
 from broker.quarantine.entries import DROPPED, PREFIX, Entry, Place, Quarantine
@@ -90,11 +91,7 @@ async def _values(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> AsyncIte
 
 async def _seek(consumer: AIOKafkaConsumer, topic: str, *, to_end: bool) -> dict[TopicPartition, int]:
     """Stand at the beginning, or at the end, of all partitions of a topic; their ends."""
-    consumer.assign([TopicPartition(topic, 0)])  # the client asks for the metadata of what is assigned
-    async with asyncio.timeout(STALL_SECONDS):
-        while not (numbers := consumer.partitions_for_topic(topic)):  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0.02)
-    partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+    partitions = await partitions_of(consumer, topic, STALL_SECONDS)
     consumer.assign(partitions)
     ends: dict[TopicPartition, int] = await consumer.end_offsets(partitions)
     starts = ends if to_end else await consumer.beginning_offsets(partitions)

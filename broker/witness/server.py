@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from hashlib import sha256
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +22,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from broker.app.health import HealthServer
 from broker.audit.log.note import Cosigner, NoteError
 from broker.errors import BrokerError, ConfigError
+from broker.tls import is_loopback
 from broker.witness.cosign import MAX_BODY_BYTES, Cosigned, Refused, Request, Suspicion, TrustedLogs, judge
 from broker.witness.state import State, origin_hash
 
@@ -262,11 +262,3 @@ class WitnessServer:
     async def __aexit__(self, *_: object) -> None:
         """Answer what came, then end."""
         await self._stack.aclose()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine can reach it."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
