@@ -15,12 +15,11 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from json.encoder import encode_basestring
 from typing import Any, Final
 
-from broker.crypto import KeyedHash, keyed_hash, length_prefixed
+from broker.crypto import KeyedHash, length_prefixed
 
 TOKEN_TYPE: Final = "https://eck-broker.nl/begrippen/subject-token/v1"
 SERVICE: Final = {"attributes": {"service.name": "eck-broker", "service.version": "1"}}
@@ -28,6 +27,8 @@ SERVICE: Final = {"attributes": {"service.name": "eck-broker", "service.version"
 _encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _TOKEN: Final = length_prefixed("audit/sid/v1")
 _SALT: Final = {side: length_prefixed("audit/salt/v1", side) for side in ("in", "out")}
+_VALUE: Final = length_prefixed("audit/value/v1")
+_LOOKUP: Final = length_prefixed("audit/lookup/v1")
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
@@ -98,12 +99,77 @@ class Commitments:
 
 def commitment(salt: bytes, data: bytes) -> str:
     """What a receiver checks: the salt came with the record, in its header `audit-salt`."""
-    return b64url(keyed_hash(salt, "audit/value/v1", data))
+    # As `keyed_hash(salt, "audit/value/v1", data)`, in half its time.
+    return b64url(KeyedHash(salt).digest(_VALUE + len(data).to_bytes(4, "big") + data))
 
 
 def lookup_tag(subject_key: bytes) -> bytes:
     """What the erasable index finds a person's leaves by; never in a leaf."""
-    return keyed_hash(subject_key, "audit/lookup/v1")[:16]
+    return KeyedHash(subject_key).digest(_LOOKUP)[:16]
+
+
+class Form:
+    """What many leaves have in common, written once; `fill` puts in what each has of its own.
+
+    Args:
+        name: of the action, for people.
+        processor: URL of the receiver, when data went to one.
+        evidence: becomes `x`; a member that each leaf has of its own is a `Hole`.
+        person: whether the leaf has a token. parent: whether it has a parent span.
+    """
+
+    __slots__ = ("_holes", "_texts")
+
+    def __init__(
+        self, name: str, processor: str | None, evidence: Mapping[str, Any], *, person: bool, parent: bool
+    ) -> None:
+        quote = encode_basestring
+        # `canonical` written out: the names of each object in their order.
+        subject = f'"dpl.core.data_subject_id":{Hole("token").mark},{_SUBJECT_TYPE}' if person else ""
+        to = f'"dpl.core.foreign_operation.processor":{quote(processor)},' if processor is not None else ""
+        text = (
+            f'{{"ldv":{{"attributes":{{{subject}{to}"dpl.core.processing_activity_id":{Hole("activity").mark}}},'
+            f'"end_time":{Hole("end_time").mark},"name":{quote(name)},'
+            f"{_PARENT if parent else ''}"
+            f'"resource":{_SERVICE},"span_id":{Hole("span_id").mark},"start_time":{Hole("start_time").mark},'
+            f'"status":"Unset","trace_id":{Hole("trace_id").mark}}},"v":1,"x":{_object(evidence)}}}'
+        )
+        self._texts = text.split(_MARK)  # text, name of a hole, text, name of a hole, ...
+        self._holes = self._texts[1::2]
+
+    def fill(
+        self,
+        ids: Ids,
+        activity: str,
+        token: str | None,
+        start_ms: int,
+        end_ms: int,
+        members: Mapping[str, str | int],
+    ) -> bytes:
+        """One leaf.
+
+        Args:
+            activity: URI of the controller's processing activity.
+            token: of the person, or None when the event is about nobody that is known.
+            members: what goes into the holes of the evidence, by their names.
+        """
+        quote = encode_basestring
+        texts = {
+            "activity": quote(activity),
+            "end_time": repr(end_ms),
+            "span_id": f'"{ids.span.hex()}"',
+            "start_time": repr(start_ms),
+            "trace_id": f'"{ids.trace.hex()}"',
+        }
+        if token is not None:
+            texts["token"] = quote(token)
+        if ids.parent is not None:
+            texts["parent_span_id"] = f'"{ids.parent.hex()}"'
+        for name, value in members.items():
+            texts[name] = repr(value) if value.__class__ is int else quote(value)  # type: ignore[arg-type]
+        filled = self._texts.copy()
+        filled[1::2] = [texts[name] for name in self._holes]
+        return "".join(filled).encode()
 
 
 def leaf(
@@ -117,45 +183,36 @@ def leaf(
     end_ms: int,
     evidence: Mapping[str, Any],
 ) -> bytes:
-    """Write one leaf.
+    """Write one leaf alone; see `Form`, which is for many."""
+    form = Form(name, processor, evidence, person=token is not None, parent=ids.parent is not None)
+    return form.fill(ids, activity, token, start_ms, end_ms, {})
 
-    Args:
-        name: of the action, for people.
-        activity: URI of the controller's processing activity.
-        processor: URL of the receiver, when data went to one.
-        token: of the person, or None when the event is about nobody that is known.
-        evidence: becomes `x`.
-    """
-    quote = encode_basestring
-    # `canonical` written out, since this is done for every decision: the names of each object in their order.
-    subject = f'"dpl.core.data_subject_id":{quote(token)},{_SUBJECT_TYPE}' if token is not None else ""
-    to = f'"dpl.core.foreign_operation.processor":{quote(processor)},' if processor is not None else ""
-    parent = f'"parent_span_id":"{ids.parent.hex()}",' if ids.parent is not None else ""
-    return (
-        f'{{"ldv":{{"attributes":{{{subject}{to}"dpl.core.processing_activity_id":{quote(activity)}}},'
-        f'"end_time":{end_ms},"name":{quote(name)},{parent}"resource":{_SERVICE},"span_id":"{ids.span.hex()}",'
-        f'"start_time":{start_ms},"status":"Unset","trace_id":"{ids.trace.hex()}"}},"v":1,"x":{_object(evidence)}}}'
-    ).encode()
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where a leaf has something of its own. The name is ours, never from outside."""
+
+    name: str
+
+    @property
+    def mark(self) -> str:
+        """As it stands in a form; JSON has no control characters, so no text of a leaf can be taken for one."""
+        return f"{_MARK}{self.name}{_MARK}"
 
 
 def _object(members: Mapping[str, Any]) -> str:
-    """As `canonical`; a list of names may come as a tuple, and is then remembered."""
-    return "{" + ",".join([f"{_name(name)}:{_value(members[name])}" for name in sorted(members)]) + "}"
+    """As `canonical`; a list may come as a tuple."""
+    return "{" + ",".join([f"{encode_basestring(name)}:{_value(members[name])}" for name in sorted(members)]) + "}"
 
 
 def _value(value: Any) -> str:
-    kind = value.__class__
-    if kind is str:
-        return encode_basestring(value)
-    if kind is int:
-        return repr(value)
-    if kind is tuple:
-        return _list(value)
-    return _object(value) if kind is dict else _encode(value)
+    if isinstance(value, Hole):
+        return value.mark
+    return _object(value) if isinstance(value, dict) else _encode(value)
 
 
-_name: Final = lru_cache(maxsize=256)(encode_basestring)
-_list: Final = lru_cache(maxsize=4096)(_encode)
+_MARK: Final = "\0"
+_PARENT: Final = f'"parent_span_id":{Hole("parent_span_id").mark},'
 _SUBJECT_TYPE: Final = f'"dpl.core.data_subject_id_type":{encode_basestring(TOKEN_TYPE)},'
 _SERVICE: Final = _encode(SERVICE)
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from broker.audit.leaf import Commitments, Ids, control_leaf, leaf
+from broker.audit.leaf import Commitments, Form, Hole, Ids, control_leaf
 from broker.crypto import derived_uuid
 from broker.exchange.authorise import SUBJECT_ATTRIBUTES as _SUBJECT_NAMES
 from broker.exchange.authorise import Target
@@ -22,6 +22,7 @@ from broker.schemas.framing import varint
 
 # The broker's own processing activity, for what it refuses before a controller is known.
 OWN_ACTIVITY: Final = "https://eck-broker.nl/verwerkingen/controle"
+Names = tuple[tuple[str, ...], tuple[str, ...]]
 _WAITS: Final = "\x00waits"  # no party has such an id
 _SUBJECT_ATTRIBUTES: Final = frozenset(_SUBJECT_NAMES)
 
@@ -110,55 +111,86 @@ def audit_leaf(
         delivery: flow, seq, kept, dropped and the commitment to the value.
     """
     record, envelope = account.record, account.envelope
-    source: dict[str, Any] = {"offset": record.offset, "partition": record.partition, "topic": record.topic}
+    school = None if envelope is None else account.school or envelope["school"]
+    members: dict[str, str | int] = {"event": account.event_id, "offset": record.offset}
+    if school is not None:
+        members["school"] = school
     if record.value is not None:
-        source["value"] = secrets.value("in", record.value)
-    evidence: dict[str, Any] = {
-        "code": decision.code,
-        "decision": decision.outcome.value.lower(),
-        "event": account.event_id,
-        "in": source,
-        "registry": registry.version,
-        "policy": registry.policy.version,
-        "sender": record.party,
-    }
-    activity = OWN_ACTIVITY
-    if envelope is not None:
-        evidence["school"] = account.school or envelope["school"]
-    if account.family is not None:
-        evidence["family"] = account.family
-    if account.kind is not None:
-        evidence["kind"] = account.kind
+        members["came"] = secrets.value("in", record.value)
     if account.replay_of is not None:
-        evidence["replay_of"] = {"offset": account.replay_of, "partition": record.partition, "topic": record.topic}
-    said = {"receiver": decision.receiver, "field": decision.field, "rule": decision.rule}
-    evidence.update({name: value for name, value in said.items() if value is not None})
-    processor = None
-    if target is not None and envelope is not None:
-        evidence["process"] = target.route.process
-        board = registry.board_of(account.school or envelope["school"])
-        activity = f"{board.processing_register.rstrip('/')}/{target.route.process}" if board else OWN_ACTIVITY
-        if target.agreement is not None:
-            evidence["agreement"] = f"{target.agreement.id}/{target.agreement.version}"
-        if target.exceptions and delivery is not None:
-            evidence["exceptions"] = target.exceptions
-        if target.ended is not None:
-            evidence["closing"] = target.ended
-        if target.party is not None and delivery is not None:
-            processor = str(target.party.processor_url)
+        members["replay_of"] = account.replay_of
+    names: Names | None = None
     if delivery is not None:
-        evidence.update(delivery)
-    what = account.family or "bericht"
-    return leaf(
-        ids=ids,
-        name=f"{what} {NAMES[decision.outcome]}",
-        activity=activity,
-        processor=processor,
-        token=secrets.token() if account.person else None,
-        start_ms=account.start_ms,
-        end_ms=now_ms,
-        evidence=evidence,
+        names = delivery["kept"], delivery["dropped"]
+        members.update(flow=delivery["flow"], seq=delivery["seq"], value=delivery["value"])
+    activity, ground = OWN_ACTIVITY, None
+    if target is not None and school is not None:
+        board = registry.board_of(school)
+        activity = f"{board.processing_register.rstrip('/')}/{target.route.process}" if board else OWN_ACTIVITY
+        ground = _ground(target, delivered=names is not None)
+    form = _form(
+        decision.outcome, decision.code, decision.receiver, decision.field, decision.rule,
+        record.topic, record.partition, record.party, registry.version, registry.policy.version,
+        account.family, account.kind, ground, names, tuple(members),
+        account.person is not None, ids.parent is not None,
+    )  # fmt: skip
+    token = secrets.token() if account.person else None
+    return form.fill(ids, activity, token, account.start_ms, now_ms, members)
+
+
+class _Ground(NamedTuple):
+    """On what a decision for a receiver rests, as the leaf has it."""
+
+    process: str
+    agreement: str | None
+    exceptions: tuple[str, ...]
+    closing: int | None
+    processor: str | None
+
+
+def _ground(target: Target, *, delivered: bool) -> _Ground:
+    agreement, party = target.agreement, target.party
+    return _Ground(
+        target.route.process,
+        f"{agreement.id}/{agreement.version}" if agreement is not None else None,
+        target.exceptions if delivered else (),
+        target.ended,
+        str(party.processor_url) if party is not None and delivered else None,
     )
+
+
+@lru_cache(maxsize=4096)
+def _form(
+    outcome: Outcome, code: str, receiver: str | None, field: str | None, rule: str | None,
+    topic: str, partition: int, sender: str, registry: str, policy: str,
+    family: str | None, kind: str | None, ground: _Ground | None, names: Names | None, own: tuple[str, ...],
+    person: bool, parent: bool,
+) -> Form:  # fmt: skip
+    """What the leaves of nearly all events of a sender have in common, whatever school they are of.
+
+    Args:
+        registry, policy: versions. names: kept and dropped, of a delivery. own: members that each leaf has of its own.
+    """
+    source: dict[str, Any] = {"offset": Hole("offset"), "partition": partition, "topic": topic}
+    if "came" in own:
+        source["value"] = Hole("came")
+    evidence: dict[str, Any] = {
+        "code": code, "decision": outcome.value.lower(), "in": source, "registry": registry, "policy": policy,
+        "sender": sender,
+    }  # fmt: skip
+    evidence.update({name: Hole(name) for name in ("event", "school", "flow", "seq", "value") if name in own})
+    if "replay_of" in own:
+        evidence["replay_of"] = {"offset": Hole("replay_of"), "partition": partition, "topic": topic}
+    said = {"family": family, "kind": kind, "receiver": receiver, "field": field, "rule": rule}
+    if names is not None:
+        evidence["kept"], evidence["dropped"] = names
+    if ground is not None:
+        said |= {"process": ground.process, "agreement": ground.agreement}
+        evidence |= {"exceptions": ground.exceptions} if ground.exceptions else {}
+        evidence |= {"closing": ground.closing} if ground.closing is not None else {}
+    evidence.update({name: value for name, value in said.items() if value is not None})
+    processor = ground.processor if ground is not None else None
+    return Form(f"{family or 'bericht'} {NAMES[outcome]}", processor, evidence, person=person, parent=parent)
 
 
 def status_record(account: Account, decisions: Sequence[Decision], now_ms: int) -> bytes:

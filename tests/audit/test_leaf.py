@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.audit.leaf import Commitments, Ids, b64url, canonical, commitment, control_leaf, leaf, lookup_tag
+from broker.audit.leaf import (
+    Commitments,
+    Form,
+    Hole,
+    Ids,
+    b64url,
+    canonical,
+    commitment,
+    control_leaf,
+    leaf,
+    lookup_tag,
+)
+from tests.audit.histories import duties, history, leaves_of, waiting
 
 TRACE, SPAN = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736"), bytes.fromhex("53995c3f42cd8ad8")
 SUBJECT_KEY = sha256(b"golden subject key").digest()
@@ -214,6 +226,41 @@ def test_a_leaf_about_nobody_has_no_subject() -> None:
     )
     assert set(made["ldv"]["attributes"]) == {"dpl.core.processing_activity_id"}
     assert "parent_span_id" not in made["ldv"]
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["\0token\0", "\0", "\0own\0", "%s"])
+
+
+@given(TEXTS, TEXTS, TEXTS, st.none() | TEXTS, st.none() | TEXTS, st.booleans(), st.integers(0, 2**53 - 1))
+def test_a_form_is_filled_with_what_each_leaf_has_of_its_own(
+    shared: str, own: str, activity: str, processor: str | None, token: str | None, parent: bool, number: int
+) -> None:
+    """One form makes many leaves, each as if it were written alone; no text in either can be taken for a hole."""
+    evidence = {"shared": shared, "kept": ("a", shared), "own": Hole("own"), "in": {"b": 1, "a": Hole("number")}}
+    form = Form("name", processor, evidence, person=token is not None, parent=parent)
+    for value in ("before", own):
+        ids = Ids(TRACE, SPAN, b"12345678" if parent else None)
+        made = form.fill(ids, activity, token, 1, 2, {"own": value, "number": number})
+        whole = {"shared": shared, "kept": ["a", shared], "own": value, "in": {"b": 1, "a": number}}
+        said = json.loads(made)
+        assert canonical(said) == made
+        assert said["x"] == whole
+        assert said["ldv"]["attributes"].get("dpl.core.data_subject_id") == token
+        assert said["ldv"]["attributes"]["dpl.core.processing_activity_id"] == activity
+        expected = leaf(
+            ids=ids, name="name", activity=activity, processor=processor, token=token, start_ms=1, end_ms=2,
+            evidence=whole,
+        )  # fmt: skip
+        assert expected == made
+
+
+def test_every_leaf_that_the_exchange_writes_is_canonical() -> None:
+    """Delivered, repeated, refused, quarantined, replayed, parked, released, expired, duties, windows."""
+    leaves = [*history(), *leaves_of(waiting()), *leaves_of(duties())]
+    assert {json.loads(made).get("x", {}).get("decision", "window") for made in leaves} == {
+        "delivered", "duplicate", "refused", "quarantined", "parked", "expired", "window",
+    }  # fmt: skip
+    assert [made for made in leaves if canonical(json.loads(made)) != made] == []
 
 
 def test_a_control_leaf_names_its_kind() -> None:
