@@ -34,11 +34,17 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
+def parents(hashes: bytes) -> bytes:
+    """The nodes over pairs of hashes that stand one after the other (32 bytes each); a last one alone has no parent."""
+    step = 2 * HASH_BYTES
+    ends = range(step, len(hashes) + 1, step)
+    return b"".join([sha256(b"\x01" + hashes[end - step : end]).digest() for end in ends])
+
+
 def complete_root(hashes: bytes) -> bytes:
     """The root over 2^k hashes that stand one after the other (32 bytes each)."""
     while len(hashes) > HASH_BYTES:
-        step = 2 * HASH_BYTES
-        hashes = b"".join([sha256(b"\x01" + hashes[i : i + step]).digest() for i in range(0, len(hashes), step)])
+        hashes = parents(hashes)
     return hashes
 
 
@@ -64,8 +70,11 @@ def joined(peaks: Iterable[bytes]) -> bytes:
 
 def range_root(start: int, end: int, hash_at: HashAt) -> bytes:
     """The root over the leaves from `start` up to `end`; `start` is a multiple of a power of two >= their number."""
+    count = end - start
+    if count and not count & (count - 1):  # nearly all parts of a proof: one complete node
+        return hash_at(count.bit_length() - 1, start // count)
     peaks = []
-    for level in range((end - start).bit_length()):
+    for level in range(count.bit_length()):
         if (end - start) >> level & 1:
             end -= 1 << level
             peaks.append(hash_at(level, end >> level))

@@ -19,7 +19,7 @@ from hashlib import sha256
 from struct import Struct
 from typing import Final
 
-from broker.audit.log.merkle import HASH_BYTES, complete_root, joined, leaf_hash
+from broker.audit.log.merkle import HASH_BYTES, complete_root, joined, leaf_hash, parents
 from broker.errors import ContractError
 
 WIDTH: Final = 256
@@ -158,10 +158,19 @@ class TileReader:
 
     def __init__(self, read: Read, size: int) -> None:
         self.size, self._read = size, read
-        self._tile = lru_cache(maxsize=64)(self._load)  # 8 KiB each
+        # Who asks for many leaves asks in their order: neighbours share a bundle and the nodes of a tile.
+        self._tile = lru_cache(maxsize=64)(self._load)  # 16 KiB each
+        self._bundle = lru_cache(maxsize=2)(self._load_bundle)  # some 400 KiB each
 
-    def _load(self, level: int, index: int) -> bytes:
-        return read_tile(self._read, level, index, self._width(level, index))
+    def _load(self, level: int, index: int) -> list[bytes]:
+        """The nodes below one tile's root that are complete: its hashes, those over pairs of them, and so on."""
+        nodes = [read_tile(self._read, level, index, self._width(level, index))]
+        while len(nodes[-1]) > HASH_BYTES:
+            nodes.append(parents(nodes[-1]))
+        return nodes
+
+    def _load_bundle(self, index: int) -> list[bytes]:
+        return read_bundle(self._read, index, self._width(0, index))
 
     def _width(self, level: int, index: int) -> int:
         return min((self.size >> TILE_HEIGHT * level) - index * WIDTH, WIDTH)
@@ -175,9 +184,8 @@ class TileReader:
         if index < 0 or (index + 1) << level > self.size:
             raise TileError(f"a tree of {self.size} leaves has no complete node {index} at level {level}")
         tile_level, height = divmod(level, TILE_HEIGHT)
-        tile, first = divmod(index << height, WIDTH)
-        hashes = self._tile(tile_level, tile)
-        return complete_root(hashes[first * HASH_BYTES : (first + (1 << height)) * HASH_BYTES])
+        tile, first = divmod(index, WIDTH >> height)
+        return self._tile(tile_level, tile)[height][first * HASH_BYTES : (first + 1) * HASH_BYTES]
 
     def entry(self, index: int) -> bytes:
         """The entry of a leaf.
@@ -188,7 +196,7 @@ class TileReader:
         if not 0 <= index < self.size:
             raise TileError(f"a tree of {self.size} leaves has no leaf {index}")
         bundle, at = divmod(index, WIDTH)
-        return read_bundle(self._read, bundle, self._width(0, bundle))[at]
+        return self._bundle(bundle)[at]
 
     def entries(self, start: int, end: int) -> Iterator[bytes]:
         """The entries from `start` up to `end`, one bundle in memory at a time."""

@@ -231,6 +231,22 @@ def test_every_complete_node_is_that_of_the_tree() -> None:
         reader.hash_at(0, -1)
 
 
+def test_neighbours_are_read_and_hashed_together() -> None:
+    """Asking for all leaves of three bundles, in their order, reads each file once."""
+    size, seen = 600, list[str]()
+    files = TileBuilder().append(ENTRIES[:size]).files
+
+    def read(name: str) -> bytes | None:
+        seen.append(name)
+        return files.get(name)
+
+    reader = TileReader(read, size)
+    for index in range(size):
+        assert reader.entry(index) == ENTRIES[index]
+        assert inclusion_proof(index, size, reader.hash_at) == TREE.path(index, 0, size)
+    assert sorted(seen) == sorted(files)
+
+
 def test_a_full_file_stands_in_for_a_partial_one_that_has_gone() -> None:
     """A log may remove partial tiles once the full one is there (tlog-tiles): an older size stays readable."""
     files = {name: data for name, data in TileBuilder().append(ENTRIES).files.items() if ".p/" not in name}
