@@ -14,7 +14,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import connections, evidence, exchange, families, fanout, lanes, modes, parked, vault, withdrawal, worker
+from bench import (
+    auditlog,
+    connections,
+    evidence,
+    exchange,
+    families,
+    fanout,
+    lanes,
+    leaf,
+    modes,
+    parked,
+    tiles,
+    vault,
+    withdrawal,
+    worker,
+)
 
 FOLDER = Path("build/bench")
 
@@ -28,13 +43,16 @@ def main() -> None:
     parser.add_argument(
         "--seconds",
         type=float,
-        help="exchange, fanout: 20; families: 30; evidence, lanes: 60; worker: 600, the steady part; modes: 30 a round",
+        help="exchange, fanout, leaf: 20; families: 30; evidence, lanes: 60; worker: 600, the steady part;"
+        " modes: 30 a round",
     )
     parser.add_argument(
         "--count", type=int,
         help="worker: 30,000 events of backlog; lanes: 1,000; modes: 10,000; vault: 1,000,000 pupils;"
-        " connections: 1,000,000; parked: 10,000 events; withdrawal: 30 times",
+        " connections: 1,000,000; parked: 10,000 events; withdrawal: 30 times; tiles: 200,000 leaves;"
+        " auditlog: 10,000,000 leaves, on 26 GB of disk",
     )  # fmt: skip
+    parser.add_argument("--folder", type=Path, help="tiles, auditlog: on whose disk; default: that of temporary files")
     given = parser.parse_args()
     for name in given.names or list(BENCHES):
         if name not in BENCHES:
@@ -48,7 +66,7 @@ def main() -> None:
         machine = {"python": platform.python_version(), "cores": os.cpu_count(), "load_before": load}
         document = {"bench": name, "at": datetime.now(UTC).isoformat(), "options": options, "machine": machine}
         path = FOLDER / f"{name}.json"
-        path.write_text(json.dumps(document | {"result": result}, indent=1) + "\n", "utf-8")
+        path.write_text(json.dumps(document | {"result": result}, indent=1, default=str) + "\n", "utf-8")
         print(f"\n{name}  (load before: {load[0]:.1f} on {os.cpu_count()} cores; raw figures in {path})")
         for what, figure in rows(result):
             print(f"  {what:<58} {figure}")
@@ -121,11 +139,14 @@ BENCHES: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]
     "parked": (parked.run, parked.rows, ("count",)),
     "connections": (connections.run, connections.rows, ("count",)),
     "worker": (worker.run, _worker, ("seconds", "count")),
+    "leaf": (leaf.run, leaf.rows, ("seconds",)),
+    "tiles": (tiles.run, tiles.rows, ("count", "folder")),
     "evidence": (evidence.run, evidence.rows, ("seconds",)),
     "lanes": (lanes.run, lanes.rows, ("seconds", "count")),
     "modes": (modes.run, modes.rows, ("seconds", "count")),
     "vault": (vault.run, _vault, ("count",)),
     "withdrawal": (withdrawal.run, _withdrawal, ("count",)),
+    "auditlog": (auditlog.run, auditlog.rows, ("count", "folder")),  # last: it ends where the disk is too small
 }
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ SERVICE: Final = {"attributes": {"service.name": "eck-broker", "service.version"
 _encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _TOKEN: Final = length_prefixed("audit/sid/v1")
 _SALT: Final = {side: length_prefixed("audit/salt/v1", side) for side in ("in", "out")}
+_TRACE_BYTES, _SPAN_BYTES = (16).to_bytes(4, "big"), (8).to_bytes(4, "big")
 _VALUE: Final = length_prefixed("audit/value/v1")
 _LOOKUP: Final = length_prefixed("audit/lookup/v1")
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
@@ -78,7 +79,7 @@ class Commitments:
     def __init__(self, subject_key: bytes, ids: Ids) -> None:
         self.ids = ids
         self._hash = KeyedHash(subject_key)
-        self._decision = length_prefixed(ids.trace, ids.span)
+        self._decision = _TRACE_BYTES + ids.trace + _SPAN_BYTES + ids.span  # as `length_prefixed`, at a third
         self._salts: dict[str, bytes] = {}
 
     def token(self) -> str:
