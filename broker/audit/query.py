@@ -146,7 +146,7 @@ class Query:
             return replace(found, problem="what stands at its place is not the leaf of a decision")
         found = replace(found, entry=entry, leaf=said)
         try:
-            log.prove(row.index, entry)
+            log.check(row.index, entry)
         except (TileError, ProofError) as error:
             return replace(found, problem=str(error))
         if said != row.leaf:

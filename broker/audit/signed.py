@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import CHECKPOINT, KEY, LogDirectory
-from broker.audit.log.merkle import inclusion_proof, leaf_hash, verify_inclusion
+from broker.audit.log.merkle import HASH_BYTES, ProofError, inclusion_proof, leaf_hash, verify_inclusion
 from broker.audit.log.note import NoteError, Verifier, open_note
-from broker.audit.log.tiles import TileReader
+from broker.audit.log.tiles import WIDTH, TileReader
 from broker.errors import ConfigError
 
 
@@ -28,6 +28,7 @@ class SignedLog:
     note: bytes
     reader: TileReader
     verifiers: tuple[Verifier, ...]
+    _proven: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)  # tile: its hashes
 
     @classmethod
     def open(cls, directory: LogDirectory, verifiers: Iterable[Verifier]) -> SignedLog | None:
@@ -64,6 +65,24 @@ class SignedLog:
         path = inclusion_proof(index, size, self.reader.hash_at)
         verify_inclusion(leaf_hash(entry), index, size, path, self.checkpoint.root)
         return path
+
+    def check(self, index: int, entry: bytes) -> None:
+        """Show that an entry is what was signed at its place, as `prove` does; the next ones of its tile cost a hash.
+
+        Errors as `prove`.
+        """
+        tile, at = divmod(index, WIDTH)
+        hashes, own = self._proven.get(tile), slice(at * HASH_BYTES, (at + 1) * HASH_BYTES)
+        if hashes is None:
+            self.prove(index, entry)
+            hashes = self.reader.hashes(tile)
+            # The path was made from all other hashes of this tile: since it leads to the signed root, they are right,
+            # and so is the one that it was not made from, if it is the entry's.
+            if hashes[own] == leaf_hash(entry):
+                self._proven.clear()
+                self._proven[tile] = hashes
+        elif hashes[own] != leaf_hash(entry):
+            raise ProofError(f"the entry is not the one that was signed as leaf {index}")
 
 
 def folders(root: Path) -> list[Path]:

@@ -187,6 +187,14 @@ class TileReader:
         tile, first = divmod(index, WIDTH >> height)
         return self._tile(tile_level, tile)[height][first * HASH_BYTES : (first + 1) * HASH_BYTES]
 
+    def hashes(self, tile: int) -> bytes:
+        """The leaf hashes of a tile of level 0, as `hash_at` has them.
+
+        Raises:
+            TileError: if it is missing.
+        """
+        return self._tile(0, tile)[0]
+
     def entry(self, index: int) -> bytes:
         """The entry of a leaf.
 
