@@ -16,6 +16,7 @@ class Limits:
         list_items: of any one list.
         user_ids: of one subject.
         enrolment_ids: local ids that one enrolment gathers; each change rewrites all.
+        merged_enrolments: that became one with another by MERGE; each leaves a subject key behind.
         envelope_chars: of any one string of the envelope.
         quarantined_bytes: of the value, when the record itself is too large to be quarantined whole; and of subject and
             body, which are quarantined beside it opened.
@@ -39,6 +40,7 @@ class Limits:
     list_items: int = 256
     user_ids: int = 16
     enrolment_ids: int = 32
+    merged_enrolments: int = 32
     envelope_chars: int = 128
     quarantined_bytes: int = 65_536
     quarantined_per_lane: int = 4_096

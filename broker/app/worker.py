@@ -68,6 +68,7 @@ class ExchangeService(Service):
         settings, config = self._settings, self._settings.engine()
         clients = KafkaClients.of_engine(self._connection, config)
         vault = VaultView(clients, topic_identity(self._connection, VAULT), settings.state / "vault")
+        vault.evict = self._keys.vault.evict
         registry = RegistryView(clients)
         self._plane = plane = DataPlane(
             clients, self._process, registry, vault,

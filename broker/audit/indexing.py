@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from broker.audit.coordinates import Coordinates, coordinates
-from broker.audit.index import open_entry, span_of
+from broker.audit.index import forgets, open_entry, span_of
 from broker.audit.log.directory import HistoryDiffers
 from broker.audit.log.merkle import Frontier, ProofError, leaf_hash
 from broker.audit.signed import SignedLog
@@ -90,7 +90,8 @@ def index_people(store: Store, entries: Iterable[bytes], schools: SchoolCiphers)
     """Take in entries of `audit.index`; call it within a transaction, with those that are new.
 
     An entry says by its span which leaf it is of, and that leaf says which school's key opens it. If the leaf is not
-    signed yet the entry waits, and is tried again at the next call.
+    signed yet the entry waits, and is tried again at the next call. One by which a person is forgotten waits for
+    `forget_people`.
 
     Returns:
         How many entries found their leaf.
@@ -102,9 +103,38 @@ def index_people(store: Store, entries: Iterable[bytes], schools: SchoolCiphers)
     for entry in entries:
         store.wait(span_of(entry), entry)
     for entry in store.arrived():
+        if forgets(entry):
+            continue
         span = span_of(entry)
         for origin, index, school in store.places(span):
             store.tag(open_entry(schools.school_cipher(school or ""), entry).tag, origin, index)
         store.settle(span, entry)
         matched += 1
     return matched
+
+
+def forget_people(store: Store, schools: SchoolCiphers) -> int:
+    """Erase the persons whose entries say so and whose ERASE is signed; call it behind `index_people`.
+
+    An entry waits until the file has been written anew without the person: killed on the way, it is done again.
+
+    Returns:
+        How many rows led to them.
+
+    Raises:
+        ConfigError: `audit.index_key`, if an entry does not open. TransientError: `audit.store_busy`, see
+            `Store.forget`; the next call goes on.
+    """
+    entries = [entry for entry in store.arrived() if forgets(entry)]
+    if not entries:
+        return 0
+    tags = {
+        open_entry(schools.school_cipher(school or ""), entry).tag
+        for entry in entries
+        for _, _, school in store.places(span_of(entry))
+    }
+    gone = store.forget(*tags)
+    with store.transaction():
+        for entry in entries:
+            store.settle(span_of(entry), entry)
+    return gone

@@ -38,6 +38,7 @@ class Lane:
         since_ms: when the first leaf of the open window was written; None: nothing is open.
         counts, leaves, inputs: since the last window. lowest: of these inputs' offsets.
         moved: a told reset moved the lane back since the last window.
+        erasures: ids of `erased` leaves that must follow before the window ends.
         parts: of a window that is not complete yet, read; texts: the same, as they stand.
     """
 
@@ -58,6 +59,7 @@ class Lane:
     lowest: int | None = None
     moved: bool = False
     flows: dict[str, Flow] = field(default_factory=dict)
+    erasures: set[str] = field(default_factory=set)
     parts: list[WindowPart] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
 
@@ -73,7 +75,7 @@ class Lane:
             self.base, self.highest = window.next, window.next - 1
         self.founded, self.moved, self.run, self.since_ms, self.lowest = True, False, None, None, None
         self.leaves = self.inputs = 0
-        self.counts, self.receivers = {}, set()
+        self.counts, self.receivers, self.erasures = {}, set(), set()
         self.forget_parts()
 
     def forget_parts(self) -> None:
@@ -89,6 +91,7 @@ class Lane:
             "base": self.base, "highest": self.highest, "parked": sorted(self.parked), "run": self.run,
             "receivers": sorted(self.receivers), "since_ms": self.since_ms, "leaves": self.leaves,
             "inputs": self.inputs, "lowest": self.lowest, "moved": self.moved,
+            "erasures": sorted(self.erasures),
             "counts": [[*key, n] for key, n in self.counts.items()], "texts": self.texts,
             "flows": {name: [flow.last, flow.root.hex(), flow.told] for name, flow in self.flows.items()},
         }  # fmt: skip
@@ -98,7 +101,8 @@ class Lane:
         """The inverse of `pack`."""
         counts = {(decision, party, process): n for decision, party, process, n in data["counts"]}
         flows = {name: Flow(last, bytes.fromhex(root), told) for name, (last, root, told) in data["flows"].items()}
-        sets = {"parked": set(data["parked"]), "receivers": set(data["receivers"])}
+        # A state that was kept by an older version knows of no erasures.
+        sets = {name: set(data.get(name, ())) for name in ("parked", "receivers", "erasures")}
         read = [read_leaf(text.encode()) for text in data["texts"]]
         parts = [part for part in read if isinstance(part, WindowPart)]
         return cls(**{**data, **sets, "counts": counts, "flows": flows, "parts": parts})

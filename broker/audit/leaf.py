@@ -223,8 +223,21 @@ def is_decision(leaf: bytes) -> bool:
     return leaf.startswith(b'{"ldv":')  # canonical: the first name
 
 
+def erased_leaf(event: str, school: str, place: tuple[str, int, int], now_ms: int) -> bytes:
+    """A leaf that says that a person's keys were destroyed, and not whose.
+
+    Args:
+        event: id of the ERASE. school: BRIN.
+        place: topic, partition and offset of the ERASE: its id follows from them, so that a second try has the same.
+    """
+    topic, partition, offset = place
+    where = f"{topic}\x00{partition}\x00{offset}".encode()
+    number = b64url(sha256(b"audit/erased/v1" + where).digest()[:16])
+    return canonical({"erased": {"event": event, "id": number, "school": school, "time": now_ms}, "v": 1})
+
+
 def control_leaf(kind: str, content: Mapping[str, Any]) -> bytes:
-    """A leaf of `audit.control`: registry changes, incidents, keys, erasures."""
+    """A leaf of `audit.control`: registry changes, incidents, keys."""
     return canonical({"control": {"kind": kind, **content}, "v": 1})
 
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from broker.audit.coordinates import Coordinates, coordinates
 from broker.audit.log.directory import LogDirectory
 from broker.audit.log.merkle import ProofError
 from broker.audit.log.note import NoteError, Verifier
 from broker.audit.log.tiles import TileError
-from broker.audit.receipt import Receipt, verify
+from broker.audit.receipt import Receipt, is_erasure, verify
 from broker.audit.signed import SignedLog, folders
 from broker.audit.store import Row, Store, Wanted
 from broker.audit.story import story
+from broker.audit.told import ERASE, Erased, LeafError, Told, read_leaf
 from broker.errors import ConfigError
+
+SCAN: Final = 1_024  # leaves that are read at a time; a transaction rarely has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,43 @@ class Query:
             verify(receipt, log.verifiers, value)
         return data
 
+    def erasure(self, event: str) -> bytes:
+        """What a school keeps as evidence that a person was erased: the file `.tlog-proof`; it names nobody.
+
+        Args:
+            event: id of the ERASE.
+
+        Raises:
+            ConfigError: `audit.event`, if no leaf says that it erased somebody; `audit.unproven`, if that is
+                not proven.
+        """
+        wanted = [
+            found for found in self._all_of(event) if (found.leaf.family, found.leaf.kind, found.leaf.decision) == ERASE
+        ]
+        if not wanted:
+            raise ConfigError(
+                "No leaf says that this event erased somebody. `broker audit explain` tells what became of it.",
+                code="audit.event",
+            )
+        return self._erasure(wanted[-1])
+
+    def _erasure(self, found: Found) -> bytes:
+        """The receipt of the `erased` leaf that stands behind the leaf of an ERASE."""
+        if found.entry is None or found.problem is not None:
+            raise ConfigError(f"There is no receipt for this erasure: {found.status}.", code="audit.unproven")
+        log, decided = self._logs[found.origin], _read(found.entry)
+        size = log.checkpoint.size
+        for first in range(found.index + 1, size, SCAN):
+            for index, entry in enumerate(log.reader.entries(first, min(first + SCAN, size)), first):
+                erased = _read(entry) if is_erasure(entry) else None
+                if isinstance(decided, Told) and isinstance(erased, Erased) and erased.id == decided.erased:
+                    return Receipt(entry, None, index, tuple(log.prove(index, entry)), log.note).render()
+        raise ConfigError(
+            "The leaf of the erasure is not in the log that was signed. If the event is of this minute, try again; "
+            "else something is missing, which `broker audit reconcile` finds (R7).",
+            code="audit.unproven",
+        )
+
     def _all_of(self, event: str) -> Sequence[Found]:
         found = self.find(Wanted(event=event))
         if not found:
@@ -152,3 +193,11 @@ class Query:
         if said != row.leaf:
             return replace(found, problem="the leaf is in the signed tree, but the store says something else of it")
         return replace(found, size=size)
+
+
+def _read(entry: bytes) -> object:
+    """What a leaf tells; None if it is of no known form, which the reconciler finds."""
+    try:
+        return read_leaf(entry)
+    except LeafError:
+        return None

@@ -3,6 +3,9 @@
 One `.tlog-proof` file whose extra is canonical JSON `{"entry":<the leaf>,"salt":<base64url, 32 bytes>,"v":1}`. The
 signature covers the leaf through the tree, and the value through the commitment in the leaf; the extra itself it does
 not cover, so that is accepted in one spelling only. A receipt holds a salt: treat it as personal data.
+
+The receipt of an erasure has no salt, since an `erased` leaf commits to no value: `{"entry":<the leaf>,"v":1}`. Which
+of the two forms it is follows from the leaf, so neither is taken for the other. It says nothing about a person.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from broker.audit.log.proof import Proof
 from broker.errors import ContractError
 
 SALT_BYTES: Final = 32
+_FORM: Final = "a receipt has a salt, but for that of an erasure, which has none"
 
 
 class ReceiptError(ContractError):
@@ -35,12 +39,12 @@ class Receipt:
 
     Args:
         entry: the leaf, as it stands in the log.
-        salt: 32 bytes, as the receiver got it in the header `audit-salt`.
+        salt: 32 bytes, as the receiver got it in the header `audit-salt`; None for an `erased` leaf, which has none.
         index, path, checkpoint_note: see `Proof`.
     """
 
     entry: bytes
-    salt: bytes
+    salt: bytes | None
     index: int
     path: tuple[bytes, ...]
     checkpoint_note: bytes
@@ -49,17 +53,19 @@ class Receipt:
         """The file, `.tlog-proof`.
 
         Raises:
-            ReceiptError: if the entry is no text or the salt has another length.
+            ReceiptError: if the entry is no text, or the salt has another length or is there where none may be.
             NoteError: if the rest is no proof.
         """
-        if len(self.salt) != SALT_BYTES:
+        if (self.salt is None) != is_erasure(self.entry):
+            raise ReceiptError(_FORM)
+        if self.salt is not None and len(self.salt) != SALT_BYTES:
             raise ReceiptError(f"the salt of a receipt is not {SALT_BYTES} bytes")
         try:
             entry = self.entry.decode()
         except UnicodeDecodeError:
             raise ReceiptError("the entry of a receipt is not text in UTF-8") from None
-        extra = canonical({"entry": entry, "salt": b64url(self.salt), "v": 1})
-        return Proof(extra, self.index, self.path, self.checkpoint_note).render()
+        salt = {} if self.salt is None else {"salt": b64url(self.salt)}
+        return Proof(canonical({"entry": entry, **salt, "v": 1}), self.index, self.path, self.checkpoint_note).render()
 
     @classmethod
     def parse(cls, data: bytes) -> Receipt:
@@ -70,14 +76,18 @@ class Receipt:
         """
         proof = Proof.parse(data)
         extra = _object(proof.extra or b"")
-        if extra is None or extra.keys() != {"entry", "salt", "v"} or not _is_canonical(extra, proof.extra):
+        if extra is None or extra.keys() | {"salt"} != {"entry", "salt", "v"} or not _is_canonical(extra, proof.extra):
             raise ReceiptError("the extra of a receipt is not canonical JSON with entry, salt and v")
-        entry, salt, version = extra["entry"], extra["salt"], extra["v"]
+        entry, salt, version = extra["entry"], extra.get("salt", ""), extra["v"]
         if version.__class__ is not int or version != 1:
             raise ReceiptError("the receipt is not of version 1; a newer program may read it")
         if not isinstance(entry, str) or not isinstance(salt, str):
             raise ReceiptError("entry and salt of a receipt are not both text")
-        return cls(entry.encode(), _salt(salt), proof.index, proof.path, proof.checkpoint_note)
+        if ("salt" not in extra) != is_erasure(entry.encode()):
+            raise ReceiptError(_FORM)
+        return cls(
+            entry.encode(), _salt(salt) if "salt" in extra else None, proof.index, proof.path, proof.checkpoint_note
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +130,20 @@ def verify(receipt: Receipt, verifiers: Iterable[Verifier], value: bytes | None 
     return VerifiedReceipt(checkpoint.origin, checkpoint.size, receipt.index, receipt.entry, side, note)
 
 
+def is_erasure(entry: bytes) -> bool:
+    """Whether a leaf says that a person was erased."""
+    leaf = _object(entry)
+    return leaf is not None and leaf.keys() == {"erased", "v"} and _is_canonical(leaf, entry)
+
+
 def _side(receipt: Receipt, value: bytes) -> str:
     """Which commitment of the leaf, `x.value` or `x.in.value`, is to this value."""
     evidence = (_object(receipt.entry) or {}).get("x")
     evidence = evidence if isinstance(evidence, dict) else {}
     came = evidence.get("in")
     found = {"out": evidence.get("value"), "in": came.get("value") if isinstance(came, dict) else None}
-    expected = commitment(receipt.salt, value).encode()
-    for side, said in found.items():
+    expected = b"" if receipt.salt is None else commitment(receipt.salt, value).encode()
+    for side, said in found.items() if expected else ():
         if isinstance(said, str) and hmac.compare_digest(said.encode("utf-8", "replace"), expected):
             return side
     raise ReceiptError("the leaf of this receipt does not speak of this value, or the salt is of another one")

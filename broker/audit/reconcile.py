@@ -9,8 +9,10 @@ the exchange can write (`broker.exchange.windows`, `journal`, `pipeline`):
     R3  the numbers of a flow follow each other, and its running hash is that of the leaves
     R4  a receiver that counted has counted the same     R5  a sender too (`broker.audit.count`)
     R6  windows are numbered without a hole, are whole, and say what the leaves before them say
+    R7  an ERASE that was carried out has its `erased` leaf behind it, and there is no other one
     R0  every leaf can be read
 
+No window counts `erased` leaves: each belongs to a decision that is counted, by an id that follows from its input.
 It says nothing of the order of leaves that no rule orders: those of one input for several receivers, and those of
 different lanes. It does not prove that a sender sent everything: only the sender's own count does (R5).
 """
@@ -22,7 +24,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from broker.audit.lanes import Flow, Lane, Watcher
-from broker.audit.told import CountKey, InputGap, LeafError, Other, Range, Told, WindowPart, read_leaf, running_hash
+from broker.audit.told import (
+    CountKey,
+    Erased,
+    InputGap,
+    LeafError,
+    Other,
+    Range,
+    Told,
+    WindowPart,
+    read_leaf,
+    running_hash,
+)
 
 LATENESS_MS: Final = 180_000  # a minute, the lane's next batch, and the log; then somebody should look
 
@@ -32,7 +45,7 @@ class Finding:
     """Something that does not add up.
 
     Args:
-        rule: R0 to R6. lane: `<topic>/<partition>` of its input, "" if it could not be told.
+        rule: R0 to R7. lane: `<topic>/<partition>` of its input, "" if it could not be told.
         window: number of the window concerned, or of the one that is open; 0 if none. sentence: never a value.
     """
 
@@ -86,6 +99,9 @@ class Reconciler:
             if told.kind == "epoch":
                 self.founded = False
             return
+        if isinstance(told, Erased):
+            yield from self._erased(told)
+            return
         lane = self.lanes.get(told.place)
         if lane is None:
             lane = self.lanes[told.place] = Lane(told.place, self.founded)
@@ -97,6 +113,13 @@ class Reconciler:
         for rule, sentence in found:
             yield Finding(rule, lane.place, number, sentence)
 
+    def _erased(self, told: Erased) -> Iterator[Finding]:
+        lane = next((lane for lane in self.lanes.values() if told.id in lane.erasures), None)
+        if lane is not None:
+            lane.erasures.remove(told.id)
+        elif self.founded or self.windows:  # else its ERASE may be the last leaf of the log before
+            yield Finding("R7", "", 0, f"leaf {self.position - 1} tells of an erasure that no ERASE before it asked.")
+
     # ---- a decision
 
     def _decision(self, lane: Lane, told: Told) -> Iterator[tuple[str, str]]:
@@ -104,6 +127,8 @@ class Reconciler:
         if lane.parts:
             yield "R6", f"leaf {self.position - 1} stands between the parts of a window."
             lane.forget_parts()
+        if told.erased is not None:
+            lane.erasures.add(told.erased)
         lane.begin(told.at_ms)
         lane.leaves += 1
         key = (told.decision, told.receiver, told.process)
@@ -174,6 +199,8 @@ class Reconciler:
 
     def _window(self, lane: Lane, window: WindowPart) -> Iterator[tuple[str, str]]:
         self.windows += 1
+        if lane.erasures:
+            yield "R7", f"{len(lane.erasures)} persons were erased, and no leaf tells it."
         counts, flows = dict[CountKey, int](), dict[str, Range]()
         for part in lane.parts:
             if part.counts.keys() & counts.keys() or part.flows.keys() & flows.keys():

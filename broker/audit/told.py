@@ -18,8 +18,9 @@ from broker.errors import ContractError
 MOST_CHARS: Final = 1_000  # of a name
 BELOW: Final = 1 << 53  # of a number in canonical JSON
 WAITS: Final = "parked"
+ERASE: Final = ("identity", "ERASE", "delivered")  # family, kind and decision
 _HEX: Final = {size: re.compile(f"[0-9a-f]{{{2 * size}}}") for size in (8, 16)}
-_OTHERS: Final = ("control", "count", "digest", "epoch", "erased", "key")
+_OTHERS: Final = ("control", "count", "digest", "epoch", "key")
 
 CountKey = tuple[str, str, str]  # decision, receiver ("": for all), process ("": not told)
 
@@ -41,6 +42,7 @@ class Told:
         trace, span: 16 and 8 bytes. expected_span: what the span of such a decision must be.
         flow, seq: of an output record: its topic and partition, and its number; None if none was written.
         at_ms: when it was decided, milliseconds since 1970.
+        erased: id of the `erased` leaf that must follow: an ERASE was carried out.
     """
 
     place: str
@@ -54,6 +56,7 @@ class Told:
     flow: str | None
     seq: int | None
     at_ms: int
+    erased: str | None = None
 
     @property
     def waits(self) -> bool:
@@ -103,6 +106,14 @@ class WindowPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """That a person's keys were destroyed: by which event, and its own id."""
+
+    id: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
 class Other:
     """A leaf of another kind, such as `epoch`."""
 
@@ -126,7 +137,7 @@ class InputGap:
     next: int
 
 
-def read_leaf(data: bytes) -> Told | WindowPart | Other:
+def read_leaf(data: bytes) -> Told | WindowPart | Erased | Other:
     """Read one leaf.
 
     Raises:
@@ -138,6 +149,8 @@ def read_leaf(data: bytes) -> Told | WindowPart | Other:
             return _told(leaf["ldv"], leaf["x"])
         if leaf.keys() == {"window", "v"}:
             return _window(leaf["window"])
+        if leaf.keys() == {"erased", "v"}:
+            return _erased(leaf["erased"])
         (kind,) = leaf.keys() - {"v"}
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise LeafError(f"it lacks something, or has it in another form ({type(error).__name__})") from None
@@ -184,13 +197,15 @@ def _refuse(text: str) -> Any:
 
 def _told(ldv: dict[str, Any], x: dict[str, Any]) -> Told:
     decision, receiver = _text(x["decision"]), _text(x.get("receiver", ""))
-    source, flow = x.get("in"), x.get("flow")
+    source, flow, erased = x.get("in"), x.get("flow"), None
     if (flow is None) != ("seq" not in x):
         raise ValueError
     if source is not None:
         offset, place = _number(source["offset"]), _place(source)
         where = f"{source['topic']}\x00{source['partition']}\x00{offset}"
         to = f"\x00waits{receiver}" if decision == WAITS else receiver
+        if (x.get("family"), x.get("kind"), decision) == ERASE:
+            erased = erasure_id(where)
     else:  # a duty: told to a party by the lane of its partition 0
         offset, place, to = None, f"in.{receiver}/0", receiver
         where = f"duty/{_text(x['event'])}\x000\x000"
@@ -206,7 +221,20 @@ def _told(ldv: dict[str, Any], x: dict[str, Any]) -> Told:
         None if flow is None else _text(flow),
         None if flow is None else _number(x["seq"]),
         _number(ldv["end_time"]),
+        erased,
     )
+
+
+def erasure_id(where: str) -> str:
+    """Of the `erased` leaf of an ERASE, from topic, partition and offset of its input; see `_span`."""
+    return b64url(sha256(b"audit/erased/v1" + where.encode()).digest()[:16])
+
+
+def _erased(erased: dict[str, Any]) -> Erased:
+    if erased.keys() != {"event", "id", "school", "time"} or len(unb64url(_text(erased["id"]))) != 16:
+        raise ValueError
+    _text(erased["school"]), _number(erased["time"])
+    return Erased(erased["id"], _text(erased["event"]))
 
 
 def _span(of: str) -> bytes:
@@ -268,8 +296,20 @@ def _id(value: Any, size: int) -> bytes:
     return bytes.fromhex(value)
 
 
+def unb64url(text: str) -> bytes:
+    """The inverse of `b64url`, of its one spelling only.
+
+    Raises:
+        ValueError: it is of another one.
+    """
+    data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if b64url(data) != text:
+        raise ValueError
+    return data
+
+
 def _hash(value: Any) -> bytes:
-    data = urlsafe_b64decode(_text(value) + "=")
-    if len(data) != 32 or b64url(data) != value:
+    data = unb64url(_text(value))
+    if len(data) != 32:
         raise ValueError
     return data

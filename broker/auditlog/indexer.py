@@ -13,7 +13,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from broker.audit.indexing import SchoolCiphers, index_people
+from broker.audit.indexing import SchoolCiphers, forget_people, index_people
 from broker.audit.store import Store
 from broker.client.published import missing_topic
 from broker.errors import ConfigError, TransientError
@@ -33,20 +33,26 @@ class PeopleRead:
 
     Args:
         read: entries that are new. waiting: entries whose leaf is not signed yet, or not in the store.
-        lost: partitions whose entries had gone before they were read: those leaves are not found by the person.
+        lost: partitions whose entries had gone before they were read: those leaves are not found by the person, and
+            who was erased meanwhile may still be.
+        forgotten: rows of the store that led to persons who were erased.
     """
 
     read: int
     waiting: int
     lost: tuple[str, ...]
+    forgotten: int = 0
 
 
 async def read_people(store: Store, connection: KafkaConnection, schools: SchoolCiphers) -> PeopleRead:
-    """Read what is new, and match it and what waited with the leaves that are in the store by now.
+    """Read what is new, match it and what waited with the leaves in the store, and forget who was erased.
+
+    To be run at least daily: that long at most a person who was erased is in the store, and in a week entries go.
 
     Raises:
         ConfigError: `audit.index_key`, if an entry does not open; `audit.index_topic`, if the topic is another one
-            than before; `topic.missing`, `kafka.*`. TransientError: `audit.index_unavailable`.
+            than before; `topic.missing`, `kafka.*`. TransientError: `audit.index_unavailable`;
+            `audit.store_busy`, if who was erased could not be forgotten for now.
     """
     consumer = AIOKafkaConsumer(
         **connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
@@ -63,7 +69,8 @@ async def read_people(store: Store, connection: KafkaConnection, schools: School
             end, gone = await _begin(consumer, place, store)
             lost += [_source(place)] if gone else []
             read += await _read(consumer, place, end, store, schools)
-        return PeopleRead(read, store.waiting(), tuple(lost))
+        forgotten = forget_people(store, schools)
+        return PeopleRead(read, store.waiting(), tuple(lost), forgotten)
     except TimeoutError as error:
         raise TransientError(
             f"{AUDIT_INDEX} could not be read to its end: Kafka does not answer in time. Try again later; what was "

@@ -1,4 +1,4 @@
-"""`broker audit index`, `find`, `explain` and `receipt`: questions to the signed logs, answered with proofs."""
+"""`broker audit index`, `find`, `explain`, `receipt`, `erasure`: questions to the signed logs, with proofs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Moment = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Have the commands in a group."""
-    for command in (index, find, explain, receipt):
+    for command in (index, find, explain, receipt, erasure):
         app.command(command.__name__)(command)
 
 
@@ -78,8 +78,14 @@ def _index_people(store: Store, connection: Path, keys: Path) -> None:
     schools = SchoolKeys(FileKeys(keys).secret("school-keys"))
     done = asyncio.run(read_people(store, KafkaConnection.from_file(connection), schools))
     err.print(f"{done.read} entries about persons are new, {done.waiting} wait for their leaf", markup=False)
+    if done.forgotten:
+        err.print(f"{done.forgotten} rows led to persons who were erased, and are gone", markup=False)
     for source in done.lost:
-        err.print(f"{source}: entries had gone before they were read; run this more often than weekly", markup=False)
+        err.print(
+            f"{source}: entries had gone before they were read, and with them perhaps that a person was erased. Make a "
+            "new store in the place of this one, and run this daily",
+            markup=False,
+        )
 
 
 def find(
@@ -156,6 +162,23 @@ def receipt(
     value = None if value_file is None else _bytes(value_file)
     with _query(store, logs, key_file) as query:
         data = query.receipt(event, receiver, salt, value)
+    _write(out, data)
+
+
+def erasure(
+    event: Annotated[str, typer.Argument(help="Id of the ERASE event.")],
+    store: StoreFile,
+    logs: Logs,
+    out: Annotated[Path, typer.Option(help="Where the .tlog-proof goes. It says nothing about the person.")],
+    key_file: KeyFile = None,
+) -> None:
+    """Write the receipt of an erasure: what shows, without the broker, that it was carried out."""
+    with _query(store, logs, key_file) as query:
+        data = query.erasure(event)
+    _write(out, data)
+
+
+def _write(out: Path, data: bytes) -> None:
     out.touch(mode=0o600)
     out.write_bytes(data)
     err.print(f"{out} is written; check it with: broker audit verify receipt {out}", markup=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -153,11 +153,15 @@ class VaultView(TopicTail):
 
     Attributes:
         on_change: called with the keys that changed, after they can be read.
+        evict: called with the keys whose records changed or went, before `on_change`; None: all. What was opened of
+            them goes: of who was erased nothing may stay in memory. Decisions are made in the same thread, so nothing
+            that was read before can be kept after.
     """
 
     def __init__(self, clients: Clients, identity: Callable[[], str], folder: Path, *, topic: str = VAULT) -> None:
         super().__init__(clients, topic)
         self.on_change: Callable[[Sequence[bytes]], None] = lambda _: None
+        self.evict: Callable[[Iterable[bytes] | None], None] = lambda _: None
         self._identity, self._folder = identity, folder
         self._store: Store | None = None
         self._written_at = float("-inf")
@@ -210,6 +214,7 @@ class VaultView(TopicTail):
                 break
         self._written_at = time.monotonic()
         if changes:
+            self.evict(changes)
             self.on_change(list(changes))
 
     async def _publish(self) -> None:
@@ -217,6 +222,7 @@ class VaultView(TopicTail):
             await asyncio.to_thread(self._opened().apply, {}, dict(self._read), time.time())
 
     async def _clear(self) -> None:
+        self.evict(None)  # who was deleted meanwhile is not told
         if self._store is not None and self._store.offsets:
             self._store.clear()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker.audit.index import index_entry
-from broker.audit.leaf import Commitments, Ids, commitment
+from broker.audit.index import forget_entry, index_entry
+from broker.audit.leaf import Commitments, Ids, commitment, erased_leaf
 from broker.crypto import partition_of
 from broker.days import day_of
 from broker.errors import FieldError
+from broker.exchange.authorise import VAULT as VAULT_RECEIVER
 from broker.exchange.authorise import Target
 from broker.exchange.decide import (
     Account,
@@ -33,6 +34,7 @@ from broker.exchange.outcomes import meaning
 from broker.exchange.quarantine import quarantine_record, replayed_record
 from broker.exchange.state import LaneState, lane_input, lane_partition
 from broker.exchange.windows import NOTHING, next_root, window_leaves
+from broker.identity.vault import VaultRecord
 from broker.limits import Limits
 from broker.registry import Registry
 from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, KEY_ID, POLICY, TRACEPARENT
@@ -89,9 +91,20 @@ class Journal:
         """Have a leaf found by the person it is about, if it is about one who is enrolled."""
         if account.person is not None and account.school is not None:
             cipher = self.keys.vault.school_cipher(account.school)
-            entry = index_entry(cipher, ids.span, account.person.subject_key)
-            home = lane_partition(self.state.lane, self.views.partitions(AUDIT_INDEX))
-            self.outgoing.append(Outgoing(AUDIT_INDEX, home, None, entry))
+            self._index(index_entry(cipher, ids.span, account.person.subject_key))
+
+    def erased(self, account: Account, person: VaultRecord, school: str) -> None:
+        """Write that a person was erased, behind the leaf of the ERASE, and have the index forget all of his keys."""
+        record, event = account.record, account.event_id
+        leaf = erased_leaf(event, school, (record.topic, record.partition, record.offset), self.now_ms)
+        self.outgoing.append(Outgoing(AUDIT_EVENTS, self._events_home, None, leaf))
+        span, cipher = decision_ids(account, VAULT_RECEIVER).span, self.keys.vault.school_cipher(school)
+        for key in person.subject_keys:
+            self._index(forget_entry(cipher, span, key))
+
+    def _index(self, entry: bytes) -> None:
+        home = lane_partition(self.state.lane, self.views.partitions(AUDIT_INDEX))
+        self.outgoing.append(Outgoing(AUDIT_INDEX, home, None, entry))
 
     def end_window(self) -> None:
         """Write what the lane counted since the last window, if it is time to."""

@@ -270,6 +270,8 @@ class _Batch:
             self.journal.outgoing.append(Outgoing(VAULT, partition_of(key, partitions), key, value))
             self.vault_writes[key] = value
         decision = self.journal.log(account, Decision(Outcome.DELIVERED, "ok.vault", VAULT_RECEIVER), target)
+        if change.erases:
+            self.journal.erased(account, change.person, event.school.id)
         self._remember(account, target)
         self._release([key for key, value in change.writes.items() if value is not None])
         return decision

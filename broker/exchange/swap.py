@@ -31,10 +31,15 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class VaultChange:
-    """What an identity event does to the vault: new records, and tombstones, by vault key."""
+    """What an identity event does to the vault: new records, and tombstones, by vault key.
+
+    Args:
+        person: whom it is about; as he is after it, or was before he was erased.
+    """
 
     person: VaultRecord
     writes: dict[bytes, bytes | None]
+    erases: bool = False
 
 
 def find_person(event: Opened, vault: VaultCipher, reader: Reader) -> VaultRecord | Waiting | None:
@@ -116,11 +121,12 @@ def change_vault(event: Opened, vault: VaultCipher, reader: Reader, limits: Limi
     """What an identity event changes.
 
     ENROL makes or completes an enrolment, CHANGE completes one, LEAVE ends it, REPLACE puts new ids in the place of
-    the previous ones, MERGE makes two enrolments one, ERASE forgets.
+    the previous ones, MERGE makes two enrolments one, ERASE forgets. The subject keys of enrolments that end in a MERGE
+    are kept in the one that goes on, so that what is asked of the person, or erased, is whole.
 
     Raises:
         AccessDenied: `subject.unknown` or `subject.conflict`.
-        ContractError: `list.too_long`, if the enrolment would gather more ids than allowed.
+        ContractError: `list.too_long`, if the enrolment would gather more ids, or merged ones, than allowed.
     """
     kind, subject = event.envelope["kind"], event.subject
     known = _by_subject_key(_lookup(event, vault, reader, "user_ids", subject["eck_id"]))
@@ -135,16 +141,18 @@ def change_vault(event: Opened, vault: VaultCipher, reader: Reader, limits: Limi
     if len(known) > 1 and kind != "MERGE":
         raise AccessDenied("ids of different enrolments", code="subject.conflict", field="subject")
     people = list(known.values())
-    # The enrolment that the event names goes on; in a MERGE the other's key ends with it.
+    # The enrolment that the event names goes on; in a MERGE the other's key is used no more, and is kept.
     person = people[-1] if people else _newcomer(event)
     if any(record.kind != subject["kind"] for record in people):
         raise AccessDenied("a pupil is no employee", code="subject.conflict", field="kind")
     old_keys = {key for record in people for key in vault.keys(record)}
     if kind == "ERASE":
-        return VaultChange(person, dict.fromkeys(old_keys))
+        return VaultChange(person, dict.fromkeys(old_keys), erases=True)
     changed = _changed(event, person, people)
     if len(changed.user_ids) > limits.enrolment_ids:
         raise ContractError("too many ids of one enrolment", code="list.too_long", field="user_ids")
+    if len(changed.former_keys) > limits.merged_enrolments:
+        raise ContractError("too many merged enrolments", code="list.too_long", field="previous_user_ids")
     writes: dict[bytes, bytes | None] = dict.fromkeys(old_keys)
     writes.update({key: vault.encrypt(key, changed) for key in vault.keys(changed)})
     return VaultChange(changed, writes)
@@ -166,8 +174,11 @@ def _changed(event: Opened, person: VaultRecord, people: list[VaultRecord]) -> V
         raise AccessDenied("which ECK iD goes on is not said", code="subject.conflict", field="eck_id")
     # ENROL is the enrolment as it is now, and so may begin one again; CHANGE leaves alone what it does not name.
     left_on = body["left_on"] if kind == "ENROL" or body["left_on"] is not None else person.left_on
-    flags = _flags(event, person.flags)
-    return replace(person, school=event.school.id, eck_id=eck_id, user_ids=tuple(ids), left_on=left_on, flags=flags)
+    keys = dict.fromkeys(key for record in people for key in record.subject_keys if key != person.subject_key)
+    return replace(
+        person, school=event.school.id, eck_id=eck_id, user_ids=tuple(ids), left_on=left_on,
+        flags=_flags(event, person.flags), former_keys=tuple(keys),
+    )  # fmt: skip
 
 
 def _flags(event: Opened, before: Flags) -> Flags:

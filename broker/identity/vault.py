@@ -17,12 +17,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from broker.crypto import KeyedHash, seal
-from broker.errors import ConfigError
-from broker.schemas import catalogue
+from broker.errors import ConfigError, ContractError
+from broker.schemas import JsonObject, catalogue
 
 ECK_ID: Final = "ECK_ID"
 SUBJECT_KEY_BYTES: Final = 32
 _NONCE: Final = 12
+_NO_FORMER_KEYS: Final = b"\0"  # an array without items (Avro specification 1.12, "Binary Encoding")
 
 UserIds = tuple[tuple[str, str], ...]
 
@@ -55,6 +56,7 @@ class VaultRecord:
         user_ids: (type, value) of each local id.
         left_on: days since 1970; the last day of the enrolment.
         subject_key: Ks of the audit log (32 bytes), from which tokens and salts are made.
+        former_keys: those of enrolments that a MERGE made one with this one: older leaves are under them.
     """
 
     school: str
@@ -65,6 +67,12 @@ class VaultRecord:
     left_on: int | None
     subject_key: bytes = field(repr=False)
     flags: Flags = Flags()
+    former_keys: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @property
+    def subject_keys(self) -> tuple[bytes, ...]:
+        """All keys that leaves about this person are under; the present one first."""
+        return (self.subject_key, *self.former_keys)
 
     def local_id(self, kinds: Iterable[str]) -> tuple[str, str] | None:
         """The first of its local ids that is of one of these types."""
@@ -127,7 +135,7 @@ class VaultCipher(SchoolKeys):
         """Look an id up."""
         raw = reader.get(key)
         if raw is None:
-            self._cache.pop(key, None)  # erased: what was opened before goes too
+            self.evict([key])
             return None
         cached = self._cache.get(key)
         if cached is not None and cached[0] == raw:
@@ -138,8 +146,21 @@ class VaultCipher(SchoolKeys):
             self._cache.popitem(last=False)
         return record
 
+    def evict(self, keys: Iterable[bytes] | None) -> None:
+        """Forget what was opened before: of who was erased nothing may stay in memory.
+
+        Args:
+            keys: of the vault; None: all.
+        """
+        if keys is None:
+            self._cache.clear()
+            return
+        for key in keys:
+            self._cache.pop(key, None)
+
     def encrypt(self, key: bytes, record: VaultRecord) -> bytes:
         """The record's bytes under one of its keys; the key is bound in, so records can not be swapped."""
+        school, associated = self.school_cipher(record.school), record.school.encode()
         datum = {
             "school": record.school,
             "sector": record.sector,
@@ -147,14 +168,16 @@ class VaultCipher(SchoolKeys):
             "eck_id": record.eck_id,
             "user_ids": [{"type": t, "value": v} for t, v in record.user_ids],
             "left_on": record.left_on,
-            "subject_key": seal(self.school_cipher(record.school), record.subject_key, record.school.encode()),
+            "subject_key": seal(school, record.subject_key, associated),
             "school_account": record.flags.school_account,
             "parents_informed": record.flags.parents_informed,
             "objection": record.flags.objection,
             "under_16": record.flags.under_16,
             "consents": [{"product_id": p, "reference": r} for p, r in record.flags.consents],
+            "former_keys": [seal(school, former, associated) for former in record.former_keys],
         }
-        return seal(self._cipher, catalogue()["vault.v1"].encode(datum), key)
+        encoded = catalogue()["vault.v1"].encode(datum)
+        return seal(self._cipher, encoded if record.former_keys else encoded.removesuffix(_NO_FORMER_KEYS), key)
 
     def decrypt(self, key: bytes, raw: bytes) -> VaultRecord:
         """Open a record.
@@ -163,9 +186,12 @@ class VaultCipher(SchoolKeys):
             ConfigError: `vault.key`: the vault was written under other keys.
         """
         try:
-            datum = catalogue()["vault.v1"].decode(self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], key))
-            wrapped, school = datum["subject_key"], datum["school"]
-            subject_key = self.school_cipher(school).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], school.encode())
+            datum = _read(self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], key))
+            school = datum["school"]
+            subject_key, *former_keys = (
+                self.school_cipher(school).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], school.encode())
+                for wrapped in (datum["subject_key"], *datum["former_keys"])
+            )
         except InvalidTag:
             raise ConfigError(
                 "a vault record does not open: the keys given are not those it was written with", code="vault.key"
@@ -176,8 +202,20 @@ class VaultCipher(SchoolKeys):
             tuple((c["product_id"], c["reference"]) for c in datum["consents"]),
         )  # fmt: skip
         return VaultRecord(
-            school, datum["sector"], datum["kind"], datum["eck_id"], ids, datum["left_on"], subject_key, flags
-        )
+            school, datum["sector"], datum["kind"], datum["eck_id"], ids, datum["left_on"], subject_key, flags,
+            tuple(former_keys),
+        )  # fmt: skip
+
+
+def _read(encoded: bytes) -> JsonObject:
+    """Read a record. Most end before the last field: of who was never merged, and so all that were written before."""
+    schema = catalogue()["vault.v1"]
+    try:
+        return schema.decode(encoded + _NO_FORMER_KEYS)
+    except ContractError as error:
+        if error.code != "schema.trailing":
+            raise
+    return schema.decode(encoded)
 
 
 def new_subject_key() -> bytes:
