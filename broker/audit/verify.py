@@ -7,8 +7,8 @@
 
 It needs Python 3.11 and `cryptography`, and shares no code with the log's writer: a mistake in one is not a mistake in
 both. Formats: C2SP tlog-tiles, tlog-checkpoint, signed-note (Ed25519), cosignature/v1, tlog-proof and tlog-policy;
-the tree is that of RFC 6962. Rules of windows: R1 inputs, R2 receivers, R3 numbers and hashes, R6 counts; counts that
-parties signed (R4, R5) are not checked here. Exit codes: 0 it holds, 1 it does not hold, 2 it could not be checked.
+the tree is that of RFC 6962. Rules of windows: R1 inputs, R2 receivers, R3 numbers and hashes, R6 counts, R7 erasures
+(R4, R5, counts that parties signed, are not checked). Exit codes: 0 it holds, 1 it does not, 2 it could not be checked.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ LEAVES: Final = ({"ldv", "x"}, {"control"}, {"window"}, {"count"}, {"epoch"}, {"
 _HASH, _NUMBER, _SIGNED = "[A-Za-z0-9+/]{43}=", "(0|[1-9][0-9]{0,18})", r"— [^\s+\x00-\x1f\ufffd]+ [A-Za-z0-9+/=]+\n"
 CHECKPOINT: Final = re.compile(rf"([^\x00-\x1f\ufffd]+)\n{_NUMBER}\n({_HASH})\n\n((?:{_SIGNED})+)")
 _PROOF: Final = rf"c2sp\.org/tlog-proof@v1\nextra ([A-Za-z0-9+/=]+)\nindex {_NUMBER}\n((?:{_HASH}\n){{0,63}})\n(.+)"
-HOW: Final = """log: every entry is hashed. "shape" (default): each must also look like a decision; other kinds and a
-random 1 in 32 are parsed. "all": each is parsed as canonical JSON of a known kind, slower. "hashes": none is parsed."""
+HOW: Final = "log: which entries are parsed, not only hashed: odd ones and 1 in 32 by chance (default), all, or none"
 
 
 def say(text: str) -> None:
@@ -52,9 +51,7 @@ class Findings:
     """Prints and counts what does not hold. A ValueError is a finding too, an OSError what could not be checked."""
 
     count = 0
-
-    def __init__(self) -> None:
-        self.see: Callable[[bytes], object] = len  # is shown each entry of a log, in order
+    see: Callable[[bytes], object] = len  # is shown each entry of a log, in order
 
     def __call__(self, sentence: object) -> None:
         self.count += 1
@@ -236,7 +233,7 @@ class Windows:
 
     def __init__(self, where: Path, gaps: list[dict[str, Any]], find: Findings) -> None:
         self.where, self.gaps, self.find, self.lanes = where, gaps, find, dict[str, Lane]()
-        self.index, self.founded, self.newest, self.judged = -1, True, 0, 0
+        self.index, self.founded, self.newest, self.judged, self.erased = -1, True, 0, 0, dict[str, str]()
 
     def __call__(self, entry: bytes) -> None:
         """Read the next leaf."""
@@ -247,8 +244,10 @@ class Windows:
                 self.decision(leaf["ldv"], leaf["x"])
             elif "window" in leaf:
                 self.window(leaf["window"])
-            elif str(leaf.get("control", {}).get("kind")).startswith("input-"):
-                told = leaf["control"]
+            elif "erased" in leaf:  # the ERASE of the first one of an epoch may be in the log before
+                if not self.erased.pop(whole(leaf["erased"]["id"], str), "") and (self.founded or self.judged):
+                    self.find(f"R7, {self.where}: entry {self.index} is of an erasure that no ERASE before it asked.")
+            elif str((told := leaf.get("control", {})).get("kind")).startswith("input-"):
                 ends = {name: whole(told[name], int) for name in ("first", "last", "next_offset")}
                 self.gaps.append({"place": place_of(told), "kind": told["kind"], **ends})
             elif not leaf:
@@ -279,6 +278,9 @@ class Windows:
         if lane.parts:
             self.tell("R6", place, lane.number + 1, f"entry {self.index} stands between the parts of a window.")
             lane.parts = []
+        if (x.get("family"), x.get("kind"), decision) == ("identity", "ERASE", "delivered"):  # its leaf must follow
+            number = sha256(f"audit/erased/v1{topic}\0{part}\0{offset}".encode()).digest()[:16]
+            self.erased[b64encode(number, b"-_").decode().rstrip("=")] = place
         lane.leaves.append((self.index, offset, (decision, receiver, process), flow, seq, bytes.fromhex(ids)))
         if len(lane.leaves) > OPEN_LEAVES:
             self.tell("R6", place, lane.number + 1, f"{OPEN_LEAVES} leaves are in no window; they are not looked at.")
@@ -303,14 +305,15 @@ class Windows:
         ends = ((whole(each["flow"], str), whole(each["first"], int), whole(each["last"], int)) for each in said)
         flows = [(*end, unbase64(each["root"] + "=", "A hash", b"-_")) for end, each in zip(ends, said, strict=True)]
         source = {name: whole(window["input"][name], int) for name in ("count", "first", "next")}
+        for each in [each for each, of in self.erased.items() if of == place]:
+            self.tell("R7", self.erased.pop(each), no, "a person was erased, and no leaf tells it.")
         if lane.founded:
             found = [*self.inputs(lane, place, source), *numbers(lane, flows)]
             if no != lane.number + 1:
                 found.append(("R6", f"it stands where window {lane.number + 1} should."))
-            if len(lane.leaves) != whole(window["leaves"], int):
-                found.append(("R6", f"it counts {window['leaves']} leaves, and {len(lane.leaves)} are there."))
-            if sorted(counts) != sorted(Counter(key for _, _, key, *_ in lane.leaves).items()):
-                found.append(("R6", "its counts by decision, receiver and process are not those of the leaves."))
+            there, total = sorted(Counter(key for _, _, key, *_ in lane.leaves).items()), whole(window["leaves"], int)
+            if sorted(counts) != there or total != len(lane.leaves):
+                found.append(("R6", f"its counts, of {total} leaves, are not those of the {len(lane.leaves)} there."))
             for rule, sentence in found:
                 self.tell(rule, place, no, sentence)
         else:  # what was before it is in another log
@@ -324,8 +327,7 @@ class Windows:
         """R1 and R2: all leaves of an input stand together, inputs rise, and only what waited comes again."""
         fresh, run, to, moved = list[int](), -1, set[str](), False
         gaps = [gap for gap in self.gaps if gap["place"] == place]
-        resets = [gap for gap in gaps if gap["kind"] == "input-reset" and gap["next_offset"] <= source["next"]]
-        back = resets[0] if resets else None
+        back = next((g for g in gaps if g["kind"] == "input-reset" and g["next_offset"] <= source["next"]), None)
         of_input = ((entry, offset, key) for entry, offset, key, *_ in lane.leaves if offset is not None)
         for entry, offset, (decision, receiver, _) in of_input:
             if offset != run:
@@ -488,21 +490,20 @@ def run_log(args: argparse.Namespace, find: Findings) -> str:
 
 
 def run_receipt(args: argparse.Namespace, find: Findings) -> str:
-    """`receipt FILE`: a tlog-proof. Its extra data is not signed, so no bit of it may be free."""
+    """`receipt FILE`: a tlog-proof. Its extra data is not signed: no bit may be free. That of an erasure has no salt."""
     where, trust = args.files[0], trust_of(args, [Path(args.files[0]).parent])
     found = re.fullmatch(_PROOF, read(where, RECEIPT_BYTES).decode(errors="surrogateescape"), re.DOTALL)
     if found is None:
         raise ValueError(f"{where} is not a tlog-proof with extra data, an index, a path and a checkpoint.")
-    index, extra = int(found[2]), parse(unbase64(found[1], f"The extra data of {where}"), [{"entry", "salt"}], str)
-    if not extra or len(extra["salt"]) != 43:
-        raise ValueError(f"The extra data of {where} is not canonical JSON of an entry, a salt of 32 bytes and v = 1.")
-    salt, entry = unbase64(extra["salt"] + "=", f"The salt in {where}", b"-_"), extra["entry"].encode()
-    path = [unbase64(line, f"A path hash of {where}") for line in found[3].split("\n")[:-1]]
+    extra = parse(unbase64(found[1], f"The extra data of {where}"), ({"entry", "salt"}, {"entry"}), str)
+    entry, salted = extra.get("entry", "").encode(), extra.get("salt", "A" * 43)
     leaf, now = parse(entry, LEAVES, dict), Checkpoint.open(where, trust, found[4].encode(errors="surrogateescape"))
+    if not leaf or len(salted) != 43 or ("salt" in extra) == ("erased" in leaf):
+        raise ValueError(f"{where} is not canonical JSON of a known kind of leaf, v = 1 and, unless erased, a salt.")
+    salt = unbase64(salted + "=", f"The salt in {where}", b"-_")
+    index, path = int(found[2]), [unbase64(line, f"A path hash of {where}") for line in found[3].split("\n")[:-1]]
     if not trust.witnessed(now.witnesses):
         find(f"The checkpoint in {where} has not the signatures of witnesses that the policy asks for (quorum).")
-    if not leaf:
-        find(f"The entry in {where} is not canonical JSON of a known kind of leaf.")
     if climb(sha256(b"\x00" + entry).digest(), index, now.size, path) != now.root:
         find(f"The entry in {where} is not entry {index} of the tree that its checkpoint was signed for.")
     said = "The value was not checked: that needs --value."
@@ -520,14 +521,13 @@ def run_receipt(args: argparse.Namespace, find: Findings) -> str:
 
 def climb(node: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
     """The root that a leaf hash and its path, from the leaf upwards, lead to (RFC 6962 section 2.1.1)."""
-    if not path or size < 2:
-        if path or size != 1 or index != 0:
-            raise ValueError("The path of the receipt does not fit its index and the size of the tree.")
-        return node
-    half = 1 << (size - 1).bit_length() - 1
-    if index < half:
-        return sha256(b"\x01" + climb(node, index, half, path[:-1]) + path[-1]).digest()
-    return sha256(b"\x01" + path[-1] + climb(node, index - half, size - half, path[:-1])).digest()
+    inner = (index ^ size - 1).bit_length()  # the level from which on the node is the last one: others stand left of it
+    if index >= size or len(path) != inner + (index >> inner).bit_count():
+        raise ValueError("The path of the receipt does not fit its index and the size of the tree.")
+    for level, other in enumerate(path):
+        left = level >= inner or index >> level & 1
+        node = sha256(b"\x01" + (other + node if left else node + other)).digest()
+    return node
 
 
 def told(leaf: Mapping[str, Any]) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from broker.audit.leaf import canonical
+from broker.client import Subject
 from broker.exchange.model import AUDIT_EVENTS
 from broker.exchange.windows import WINDOW_MS
 from tests.exchange.first_lane import AGREEMENT, over
 from tests.exchange.test_parking import DAY_MS, LATE, MAYA
 from tests.exchange.test_replay import again, declare, taken_for_a_bsn
-from tests.exchange.world import DELTA, PORTAL, SIS, World, enrolment, event, make_world
+from tests.exchange.world import DELTA, EMMA, NOAH, PORTAL, SIS, World, enrolment, event, make_world
 
 
 def leaves_of(world: World) -> list[bytes]:
@@ -84,6 +86,23 @@ def duties() -> World:
     return world
 
 
+def erasures() -> World:
+    """Pupils who are erased: one in each of two windows, the second of whom was two enrolments."""
+    world = make_world()
+    world.send(SIS, enrolment(), enrolment(None, "DUBBEL"), enrolment(NOAH, "L0002"))
+    world.send(DELTA, event(), event(receiver=PORTAL))
+    world.send(SIS, replace(enrolment(NOAH, "L0002"), kind="ERASE"))
+    minute(world)
+    subject = Subject("PUPIL", EMMA, (("LAS_KEY", "L0001"),), (("LAS_KEY", "DUBBEL"),))
+    world.send(SIS, replace(enrolment(), kind="MERGE", subject=subject))
+    erase = replace(enrolment(), kind="ERASE")
+    world.send(SIS, erase, erase)
+    world.send(SIS, erase)
+    world.send(DELTA, event())
+    minute(world)
+    return world
+
+
 # ---- reading and changing leaves
 
 
@@ -102,6 +121,8 @@ def window_of(leaf: bytes) -> dict[str, Any] | None:
 def lane_of(leaf: bytes) -> str:
     """Topic and partition of the input that a leaf's lane reads."""
     said = content(leaf)
+    if "erased" in said:
+        return ""  # of the lane of the decision before it
     source = said["window"]["input"] if "window" in said else said["x"].get("in")
     return f"{source['topic']}/{source['partition']}" if source else f"in.{said['x']['receiver']}/0"
 

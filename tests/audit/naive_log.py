@@ -138,9 +138,10 @@ def commitment(value: bytes, salt: bytes = SALT) -> str:
     return urlsafe_b64encode(digest(salt, text, "sha256")).rstrip(b"=").decode()
 
 
-def carried(entry: bytes, salt: bytes = SALT) -> bytes:
-    """What a receipt carries beside the proof."""
-    content = {"entry": entry.decode(), "salt": urlsafe_b64encode(salt).rstrip(b"=").decode(), "v": 1}
+def carried(entry: bytes, salt: bytes | None = SALT) -> bytes:
+    """What a receipt carries beside the proof; of an erasure no salt."""
+    salted = {} if salt is None else {"salt": urlsafe_b64encode(salt).rstrip(b"=").decode()}
+    content = {"entry": entry.decode(), **salted, "v": 1}
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

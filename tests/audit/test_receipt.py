@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.audit.leaf import b64url, canonical, commitment
+from broker.audit.leaf import b64url, canonical, commitment, erased_leaf
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.merkle import ProofError, leaf_hash, node_hash
 from broker.audit.log.note import NoteError, Signer, Verifier, render
@@ -24,7 +25,7 @@ LOG = (Verifier.parse(VKEY),)
 RECEIPT = Receipt(GOLDEN_LINE.encode(), EMMA.salt("out"), 1, (bytes.fromhex(LEAF_0),), NOTE)
 
 
-def sealed(entry: bytes, salt: bytes = bytes(32)) -> Receipt:
+def sealed(entry: bytes, salt: bytes | None = bytes(32)) -> Receipt:
     """A receipt of a leaf that is its log's only one."""
     text = Checkpoint(ORIGIN, 1, leaf_hash(entry)).text()
     return Receipt(entry, salt, 0, (), render(text, [Signer(ORIGIN, key("golden log key")).sign(text)]))
@@ -119,6 +120,57 @@ def test_every_flipped_bit_of_the_value_is_refused() -> None:
     for changed in flips(VALUE):
         with pytest.raises(ReceiptError):
             verify(RECEIPT, LOG, changed)
+
+
+# ---- of an erasure
+
+ERASED = erased_leaf("7d4f0b1e-4a53-4d0e-9b1e-2f7c3a5b6c7d", "99PA", ("in.sis", 1, 7), 1_795_305_600_000)
+
+
+def test_the_receipt_of_an_erasure_has_no_salt_and_names_nobody() -> None:
+    """What it carries is the leaf, and that is event, school, time and an id that follows from where the ERASE stood."""
+    receipt = sealed(ERASED, None)
+    extra = Proof.parse(receipt.render()).extra
+    assert extra == canonical({"entry": ERASED.decode(), "v": 1})
+    shown = verify(Receipt.parse(receipt.render()), LOG)
+    assert (shown.entry, shown.side) == (ERASED, None)
+    assert json.loads(ERASED)["erased"].keys() == {"event", "id", "school", "time"}
+    with pytest.raises(ReceiptError, match="does not speak of this value"):
+        verify(receipt, LOG, b"")
+
+
+def test_every_flipped_bit_of_the_receipt_of_an_erasure_is_refused() -> None:
+    """As of any other."""
+    left, right = leaf_hash(GOLDEN_LINE.encode()), leaf_hash(ERASED)
+    text = Checkpoint(ORIGIN, 2, node_hash(left, right)).text()
+    note = render(text, [Signer(ORIGIN, key("golden log key")).sign(text)])
+    data = Receipt(ERASED, None, 1, (left,), note).render()
+    assert verify(Receipt.parse(data), LOG).index == 1
+    for changed in flips(data):
+        with pytest.raises(ContractError):
+            verify(Receipt.parse(changed), LOG)
+
+
+@pytest.mark.parametrize(
+    ("entry", "salt"),
+    [
+        (GOLDEN_LINE.encode(), None),
+        (canonical({"control": {}, "v": 1}), None),
+        (canonical({"erased": {}, "v": 1, "x": {}}), None),
+        (b'{"v":1,"erased":{}}', None),
+        (b"text", None),
+        (ERASED, bytes(32)),
+    ],
+    ids=["delivery", "control", "more than erased", "erased in another writing", "text", "erased with a salt"],
+)
+def test_which_form_a_receipt_has_follows_from_its_leaf(entry: bytes, salt: bytes | None) -> None:
+    """A delivery's without a salt would be free of its commitment; an erasure's with one would have bits that are free."""
+    with pytest.raises(ReceiptError, match="has a salt"):
+        sealed(entry, salt).render()
+    given = {} if salt is None else {"salt": b64url(salt)}
+    extra = canonical({"entry": entry.decode(), **given, "v": 1})
+    with pytest.raises(ReceiptError, match="has a salt"):
+        Receipt.parse(Proof(extra, 0, (), sealed(entry, salt).checkpoint_note).render())
 
 
 # ---- the extra is not authenticated: one spelling only

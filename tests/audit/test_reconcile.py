@@ -34,7 +34,7 @@ def rules(leaves: Iterable[bytes], reconciler: Reconciler | None = None) -> set[
     return {finding.rule for finding in findings(leaves, reconciler)}
 
 
-@pytest.mark.parametrize("world", [histories.a_world, histories.waiting, histories.duties])
+@pytest.mark.parametrize("world", [histories.a_world, histories.waiting, histories.duties, histories.erasures])
 def test_what_the_exchange_wrote_adds_up(world: Callable[[], Any]) -> None:
     """Whatever it decided, in several lanes of one partition, also when lanes were taken over."""
     leaves = leaves_of(world())
@@ -74,6 +74,62 @@ def test_no_leaf_can_stand_there_twice() -> None:
         found = rules(double(history(), at))
         assert "R6" in found
         assert window_of(history()[at]) or content(history()[at])["x"]["decision"] == "parked" or found & {"R1", "R2"}
+
+
+# ---- erasures
+
+
+def erasures_gone_wrong() -> dict[str, tuple[list[bytes], set[str]]]:
+    """Histories with one fault at an `erased` leaf, and the rules that find it."""
+    leaves = tuple(leaves_of(histories.erasures()))
+    at = [n for n, leaf in enumerate(leaves) if "erased" in content(leaf)][-1]
+    before, rest = leaves[: at - 1], leaves[at + 1 :]
+    erase, erased = leaves[at - 1], leaves[at]
+    return {
+        "left out": (drop(leaves, at), {"R7"}),
+        "twice": (double(leaves, at), {"R7"}),
+        "behind its window": ([*before, erase, *rest, erased], {"R7"}),
+        "before its ERASE": ([*before, erased, erase, *rest], {"R7"}),
+        "of another id": ([*before, erase, changed(erased, "erased", "id", to="A" * 22), *rest], {"R7"}),
+        "of no form": ([*before, erase, changed(erased, "erased", "id", to=7), *rest], {"R0", "R7"}),
+        "without its ERASE": (drop(leaves, at - 1), {"R1", "R6", "R7"}),
+    }
+
+
+def early_erasure_of_an_epoch() -> list[bytes]:
+    """A log that begins with an `erased` leaf: its ERASE was the last leaf of the log before."""
+    leaves = leaves_of(histories.erasures())
+    at = next(n for n, leaf in enumerate(leaves) if "erased" in content(leaf))
+    return [canonical({"epoch": {"reason": "lost"}, "v": 1}), *leaves[at:]]
+
+
+@pytest.mark.parametrize("case", erasures_gone_wrong())
+def test_an_erasure_has_its_leaf_and_a_leaf_its_erasure(case: str) -> None:
+    """Neither alone, in whatever order; also if the reconciler is stopped between any two leaves and goes on later."""
+    leaves, broken = erasures_gone_wrong()[case]
+    assert rules(leaves) == broken
+    found, reconciler = set[str](), Reconciler()
+    for leaf in leaves:
+        found |= {finding.rule for finding in reconciler.feed(leaf)}
+        reconciler = Reconciler.unpack(json.loads(json.dumps(reconciler.pack())))
+    assert found == broken
+
+
+def test_of_an_erasure_at_the_start_of_an_epoch_nothing_is_known() -> None:
+    """But of a second one it is."""
+    leaves = early_erasure_of_an_epoch()
+    assert findings(leaves) == []
+    assert rules([*leaves, leaves[1]]) == {"R7"}
+
+
+def test_a_state_from_before_there_were_erasures_is_read() -> None:
+    """A service that was updated goes on."""
+    reconciler = Reconciler()
+    assert list(read_all(history(), reconciler)) == []
+    kept = reconciler.pack()
+    for lane in kept["lanes"]:
+        del lane["erasures"]
+    assert Reconciler.unpack(kept) == reconciler
 
 
 def test_leaves_can_not_change_places() -> None:

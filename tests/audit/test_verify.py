@@ -216,6 +216,22 @@ def test_every_bit_of_a_receipt_counts(tmp_path: Path, run: Run) -> None:
     accepted(run(*arguments))
 
 
+def test_every_bit_of_the_receipt_of_an_erasure_counts(tmp_path: Path, run: Run) -> None:
+    """It commits to no value and has no salt; there is nothing else in it that could be another."""
+    erased = b'{"erased":{"event":"e","id":"AAAAAAAAAAAAAAAAAAAAAA","school":"99PA","time":1},"v":1}'
+    proof = naive.receipt([decision(0), erased, decision(2)], 1, said=naive.carried(erased, None))
+    receipt = text(tmp_path / "r.tlog-proof", proof)
+    accepted(run("receipt", receipt, "--key", LOG.vkey), "erased", "99PA")
+    kept = receipt.read_bytes()
+    for number, flipped in enumerate(flips(kept)):
+        receipt.write_bytes(flipped)
+        assert run("receipt", receipt, "--key", LOG.vkey)[0] != 0, f"bit {number}"
+    receipt.write_bytes(kept)
+    value = tmp_path / "value"
+    value.write_bytes(b"")
+    refused(run("receipt", receipt, "--key", LOG.vkey, "--value", value), "is not the value")
+
+
 # ---- logs that are not what was signed
 
 
@@ -314,8 +330,13 @@ def test_each_kind_of_leaf_is_known(kind: str, tmp_path: Path, run: Run) -> None
     entries = [f'{{"v":1,"{kind}":{content}}}' if kind > "v" else f'{{"{kind}":{content},"v":1}}']
     log = naive.write(tmp_path / "log", [entry.encode() for entry in entries])
     accepted(run("log", log, "--key", LOG.vkey))
-    receipt = text(tmp_path / "r", naive.receipt([entries[0].encode()], 0))
+    entry = entries[0].encode()
+    said = naive.carried(entry, None if kind == "erased" else naive.SALT)
+    receipt = text(tmp_path / "r", naive.receipt([entry], 0, said=said))
     accepted(run("receipt", receipt, "--key", LOG.vkey), kind, "9007199254740991")
+    # An erasure commits to no value and so has no salt; whatever else does.
+    other = naive.carried(entry, naive.SALT if kind == "erased" else None)
+    refused(run("receipt", text(tmp_path / "r", naive.receipt([entry], 0, said=other)), "--key", LOG.vkey), "a salt")
 
 
 # ---- history
@@ -546,8 +567,10 @@ def test_the_extra_data_of_a_receipt_has_one_writing(case: str, tmp_path: Path, 
 
 def test_a_receipt_of_what_is_no_leaf_is_refused(tmp_path: Path, run: Run) -> None:
     """It stands in the log, but says nothing that this tool could read out."""
-    receipt = text(tmp_path / "r", naive.receipt([b'{"gossip":{},"v":1}'], 0))
-    refused(run("receipt", receipt, "--key", LOG.vkey), "is not canonical JSON of a known kind of leaf")
+    gossip = b'{"gossip":{},"v":1}'
+    for said in (naive.carried(gossip), naive.carried(gossip, None)):
+        receipt = text(tmp_path / "r", naive.receipt([gossip], 0, said=said))
+        refused(run("receipt", receipt, "--key", LOG.vkey), "is not canonical JSON of a known kind of leaf")
 
 
 def test_receipts_can_not_be_swapped(tmp_path: Path, run: Run) -> None:

@@ -26,6 +26,8 @@ from tests.audit.test_reconcile import (
     WINDOWS,
     double,
     drop,
+    early_erasure_of_an_epoch,
+    erasures_gone_wrong,
     gap,
     long_history,
     places,
@@ -82,7 +84,7 @@ def judged(tmp_path: Path, run: Run) -> Callable[[Iterable[bytes]], set[str]]:
 Judged = Callable[[Iterable[bytes]], set[str]]
 
 
-@pytest.mark.parametrize("world", [histories.a_world, histories.waiting, histories.duties])
+@pytest.mark.parametrize("world", [histories.a_world, histories.waiting, histories.duties, histories.erasures])
 def test_what_the_exchange_wrote_is_verified(world: Callable[[], histories.World], tmp_path: Path, run: Run) -> None:
     """Tree, signature and windows; the summary says how many."""
     leaves = leaves_of(world())
@@ -98,6 +100,13 @@ def test_no_leaf_can_be_left_out_or_stand_there_twice(judged: Judged) -> None:
     for at in range(len(history())):
         assert "R6" in judged(drop(history(), at)), at
         assert "R6" in judged(double(history(), at)), at
+
+
+def test_an_erasure_has_its_leaf_and_a_leaf_its_erasure(judged: Judged) -> None:
+    """As the reconciler finds it: left out, twice, of another id, before its ERASE; and what it can not know."""
+    for case, (leaves, rules) in erasures_gone_wrong().items():
+        assert judged(leaves) == rules, case
+    assert judged(early_erasure_of_an_epoch()) == set()
 
 
 def test_leaves_can_not_change_places(judged: Judged) -> None:
