@@ -11,6 +11,7 @@ pytest_plugins = (
     "tests.scenarios.steps_quarantine",
     "tests.scenarios.steps_sealed",
     "tests.scenarios.steps_sources",
+    "tests.scenarios.steps_erasure",
 )
 
 scenarios(".")

@@ -82,6 +82,7 @@ class Chain(World):
     proposal: Policy | None = None
     differences: list[str] = field(default_factory=list)
     seen: int = 0
+    destroyed: dict[str, set[bytes]] = field(default_factory=dict)  # keys of who was erased, as they were before
 
     @classmethod
     def begin(cls) -> Chain:
