@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from broker.errors import BrokerError
 from broker.exchange.model import AUDIT_INDEX
 from broker.kafka.connection import KafkaConnection
 from tests.audit.signed_world import GrowingLog, audit_events, audit_index, busy_world, tag_of
-from tests.exchange.world import World
+from tests.exchange.world import SIS, World, enrolment
 
 CONNECTION = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
 
@@ -134,6 +134,19 @@ async def test_entries_are_read_once_and_wait_for_their_leaf(desk: Desk, monkeyp
     topic.partitions[1].append(entries[-1])
     assert await desk.read(topic, monkeypatch) == PeopleRead(1, 0, ())
     assert desk.about_emma() == len(entries)
+
+
+async def test_who_was_erased_is_forgotten_at_the_end_of_a_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever partition the entry came from, once its leaf is signed; the run says how many rows went."""
+    tag, before = tag_of(desk.world), len(audit_index(desk.world))
+    desk.world.send(SIS, replace(enrolment(), kind="ERASE"))
+    entries = audit_index(desk.world)
+    topic = Topic([list(entries[before:]), list(entries[:before])])
+    assert (await desk.read(topic, monkeypatch)).waiting == len(entries)
+    index_log(desk.store, desk.log.grow(audit_events(desk.world)))
+    assert await desk.read(topic, monkeypatch) == PeopleRead(0, 0, (), len(entries) - 1)
+    assert desk.store.find(Wanted(tag=tag)) == []
+    assert await desk.read(topic, monkeypatch) == PeopleRead(0, 0, ())
 
 
 async def test_what_was_read_before_kafka_went_away_stays(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

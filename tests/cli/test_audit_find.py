@@ -1,11 +1,11 @@
-"""`broker audit index`, `find`, `explain` and `receipt`, from a folder of logs to what a person reads."""
+"""`broker audit index`, `find`, `explain`, `receipt` and `erasure`, from a folder of logs to what a person reads."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from broker.cli import build
 from broker.errors import BrokerError
 from broker.wire import AUDIT_SALT
 from tests.audit.signed_world import GrowingLog, audit_events, busy_world
-from tests.exchange.world import EMMA, World
+from tests.exchange.world import EMMA, SIS, World, enrolment
 
 
 @dataclass
@@ -148,6 +148,27 @@ def test_a_receipt_is_written_that_the_verifier_accepts(desk: Desk) -> None:
     files["out"].unlink()
     assert desk.fails("receipt", event, "portaal-plein", "--salt-file", str(files["bad"]), *out, *value) == "receipt"
     assert not files["out"].exists()
+
+
+def test_the_receipt_of_an_erasure_is_written(desk: Desk) -> None:
+    """Without a salt; the command says how to check it, and that holds."""
+    before = len(audit_events(desk.world))
+    erase = replace(enrolment(), kind="ERASE")
+    desk.world.send(SIS, erase)
+    desk.log.grow(audit_events(desk.world)[before:])
+    assert "1 decisions and 1 other leaves are new" in desk.run("index").stderr
+    out = desk.folder / "out"
+    done = desk.run("erasure", erase.event_id, "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert f"broker audit verify receipt {out}" in done.stderr
+    accepted = CliRunner().invoke(
+        build("audit"), ["audit", "verify", "receipt", str(out), "--key", desk.log.signer.vkey]
+    )
+    assert accepted.exit_code == 0, accepted.output
+    assert erase.event_id in accepted.output
+    event = desk.world.evidence()[1]["event"]
+    assert desk.fails("erasure", event, "--out", str(desk.folder / "absent")) == "audit.event"
+    assert not (desk.folder / "absent").exists()
 
 
 def test_keys_can_be_those_one_has_from_elsewhere(desk: Desk) -> None:

@@ -161,6 +161,28 @@ def test_what_was_erased_is_gone_within_two_days(topic: str) -> None:
     assert int(config["max.compaction.lag.ms"]) + int(config["delete.retention.ms"]) <= 2 * DAY_MS
 
 
+def test_what_leads_to_an_erased_person_is_gone_within_eight_days() -> None:
+    """The worst case of `docs/audit.md`: the index for seven days (its term, and the day of its segment) and a day in
+    which a store reads it; the vault is sooner. Nothing else that the broker can open by a person has another term."""
+    specs = {spec.name: spec.config for spec in load_specs()}
+    index, vault = specs["audit.index"], specs["vault.identity"]
+    assert int(index["retention.ms"]) + int(index["segment.ms"]) + DAY_MS <= 8 * DAY_MS
+    assert index["cleanup.policy"] == "delete"
+    assert int(vault["max.compaction.lag.ms"]) + int(vault["delete.retention.ms"]) <= 8 * DAY_MS
+    assert vault["cleanup.policy"] == "compact"
+    stated = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
+    assert "at most 8 days" in stated
+    kept = {row.split("|")[1].strip(" `"): row for row in stated.splitlines() if row.startswith("| `")}
+    for name in ("vault.identity", "audit.index", "status.<party>", "quarantine.<party>", "in.<party>", "parked"):
+        assert name in kept, f"docs/audit.md does not say what becomes of {name}"
+    for name in ("status", "quarantine"):
+        config = specs[name + ".{party}"]
+        days = (int(config["retention.ms"]) + int(config["segment.ms"])) // DAY_MS
+        assert f"{days} days" in kept[f"{name}.<party>"]
+    days = (int(specs["in.{party}"]["retention.ms"]) + int(specs["in.{party}"]["segment.ms"])) // DAY_MS
+    assert f"{days} days" in kept["in.<party>"]
+
+
 def test_each_party_gets_its_own_topics() -> None:
     """One in, status and quarantine each; one out per family it may receive; counts by volume where keyed."""
     parties = {"pub": PartyTopics(frozenset({"usage", "order"}), partitions=12), "sis": PartyTopics()}
