@@ -36,7 +36,6 @@ _TAGS: Final = (
     "CREATE TABLE {} (tag BLOB NOT NULL, log INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (tag, log, idx)) "
     "WITHOUT ROWID"
 )
-_WAITING: Final = "CREATE TABLE {} (span BLOB NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (span, entry)) WITHOUT ROWID"
 _WORD: Final = "(SELECT id FROM words WHERE word = ?)"
 _SCHEMA: Final = """
 CREATE TABLE logs (id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, root BLOB NOT NULL);
@@ -55,6 +54,7 @@ CREATE INDEX leaves_decision ON leaves (decision, time);
 CREATE INDEX leaves_code ON leaves (code, time);
 CREATE INDEX leaves_event ON leaves (event);
 CREATE INDEX leaves_span ON leaves (span);
+CREATE TABLE waiting (span BLOB NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (span, entry)) WITHOUT ROWID;
 CREATE TABLE positions (source TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE forgotten (hash BLOB PRIMARY KEY) WITHOUT ROWID;
 """
@@ -124,7 +124,7 @@ class Store:
         if self._empty():
             with self.transaction():
                 if self._empty():  # another process may have been faster
-                    for statement in (*_SCHEMA.split(";"), _TAGS.format("tags"), _WAITING.format("waiting")):
+                    for statement in (*_SCHEMA.split(";"), _TAGS.format("tags")):
                         self._db.execute(statement)
                     self._db.execute(f"PRAGMA user_version={VERSION}")
         if self._db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
@@ -245,7 +245,7 @@ class Store:
     def forget(self, *tags: bytes) -> int:
         """Erase persons: no row leads to them any more, and none can come back.
 
-        The tables are written anew each time, a second for each million rows: give the tags of one day together. What
+        The table is written anew each time, a second for each million rows: give the tags of one day together. What
         SQLite deletes it overwrites (`secure_delete`), but not the copies that were left behind in a page when its rows
         were moved to another one. Only a page that is given up is overwritten as a whole.
 
@@ -261,11 +261,10 @@ class Store:
             for tag in tags:
                 gone += self._db.execute("DELETE FROM tags WHERE tag = ?", (tag,)).rowcount
                 self._db.execute("INSERT OR IGNORE INTO forgotten VALUES (?)", (_hash(tag),))
-            for name, made in (("tags", _TAGS), ("waiting", _WAITING)):  # sealed entries lead to a person too
-                self._db.execute(made.format("kept"))
-                self._db.execute(f"INSERT INTO kept SELECT * FROM {name} ORDER BY 1, 2")  # noqa: S608
-                self._db.execute(f"DROP TABLE {name}")
-                self._db.execute(f"ALTER TABLE kept RENAME TO {name}")
+            self._db.execute(_TAGS.format("kept"))
+            self._db.execute("INSERT INTO kept SELECT * FROM tags ORDER BY tag, log, idx")
+            self._db.execute("DROP TABLE tags")
+            self._db.execute("ALTER TABLE kept RENAME TO tags")
         # The journal has pages as they were before: only its end makes the rows go for good.
         if self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             raise TransientError(

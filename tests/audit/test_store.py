@@ -131,6 +131,24 @@ def test_a_person_is_found_by_the_tag_and_forgotten_for_good(tmp_path: Path) -> 
         assert tag(next(n for n in range(people) if n not in gone)) in bytes_left
 
 
+def test_of_entries_that_waited_nothing_stays_once_somebody_is_forgotten(tmp_path: Path) -> None:
+    """They are sealed, and who has the school's key could open what SQLite left of them where its rows were moved."""
+    file, chance = tmp_path / "store", random.Random(2)
+    entries = [chance.randbytes(52) for _ in range(3_000)]
+    with Store(file) as store:
+        for part in range(0, 3_000, 100):
+            with store.transaction():
+                for entry in entries[part : part + 100]:
+                    store.wait(entry[:8], entry)
+        with store.transaction():
+            for entry in entries[::5]:
+                store.settle(entry[:8], entry)
+        store.forget(tag(1))
+        bytes_left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert [n for n, entry in enumerate(entries) if entry in bytes_left] == [n for n in range(3_000) if n % 5]
+        assert store.waiting() == 2_400
+
+
 def test_what_comes_late_does_not_bring_a_person_back(store: Store) -> None:
     """An entry that is read after the erasure: the topic keeps it for a week."""
     with store.transaction():
