@@ -328,3 +328,16 @@ async def test_it_is_frozen_once_the_views_are_loaded_and_before_the_group_is_jo
     await service._plane.start()
     assert happened == ["topics", *["loaded"] * 4, "frozen", "joined"]
     await service._plane.stop()
+
+
+async def test_what_a_worker_opened_of_an_erased_person_goes_with_the_tombstone(tmp_path: Path) -> None:
+    """The view that reads the tombstone evicts from the cipher that the exchange opens with."""
+    add_broker_keys(tmp_path / "keys", tmp_path / "operator")
+    settings = WorkerSettings(keys=tmp_path / "keys", state=tmp_path / "state", http_port=0)
+    service = ExchangeService(
+        settings, KafkaConnection("127.0.0.1:1", insecure_plaintext=True), Metrics(), Ending()
+    )  # fmt: skip
+    await service.on_start()
+    assert service._plane is not None
+    assert service._plane.views.vault.evict == service._keys.vault.evict
+    await service._plane.stop()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiokafka import ConsumerRecord
 
 from broker.engine import CompactedTail, KafkaClients, TopicTail, VaultView, topic_identity
 from broker.engine.overlay import VaultOverlay
@@ -22,6 +23,12 @@ from broker.kafka.embedded import EmbeddedKafka
 from tests.engine.machine import OWN, create_topics, put, some_registry, until
 
 DAY = 86_400.0
+UNREACHED = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
+
+
+def record(key: bytes, value: bytes | None) -> ConsumerRecord[bytes, bytes]:
+    """As a consumer gives it."""
+    return ConsumerRecord("vault.identity", 0, 0, 0, 0, key, value, None, len(key), len(value or b""), ())
 
 
 @asynccontextmanager
@@ -321,3 +328,21 @@ async def test_a_cancellation_that_a_library_leaks_does_not_end_a_view(monkeypat
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_what_was_opened_of_a_record_goes_when_the_view_sees_that_it_changed(tmp_path: Path) -> None:
+    """Told before anybody else hears of it, and after the store has it; of all, when the view begins anew."""
+    view, told = VaultView(KafkaClients(UNREACHED), lambda: "a vault", tmp_path), list[object]()
+    await view._start_offsets()
+
+    def evict(keys: Iterable[bytes] | None) -> None:
+        told.append(None if keys is None else [(key, value_of(view, key)) for key in keys])
+
+    view.evict, view.on_change = evict, lambda keys: told.append(len(keys))
+    records = [record(b"a", b"1"), record(b"b", b"1"), record(b"a", None)]
+    await view._apply(records[:2], {0: 2})
+    await view._apply(records[2:], {0: 3})
+    await view._apply([], {0: 4})
+    await view._clear()
+    view.close()
+    assert told == [[(b"a", b"1"), (b"b", b"1")], 2, [(b"a", None)], 1, None]
