@@ -490,7 +490,7 @@ def run_log(args: argparse.Namespace, find: Findings) -> str:
 
 
 def run_receipt(args: argparse.Namespace, find: Findings) -> str:
-    """`receipt FILE`: a tlog-proof. Its extra data is not signed: no bit may be free. That of an erasure has no salt."""
+    """`receipt FILE`: a tlog-proof. Its extra data is not signed: no bit may be free. An erasure alone has no salt."""
     where, trust = args.files[0], trust_of(args, [Path(args.files[0]).parent])
     found = re.fullmatch(_PROOF, read(where, RECEIPT_BYTES).decode(errors="surrogateescape"), re.DOTALL)
     if found is None:
