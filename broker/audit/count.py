@@ -31,6 +31,7 @@ from broker.audit.reconcile import Finding
 from broker.audit.told import running_hash
 from broker.errors import ContractError
 
+HEARD: Final = 32  # counts of a flow that are known again when they come a second time, from another place
 KEPT: Final = 4_096  # running hashes of a flow after the last number that was confirmed, for counts that come later
 _VERSION: Final = "count/v1"
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
@@ -212,6 +213,7 @@ class _Counted:
             a count that comes later than `KEPT` numbers is compared by the offline command only.
         confirmed: the last number that is.
         waiting: counts of numbers that we have not come to. said: the last number that the party counted.
+        heard: what it said last, to know it again.
     """
 
     lane: str
@@ -222,6 +224,7 @@ class _Counted:
     forgotten: int = -1
     kept: dict[int, bytes] = field(default_factory=dict)
     waiting: list[Count] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +268,16 @@ class Confirmations(Watcher):
             self._grown(its)
 
     def add(self, count: Count) -> None:
-        """A party counted; in the order of the numbers of each flow, before or after the leaves were read."""
+        """A party counted; in the order of the numbers of each flow, before or after the leaves were read.
+
+        One of the last counts of a flow may come again, from another place: it says nothing new.
+        """
         key = count.lane if count.sent else f"{count.lane} {count.output}"
         its = self._flow(key, count.lane, -1 if count.sent else 0)
+        mark = sha256(count.text().encode()).hexdigest()[:32]
+        if mark in its.heard:
+            return
+        its.heard = [*its.heard, mark][-HEARD:]
         if count.first != its.said + 1:
             self._tell(count, f"the counts of a flow end at number {its.said}, and the next begins at {count.first}.")
         its.said = max(its.said, count.last)
@@ -334,16 +344,19 @@ class Confirmations(Watcher):
             key: [
                 its.lane, its.last, its.root.hex(), its.confirmed, its.said, its.forgotten,
                 [[number, root.hex()] for number, root in its.kept.items()], [count.text() for count in its.waiting],
+                its.heard,
             ]
             for key, its in self._flows.items()
         }  # fmt: skip
 
     def restore(self, data: dict[str, Any]) -> None:
         """The inverse of `pack`."""
-        for key, (lane, last, root, confirmed, said, forgotten, kept, waiting) in data.items():
+        for key, (lane, last, root, confirmed, said, forgotten, kept, waiting, heard) in data.items():
             hashes = {number: bytes.fromhex(its) for number, its in kept}
             counts = [Count.parse(text) for text in waiting]
-            self._flows[key] = _Counted(lane, last, bytes.fromhex(root), confirmed, said, forgotten, hashes, counts)
+            self._flows[key] = _Counted(
+                lane, last, bytes.fromhex(root), confirmed, said, forgotten, hashes, counts, heard
+            )
 
 
 def read_counts(

@@ -176,6 +176,23 @@ def read_gap(data: bytes) -> InputGap | None:
         raise LeafError("it tells of lost input in another form") from None
 
 
+def read_count(data: bytes) -> bytes | None:
+    """The signed note in a `count` leaf; None if it is of another kind. Verifies nothing of the note.
+
+    Raises:
+        LeafError: as `read_leaf`.
+    """
+    leaf = _parse(data)
+    if "count" not in leaf:
+        return None
+    count = leaf["count"]
+    if leaf.keys() != {"count", "v"} or not isinstance(count, dict) or count.keys() != {"note"}:
+        raise LeafError("it tells of a count in another form")
+    if not isinstance(count["note"], str):
+        raise LeafError("it tells of a count in another form")
+    return count["note"].encode(errors="replace")
+
+
 def running_hash(root: bytes, trace: bytes, span: bytes) -> bytes:
     """Of a flow, after one more delivery: SHA-256(root ‖ trace ‖ span)."""
     return sha256(root + trace + span).digest()

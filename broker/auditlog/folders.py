@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,7 @@ from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import CHECKPOINT, LogDirectory
 from broker.audit.log.note import Verifier, split_note
 from broker.audit.log.tiles import TileReader
+from broker.audit.told import read_count
 from broker.errors import BrokerError, ConfigError
 
 COUNT_SUFFIX: Final = ".count"
@@ -72,6 +73,23 @@ def counts_in(folder: Path, known: Sequence[str] = ()) -> list[tuple[str, bytes]
     """The counts in a folder, files that end in `.count`, by name; without those that are known already."""
     paths = sorted(path for path in folder.glob(f"*{COUNT_SUFFIX}") if path.name not in set(known))
     return [(path.name, path.read_bytes()) for path in paths]
+
+
+def count_leaf(index: int, leaf: bytes, parties: Container[str]) -> tuple[str, bytes] | None:
+    """The signed count in a leaf of the control log, and where it stands.
+
+    None for a leaf of another kind, and for a count of none of these parties: without its key it proves nothing.
+
+    Raises:
+        LeafError: if it can not be read.
+    """
+    note = read_count(leaf)
+    if note is None:
+        return None
+    _, _, party = note.partition(b"\n")
+    if party.partition(b"\n")[0].decode(errors="replace") not in parties:
+        return None
+    return f"leaf {index} of the control log", note
 
 
 def party_keys(path: Path) -> dict[str, list[Verifier]]:

@@ -24,7 +24,7 @@ from broker.app.health import HealthServer
 from broker.audit.count import Confirmations, read_counts
 from broker.audit.reconcile import LATENESS_MS, Finding, Reconciler
 from broker.audit.told import InputGap, LeafError, read_gap
-from broker.auditlog.folders import StoredLog, counts_in, logs_in, party_keys
+from broker.auditlog.folders import StoredLog, count_leaf, counts_in, logs_in, party_keys
 from broker.errors import BrokerError, ConfigError
 
 log = structlog.get_logger("broker.auditlog")
@@ -64,7 +64,8 @@ class Reconciling:
 
     Args:
         root: folder of the logs. state: file of what is known; made at the first look.
-        counts: folder of the parties' signed counts, and the file of their keys; None: nobody counts.
+        keys: file of the verifier keys of the parties that count; None: nobody counts.
+        counts: folder of signed counts, besides those in the control log; without keys it says nothing.
         lateness_ms: how late a window may be told.
 
     Raises:
@@ -75,14 +76,16 @@ class Reconciling:
         self,
         root: Path,
         state: Path,
-        counts: tuple[Path, Path] | None = None,
+        keys: Path | None = None,
+        counts: Path | None = None,
         lateness_ms: int = LATENESS_MS,
         metrics: ReconcileMetrics | None = None,
     ) -> None:
         self._root, self._state, self._lateness_ms = root, state, lateness_ms
         self.metrics = metrics or ReconcileMetrics()
-        self._counts = None if counts is None else counts[0]
-        self._keys = {} if counts is None else party_keys(counts[1])
+        self._counts = counts
+        self._keys = {} if keys is None else party_keys(keys)
+        self._notes: list[tuple[str, bytes]] = []  # of leaves of this look
         self._confirmations = Confirmations(self._keys)
         self._reconcilers: dict[str, Reconciler] = {}  # by origin
         self._seen: dict[str, int] = {}  # size of each log at the look before
@@ -131,10 +134,12 @@ class Reconciling:
         start = self._control.get(each.origin, 0)
         for index, leaf in enumerate(each.entries(start, each.size), start):
             try:
-                gap = read_gap(leaf)
+                gap, count = read_gap(leaf), count_leaf(index, leaf, self._keys)
             except LeafError as error:
                 yield Finding("R0", "", 0, f"leaf {index} of the control log can not be read: {error}.")
                 continue
+            if count is not None:
+                self._notes.append(count)
             if gap is not None:
                 self._gaps.append(gap)
                 for reconciler in self._reconcilers.values():
@@ -142,13 +147,12 @@ class Reconciling:
         self._control[each.origin] = max(start, each.size)
 
     def _read_counts(self, base: str) -> Iterator[Finding]:
-        if self._counts is not None:
-            notes = counts_in(self._counts, self._known_counts)
-            counts, wrong = read_counts(notes, self._keys, base)
-            yield from wrong
-            for count in counts:
-                self._confirmations.add(count)
-            self._known_counts += [name for name, _ in notes]
+        files = [] if self._counts is None else counts_in(self._counts, self._known_counts)
+        counts, wrong = read_counts([*self._notes, *files], self._keys, base)
+        yield from wrong
+        for count in counts:
+            self._confirmations.add(count)
+        self._notes, self._known_counts = [], [*self._known_counts, *(name for name, _ in files)]
         yield from self._confirmations.findings()
 
     def _read_late(self, now_ms: int) -> Iterator[Finding]:
@@ -187,7 +191,7 @@ class Reconciling:
     def _remember(self) -> None:
         """Replace the file as a whole."""
         document: dict[str, Any] = {
-            "v": 1, "logs": {origin: reconciler.pack() for origin, reconciler in self._reconcilers.items()},
+            "v": 2, "logs": {origin: reconciler.pack() for origin, reconciler in self._reconcilers.items()},
             "seen": self._seen, "control": self._control, "counts": self._known_counts,
             "gaps": [[g.place, g.kind, g.first, g.last, g.position, g.next] for g in self._gaps],
             "confirmations": self._confirmations.pack(), "late": sorted(self._late),
@@ -203,7 +207,7 @@ class Reconciling:
     def _restore(self) -> None:
         try:
             document = json.loads(self._state.read_bytes())
-            if document["v"] != 1:
+            if document["v"] != 2:
                 raise ValueError
             self._reconcilers = {origin: Reconciler.unpack(its) for origin, its in document["logs"].items()}
             for reconciler in self._reconcilers.values():

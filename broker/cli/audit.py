@@ -66,7 +66,7 @@ def list_leaves(
 
 @app.command()
 def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -> None:
-    """The control log: registry changes, incidents."""
+    """The control log: registry changes, incidents. What parties counted stands there too: with --json."""
     leaves = asyncio.run(read_topic(connection, AUDIT_CONTROL, idle))
     if as_json:
         for leaf in leaves:
@@ -75,7 +75,7 @@ def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -
     rows = [
         (_time(c["at"]), c["kind"], _first(c, "key", "sender", "party"),
          _first(c, "action", "code", "connection_id", "agreement_id"))
-        for c in (leaf["control"] for leaf in leaves)
+        for c in (leaf["control"] for leaf in leaves if "control" in leaf)
     ]  # fmt: skip
     table("", ["time", "kind", "about", "what"], rows)
 

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from broker.audit.log.note import check_name
 from broker.auditlog.book import SECRET, LogName, SigningKeys
 from broker.auditlog.epoch import begin_epoch
+from broker.auditlog.folders import PARTY_KEYS
 from broker.cli.output import err
 from broker.engine import EngineConfig, KafkaClients
 from broker.kafka.connection import KafkaConnection
@@ -75,11 +77,43 @@ def run(
 
 
 @app.command()
+def counts(
+    name: Name,
+    connection: Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="Connection file of user count-keeper.")],
+    http_host: Annotated[str, typer.Option(help="Where probes and metrics are served.")] = "127.0.0.1",
+    http: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics; 0: none.")] = 0,
+) -> None:
+    """Put what parties counted and signed into the control log, until stopped (SIGTERM).
+
+    A second one of these does no harm, and no good.
+    """
+    from broker.app import logs as output
+    from broker.app.worker import wait_for_kafka
+    from broker.auditlog.counting import CountService
+    from broker.auditlog.service import run_until_told
+
+    output.configure("info")
+    check_name(name)
+    kafka = KafkaConnection.from_file(connection)
+    wait_for_kafka(kafka)
+
+    async def keep() -> None:
+        clients = KafkaClients.of_engine(kafka, EngineConfig())
+        await run_until_told(CountService(name, clients, http=(http_host, http) if http else None).run())
+
+    asyncio.run(keep())
+
+
+@app.command()
 def watch(
     state: Annotated[Path, typer.Option(help="File of what is known between two looks; made at the first.")],
     logs: Logs = DEFAULT_LOGS,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help=f"The parties' verifier keys, one a line; default: {PARTY_KEYS} in --counts; or no counts."),
+    ] = None,
     counts: Annotated[
-        Path | None, typer.Option(help="Folder of the parties' signed counts, with parties.vkey; without it none.")
+        Path | None, typer.Option(help="Folder of signed counts, *.count, besides those in the control log.")
     ] = None,
     lateness: Annotated[int, typer.Option(min=0, help="A window may be told so many seconds late.")] = 180,
     http_host: Annotated[str, typer.Option(help="Where probes and metrics are served.")] = "127.0.0.1",
@@ -91,8 +125,8 @@ def watch(
     from broker.auditlog.service import run_until_told
 
     output.configure("info")
-    known = None if counts is None else (counts, counts / "parties.vkey")
-    reconciling = Reconciling(logs, state, known, lateness * 1000)
+    known = keys if counts is None else keys or counts / PARTY_KEYS
+    reconciling = Reconciling(logs, state, known, counts, lateness * 1000)
     service = ReconcileService(reconciling, http=(http_host, http) if http else None)
     asyncio.run(run_until_told(service.run()))
 

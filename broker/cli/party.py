@@ -12,12 +12,12 @@ from broker.app.provision import add_login, add_profile
 from broker.cli.output import err, out
 from broker.cli.send import PROFILES_HELP
 from broker.errors import ConfigError
-from broker.kafka.access import AUDITOR, LDV_EXPORTER, LOG_BUILDER, OPERATOR, REMOVER, WORKER
+from broker.kafka.access import AUDITOR, COUNT_KEEPER, LDV_EXPORTER, LOG_BUILDER, OPERATOR, REMOVER, WORKER
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.topics import require_party_id
 
-SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER)
+SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER)
 
 app = typer.Typer(no_args_is_help=True, help="Let a party in: its login, topics, rights and profile.")
 
@@ -32,7 +32,8 @@ def login(
     user: Annotated[
         str,
         typer.Argument(
-            help="A service of the broker: exchange, operator, auditor, log-builder, remover or ldv-exporter."
+            help="A service of the broker: exchange, operator, auditor, log-builder, remover, ldv-exporter or "
+            "count-keeper."
         ),
     ],
     file: Annotated[Path, typer.Option("--out", help="Where its connection file goes; the CA is put beside it.")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from broker.audit.count import Confirmations, read_counts
 from broker.audit.reconcile import LATENESS_MS, Finding, Reconciler
 from broker.audit.told import InputGap, LeafError, read_gap
-from broker.auditlog.folders import PARTY_KEYS, StoredLog, counts_in, logs_in, party_keys
+from broker.auditlog.folders import PARTY_KEYS, StoredLog, count_leaf, counts_in, logs_in, party_keys
 from broker.cli.output import err, json_line, table
 
 LAST_MS = 253_402_300_799_000  # the end of the year 9999: a leaf can say anything
@@ -20,9 +21,12 @@ LAST_MS = 253_402_300_799_000  # the end of the year 9999: a leaf can say anythi
 
 def reconcile(
     logs: Annotated[Path, typer.Option(help="Folder of all logs, that of the control log too.")],
-    counts: Annotated[Path | None, typer.Option(help="Folder of the parties' signed counts, *.count.")] = None,
+    counts: Annotated[
+        Path | None, typer.Option(help="Folder of signed counts, *.count, besides those in the control log.")
+    ] = None,
     keys: Annotated[
-        Path | None, typer.Option(help=f"The parties' verifier keys, one a line; default: {PARTY_KEYS} in --counts.")
+        Path | None,
+        typer.Option(help=f"The parties' verifier keys, one a line; default: {PARTY_KEYS} in --counts; or no counts."),
     ] = None,
     lateness: Annotated[
         int, typer.Option(min=0, help="A window may be told so many seconds late, as of the newest leaf.")
@@ -34,11 +38,13 @@ def reconcile(
     Takes the leaves as they stand: `broker audit verify log` says whether they are the signed ones.
     """
     found = logs_in(logs)
-    gaps, findings = _gaps(found)
+    trusted = keys if counts is None else keys or counts / PARTY_KEYS
+    known = None if trusted is None else party_keys(trusted)
+    gaps, notes, findings = _control(found, known or {})
     confirmations: Confirmations | None = None
-    if counts is not None:
-        known = party_keys(keys or counts / PARTY_KEYS)
-        good, wrong = read_counts(counts_in(counts), known, found[0].base)
+    if known is not None:
+        notes += [] if counts is None else counts_in(counts)
+        good, wrong = read_counts(notes, known, found[0].base)
         findings += wrong
         confirmations = Confirmations(known)
         for count in good:
@@ -61,18 +67,21 @@ def reconcile(
         raise typer.Exit(1)
 
 
-def _gaps(logs: list[StoredLog]) -> tuple[list[InputGap], list[Finding]]:
-    """What the control log tells of lost input."""
-    gaps, findings = list[InputGap](), list[Finding]()
+def _control(
+    logs: list[StoredLog], parties: Container[str]
+) -> tuple[list[InputGap], list[tuple[str, bytes]], list[Finding]]:
+    """What the control log tells of lost input, and the counts of these parties in it."""
+    gaps, notes, findings = list[InputGap](), list[tuple[str, bytes]](), list[Finding]()
     for log in (log for log in logs if log.is_control):
         for index, leaf in enumerate(log.entries(0, log.size)):
             try:
-                gap = read_gap(leaf)
+                gap, note = read_gap(leaf), count_leaf(index, leaf, parties)
             except LeafError as error:
                 findings.append(Finding("R0", "", 0, f"leaf {index} of the control log can not be read: {error}."))
                 continue
             gaps += [] if gap is None else [gap]
-    return gaps, findings
+            notes += [] if note is None else [note]
+    return gaps, notes, findings
 
 
 def _tell(

@@ -36,8 +36,11 @@ AUDITOR: Final = "auditor"
 LOG_BUILDER: Final = "log-builder"
 REMOVER: Final = "remover"
 LDV_EXPORTER: Final = "ldv-exporter"
+COUNT_KEEPER: Final = "count-keeper"
 #: No party may have one of these names: its own consumer groups would be those of a service.
-RESERVED: Final = frozenset({WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, "admin", "broker"})
+RESERVED: Final = frozenset({
+    WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, "admin", "broker",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -68,7 +71,8 @@ def party_acls(party: str) -> frozenset[AclSpec]:
         )
     user = _User(party)
     return (
-        user.topics("WRITE", f"in.{party}")
+        # Its counts are signed with its own key, so there the topic need not be the proof of the sender.
+        user.topics("WRITE", f"in.{party}", "audit.counts")
         | user.topics("READ", f"status.{party}", f"quarantine.{party}", "schemas", "broker.keys")
         # With the dot: without it, out.pub would cover the topics of a party pub2.
         | user.topics("READ", f"out.{party}.", prefixed=True)
@@ -125,7 +129,7 @@ def log_builder_acls(user: str = LOG_BUILDER) -> frozenset[AclSpec]:
     """Rights of the service that makes tiles and checkpoints of the audit events."""
     builder = _User(user)
     return (
-        builder.topics("READ", "audit.", prefixed=True)
+        builder.topics("READ", "audit.events", "audit.control", "audit.checkpoints")
         | builder.topics("WRITE", "audit.checkpoints")
         | builder.groups(LOG_BUILDER)
         | builder.allow("WRITE", "TRANSACTIONAL_ID", f"{LOG_BUILDER}.", prefixed=True)
@@ -150,10 +154,20 @@ def ldv_exporter_acls(user: str = LDV_EXPORTER) -> frozenset[AclSpec]:
     return exporter.topics("READ", "audit.events", "registry") | exporter.groups(LDV_EXPORTER)
 
 
+def count_keeper_acls(user: str = COUNT_KEEPER) -> frozenset[AclSpec]:
+    """Rights of the service that makes leaves of the parties' counts; where it stands it keeps itself, in no group."""
+    keeper = _User(user)
+    return (
+        keeper.topics("READ", "audit.counts", "registry", "counts.state")
+        | keeper.topics("WRITE", "audit.control", "counts.state")
+        | keeper.allow("WRITE", "TRANSACTIONAL_ID", COUNT_KEEPER)
+    )
+
+
 def desired_acls(parties: Iterable[str]) -> frozenset[AclSpec]:
     """All rights that should be there: those of the services and of these parties."""
     services = worker_acls() | operator_acls() | auditor_acls() | log_builder_acls() | remover_acls()
-    services |= ldv_exporter_acls()
+    services |= ldv_exporter_acls() | count_keeper_acls()
     return services.union(*(party_acls(party) for party in parties))
 
 

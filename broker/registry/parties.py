@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field, field_validator, model_validator
 
+from broker.audit.log.note import ED25519, NoteError, Verifier
 from broker.identity.formats import is_oin, is_school_id
 from broker.policy.document import Written
 from broker.policy.words import Role, Sector
@@ -28,7 +29,8 @@ from broker.registry.fields import (
 
 # The broker's own users, recipients and topics: a party of that name would have their rights or their keys.
 RESERVED: Final = frozenset({
-    "admin", "auditor", "broker", "exchange", "ldv-exporter", "log-builder", "operator", "remover", "vault",
+    "admin", "auditor", "broker", "count-keeper", "exchange", "ldv-exporter", "log-builder", "operator", "remover",
+    "vault",
 })  # fmt: skip
 
 # What no pupil number looks like. A declared form that fits one of these would switch the PGN screen off.
@@ -80,6 +82,8 @@ class Party(Written):
         covenant: how it stands to the privacy covenant.
         eck_id_attested_on: date of its security attestation. Without it, or without covenant, no ECK iD goes there.
         keys: public recipient keys, the current one first, earlier ones while rotation lasts.
+        count_keys: verifier keys of its signed counts (`broker.audit.count`), each named as the party; several while
+            rotation lasts. None: it does not count.
         processor_url: names it in the audit as receiver (LDV `foreign_operation.processor`).
     """
 
@@ -90,6 +94,7 @@ class Party(Written):
     covenant: Literal["deelnemer", "medestander", "geen"]
     eck_id_attested_on: date | None = None
     keys: tuple[PublicKey, ...] = ()
+    count_keys: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)] | None = None
     processor_url: WebAddress
 
     @field_validator("id")
@@ -119,6 +124,24 @@ class Party(Written):
         if len({key.kid for key in value}) != len(value):
             raise ValueError("two keys have one kid")
         return value
+
+    @model_validator(mode="after")
+    def _count_keys_of_its_own(self) -> Self:
+        for number, text in enumerate(self.count_keys or ()):
+            try:
+                key = Verifier.parse(text)
+            except NoteError as error:
+                raise ValueError(f"count_keys[{number}]: {error}; `broker party count-key` prints one") from None
+            if key.kind != ED25519:
+                raise ValueError(f"count_keys[{number}]: is the key of a witness; `broker party count-key` prints one")
+            if key.name != self.id:
+                raise ValueError(f"count_keys[{number}]: must be named {self.id}, as the party")
+        named_twice(count_keys=self.count_keys or ())
+        return self
+
+    def count_verifiers(self) -> list[Verifier]:
+        """Who may sign its counts."""
+        return [Verifier.parse(text) for text in self.count_keys or ()]
 
     @property
     def may_hold_eck_id(self) -> bool:

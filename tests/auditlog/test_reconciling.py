@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.audit.count import Count
+from broker.audit.leaf import canonical
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import LogDirectory
 from broker.audit.log.note import Signer, render
@@ -17,10 +18,10 @@ from broker.audit.log.tiles import TileBuilder
 from broker.auditlog.reconciling import ReconcileService, Reconciling
 from broker.errors import ConfigError
 from tests.audit.histories import a_world, history, leaves_of, minute, window_of
-from tests.audit.test_count import KEYS, received
+from tests.audit.test_count import KEYS, received, sent
 from tests.audit.test_count import history as counted_history
 from tests.audit.test_reconcile import WINDOWS, drop, gap
-from tests.exchange.world import DELTA, event
+from tests.exchange.world import DELTA, PORTAL, event
 
 BASE = "broker.example/audit"
 LATER = 1 << 50
@@ -39,6 +40,11 @@ class Growing:
         self._directory.write_immutable(growth.files)
         text = Checkpoint(self._signer.name, growth.size, growth.root).text()
         self._directory.publish(render(text, [self._signer.sign(text)]))
+
+
+def count_leaf(note: bytes) -> bytes:
+    """As the control log has it."""
+    return canonical({"count": {"note": note.decode()}, "v": 1})
 
 
 def value(its: Reconciling, name: str, **labels: str) -> float | None:
@@ -112,7 +118,7 @@ def test_counts_come_later_than_leaves(tmp_path: Path) -> None:
     Growing(logs).add(*counted_history())
 
     def look(now_ms: int = 0) -> list[str]:
-        its = Reconciling(logs, state, (counts, keys))
+        its = Reconciling(logs, state, keys, counts)
         found = [finding.rule for finding in its.look(now_ms)]
         unconfirmed.append(value(its, "broker_reconcile_unconfirmed_flows") or 0)
         return found
@@ -185,3 +191,43 @@ async def test_the_service_looks_again_after_a_failure(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
     assert window_of(history()[-1])
+
+
+def test_counts_stand_in_the_control_log_too(tmp_path: Path) -> None:
+    """They are verified again; one that comes a second time, in the folder or as a leaf, says nothing new."""
+    logs, counts, state, keys = (tmp_path / name for name in ("logs", "counts", "state", "keys"))
+    counts.mkdir()
+    keys.write_text("".join(f"{key.vkey}\n" for key in KEYS.values()), "utf-8")
+    log, control = Growing(logs), Growing(logs, "control")
+    log.add(*counted_history())
+    mine = [replace(count, origin=BASE) for count in (*received(), *sent())]
+
+    def look(*those: Path) -> tuple[list[str], float]:
+        its = Reconciling(logs, state, *those)
+        found = [finding.sentence for finding in its.look(0)]
+        return found, value(its, "broker_reconcile_unconfirmed_flows") or 0
+
+    control.add(*(count_leaf(count.sign(KEYS[count.party])) for count in mine[:2]))
+    look(keys, counts)
+    (counts / "a.count").write_bytes(mine[0].sign(KEYS[mine[0].party]))
+    assert look(keys, counts)[0] == []
+    control.add(*(count_leaf(count.sign(KEYS[count.party])) for count in mine[1:]))
+    assert look(keys, counts) == ([], 0)
+    forged = Signer(DELTA, Ed25519PrivateKey.from_private_bytes(b"x" * 32))
+    control.add(count_leaf(mine[-1].sign(forged)), b'{"count":{},"v":1}')
+    found, _ = look(keys, counts)
+    assert [sentence.partition(" is not used")[0] for sentence in found[1:]] == [
+        f"the count in leaf {len(mine) + 1} of the control log"
+    ]
+    assert found[0].startswith(f"leaf {len(mine) + 2} of the control log can not be read")
+
+
+def test_without_keys_no_count_in_the_control_log_is_looked_at(tmp_path: Path) -> None:
+    """It proves nothing then; nor does that of a party whose key is not among those that are trusted."""
+    Growing(tmp_path / "logs").add(*counted_history())
+    forged = Signer(PORTAL, Ed25519PrivateKey.from_private_bytes(b"x" * 32))
+    Growing(tmp_path / "logs", "control").add(count_leaf(replace(received()[0], origin=BASE).sign(forged)))
+    keys = tmp_path / "keys"
+    keys.write_text(f"{KEYS[DELTA].vkey}\n", "utf-8")
+    for known in (None, keys):
+        assert Reconciling(tmp_path / "logs", tmp_path / f"state-{known is None}", known).look(0) == []

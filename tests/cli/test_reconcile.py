@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.audit.test_count import KEYS, received, sent
 from tests.audit.test_count import history as counted_history
 from tests.audit.test_reconcile import IN, WINDOWS, drop, gap
 from tests.audit.test_verify_window import write
+from tests.auditlog.test_reconciling import Growing, count_leaf
 from tests.exchange.world import DELTA, event
 
 BASE = "broker.example/audit"
@@ -64,6 +66,22 @@ def test_a_leaf_that_was_left_out_is_told_by_rule_lane_and_window(tmp_path: Path
     found = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     assert {entry["is"] for entry in found} == {"finding"}
     assert {(entry["rule"], entry["lane"]) for entry in found} >= {("R6", f"{IN}/1")}
+
+
+def test_counts_of_the_control_log_need_only_the_keys(tmp_path: Path) -> None:
+    """What the parties signed is verified again; one that differs is a finding."""
+    folder = counts(tmp_path / "counts", [])
+    for name, those in (("good", [*received(), *sent()]), ("less", received(skip=2))):
+        logs = tmp_path / name
+        Growing(logs).add(*counted_history())
+        signed = [replace(count, origin=BASE).sign(KEYS[count.party]) for count in those]
+        Growing(logs, "control").add(*(count_leaf(note) for note in signed))
+        code, out = run(logs, "--keys", folder / "parties.vkey")
+        assert code == (name == "less"), out
+        assert ("R4\t" in out) == (name == "less")
+        assert run(logs)[1].rstrip().endswith("counts were not asked for.")
+        if name == "good":
+            assert out.rstrip().endswith("0 flows not counted to the end.")
 
 
 def test_an_open_window_is_told_and_a_finding_once_it_is_late(tmp_path: Path) -> None:

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from broker.kafka.access import AUDITOR, LDV_EXPORTER, OPERATOR, REMOVER, WORKER, AclSpec, desired_acls
+from broker.kafka.access import (
+    AUDITOR,
+    COUNT_KEEPER,
+    LDV_EXPORTER,
+    LOG_BUILDER,
+    OPERATOR,
+    REMOVER,
+    WORKER,
+    AclSpec,
+    desired_acls,
+)
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.embedded import EmbeddedKafka
@@ -66,7 +76,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         admin = Admin(kafka.admin_connection())
         topics, acls = desired_topics(load_specs(), PARTIES, replicas=1), desired_acls(PARTIES)
         admin.apply(topics, acls)
-        for user in (*PARTIES, WORKER, OPERATOR, AUDITOR, REMOVER, LDV_EXPORTER):
+        for user in (*PARTIES, WORKER, OPERATOR, AUDITOR, REMOVER, LDV_EXPORTER, LOG_BUILDER, COUNT_KEEPER):
             admin.ensure_user(user, f"password-of-{user}")
         yield Cluster(kafka, admin, topics, acls)
 

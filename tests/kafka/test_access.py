@@ -102,7 +102,10 @@ async def test_only_exchange_and_operator_say_what_became_of_a_quarantined_recor
 @pytest.mark.kafka
 @pytest.mark.parametrize(
     "topic",
-    ["in.pub", "in.sis", "out.sis.order", "status.sis", "quarantine.sis", "vault.identity", "registry", "audit.events"],
+    [
+        *("in.pub", "in.sis", "out.sis.order", "status.sis", "quarantine.sis", "vault.identity", "registry"),
+        *("audit.events", "audit.counts", "counts.state"),
+    ],
 )
 async def test_a_party_cannot_read_what_is_not_its_own(cluster: Cluster, refused: Refused, topic: str) -> None:
     """Not another's topics, not the exchange's, and not even its own input."""
@@ -147,3 +150,34 @@ async def test_the_operator_does_not_read_what_parties_send_and_receive(cluster:
     """Quarantine is his to look at, the flow of data is not."""
     await refused(cluster.read("operator", "in.sis"), TopicAuthorizationFailedError)
     await refused(cluster.read("operator", "out.pub2.usage"), TopicAuthorizationFailedError)
+
+
+@pytest.mark.kafka
+async def test_every_party_writes_its_counts_and_only_keeper_and_auditors_read_them(
+    cluster: Cluster, refused: Refused
+) -> None:
+    """They go to one topic, since a note proves whose it is; the log builder has no business there."""
+    value = uuid.uuid4().bytes
+    await cluster.write("pub", "audit.counts", value, enable_idempotence=True)
+    await cluster.write("sis", "audit.counts")
+    assert await cluster.read("count-keeper", "audit.counts") == value
+    assert await cluster.read("auditor", "audit.counts", group="auditor.counts") == value
+    for user in ("sis", "exchange", "operator", "log-builder"):
+        await refused(cluster.read(user, "audit.counts"), TopicAuthorizationFailedError)
+
+
+@pytest.mark.kafka
+async def test_the_count_keeper_does_nothing_else(cluster: Cluster, refused: Refused) -> None:
+    """It reads counts and the registry, and writes leaves of the control log, as it must: in transactions of its own."""
+    keeper = AIOKafkaProducer(**cluster.connection("count-keeper").aiokafka(), transactional_id="count-keeper")
+    await keeper.start()
+    try:
+        async with keeper.transaction():
+            for topic in ("audit.control", "counts.state"):
+                await keeper.send_and_wait(topic, b"{}", key=b"k")
+    finally:
+        await keeper.stop()
+    for topic in ("in.sis", "out.pub.usage", "audit.events", "audit.control", "vault.identity"):
+        await refused(cluster.read("count-keeper", topic), TopicAuthorizationFailedError)
+    for topic in ("audit.counts", "audit.events", "registry", "in.sis"):
+        await refused(cluster.write("count-keeper", topic), TopicAuthorizationFailedError)

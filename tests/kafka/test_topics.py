@@ -52,6 +52,8 @@ def test_the_files_are_the_table_of_the_design() -> None:
         "audit.control": 1,
         "audit.index": 4,
         "audit.checkpoints": 1,
+        "audit.counts": 1,
+        "counts.state": 1,
         "schemas": 1,
         "broker.keys": 1,
     }
@@ -65,6 +67,7 @@ def test_the_files_are_the_table_of_the_design() -> None:
         ("status.{party}", 30),
         ("quarantine.{party}", 30),
         ("audit.index", 7),
+        ("audit.counts", 7),
     ],
 )
 def test_nothing_is_kept_longer_than_promised(topic: str, days: int) -> None:

@@ -7,10 +7,12 @@ from itertools import product
 from typing import Any, get_args
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from broker.audit.log.note import Cosigner, Signer
 from broker.kafka import access
 from broker.policy.document import problems_of
 from broker.policy.words import PROCESSES, PRODUCT_TYPES
@@ -26,6 +28,7 @@ from broker.registry import (
     TemporaryException,
 )
 from broker.registry.models import KINDS, LOCAL_IDS, RESERVED, Entry, key_of
+from broker.registry.registry import record_of
 from tests.registry.entries import (
     BOOK,
     OTHER_BOOK,
@@ -264,6 +267,40 @@ def test_a_key_that_is_no_point_of_p256_is_refused(changes: dict[str, Any]) -> N
 def test_a_party_with_a_mistake_is_refused(changes: dict[str, Any], message: str) -> None:
     """Its id becomes part of topic names and ACLs, so it has a narrow form."""
     assert message in "\n".join(problems(Party, party(**changes)))
+
+
+def count_key(name: str = "portaal-plein", seed: bytes = b"k", kind: type[Signer | Cosigner] = Signer) -> str:
+    """A key of signed counts, as text."""
+    return kind(name, Ed25519PrivateKey.from_private_bytes(seed * 32)).vkey
+
+
+def test_the_keys_of_a_partys_counts_are_its_own() -> None:
+    """Several overlap while rotation lasts; a party that does not count has none, and nothing of it in its record."""
+    both = [count_key(), count_key(seed=b"l")]
+    made = Party.model_validate(party(count_keys=both))
+    assert [key.vkey for key in made.count_verifiers()] == both
+    silent = Party.model_validate(party())
+    assert silent.count_verifiers() == []
+    assert b"count_keys" not in record_of(silent)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ([count_key(name="portaal-dom")], "count_keys[0]: must be named portaal-plein"),
+        ([count_key(), count_key(seed=b"l")[:-4] + "AAAA"], "count_keys[1]: the key id of a verifier key does not"),
+        (["a secret"], "count_keys[0]: a verifier key is not"),
+        ([count_key(kind=Cosigner)], "count_keys[0]: is the key of a witness"),
+        ([count_key(), count_key()], "count_keys: names something twice"),
+        ([], "count_keys"),
+    ],
+    ids=["another-party", "damaged", "no-key", "witness", "twice", "none"],
+)
+def test_a_wrong_count_key_is_refused(keys: list[str], message: str) -> None:
+    """By its place, and never by what stands there: it may be a private key."""
+    found = "\n".join(problems(Party, party(count_keys=keys)))
+    assert message in found
+    assert "a secret" not in found
 
 
 def test_two_keys_of_a_party_have_two_ids() -> None:
