@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from broker.audit.count import Confirmations, read_counts
 from broker.audit.reconcile import LATENESS_MS, Finding, Reconciler
 from broker.audit.told import InputGap, LeafError, read_gap
 from broker.auditlog.folders import StoredLog, count_leaf, counts_in, logs_in, party_keys
+from broker.durable import replace
 from broker.errors import BrokerError, ConfigError
 
 log = structlog.get_logger("broker.auditlog")
@@ -197,12 +197,7 @@ class Reconciling:
             "confirmations": self._confirmations.pack(), "late": sorted(self._late),
             "ahead": [[*key, since] for key, since in self._ahead.items()],
         }  # fmt: skip
-        temporary = self._state.with_suffix(".new")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(document, file, separators=(",", ":"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._state)
+        replace(self._state, json.dumps(document, separators=(",", ":")).encode())
 
     def _restore(self) -> None:
         try:

@@ -11,11 +11,14 @@ import yaml
 from broker.app.provision import add_login, add_profile
 from broker.cli.output import err, out
 from broker.cli.send import PROFILES_HELP
+from broker.client.counting import COUNT_KEY, count_signer
+from broker.client.profile import KEYS_FOLDER, Profile
 from broker.errors import ConfigError
 from broker.kafka.access import AUDITOR, COUNT_KEEPER, LDV_EXPORTER, LOG_BUILDER, OPERATOR, REMOVER, WORKER
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.topics import require_party_id
+from broker.keys import FileKeys
 
 SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER)
 
@@ -65,3 +68,19 @@ def add(
     err.print("  broker registry apply DIR && broker topics apply --registry DIR")
     entry = {"id": party_id, "keys": [profile.public_key.model_dump(mode="json")]}
     out.print(yaml.safe_dump(entry, sort_keys=False), end="")
+
+
+@app.command("count-key")
+def count_key(
+    party_id: Annotated[str, typer.Argument(metavar="PARTY", help="Its id: the name of its profile folder.")],
+    profiles: Annotated[Path, typer.Option(envvar="BROKER_PROFILES", help=PROFILES_HELP)] = Path("profiles"),
+) -> None:
+    """Make the key that signs a party's counts, in its profile. Prints the public half for the registry.
+
+    It stays when there is one. To replace it, remove keys/count-key.secret of the profile first; the registry and the
+    auditors go on with both until all counts of the older one are read.
+    """
+    profile = Profile.load(profiles / party_id)
+    FileKeys(profiles / party_id / KEYS_FOLDER).create_secret(COUNT_KEY)
+    err.print("next: the operator puts this key beside the party's others in the registry; auditors trust it then")
+    out.print(yaml.safe_dump({"count_keys": [count_signer(profile).vkey]}, sort_keys=False, width=200), end="")

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from broker.cli.output import err, json_line, out
-from broker.cli.send import PROFILES_HELP
-from broker.client import Consumer, Profile, Received, Status, StatusConsumer
+from broker.cli.send import COUNT_HELP, PROFILES_HELP, book_of
+from broker.client import Consumer, CountBook, Profile, Received, Status, StatusConsumer
+from broker.errors import ConfigError
 
 
 def run(
@@ -21,15 +22,21 @@ def run(
     group: Annotated[str, typer.Option(help="Name of the reading group; each has its own position.")] = "cli",
     most: Annotated[int, typer.Option("--max", help="End after so many; 0: no limit.")] = 0,
     idle: Annotated[float, typer.Option(help="End when nothing came for so many seconds; 0: wait for ever.")] = 0,
+    count: Annotated[str | None, typer.Option(help=COUNT_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines with everything; stable.")] = False,
 ) -> None:
     """Receive. What was shown counts as read for this group."""
     profile = Profile.load(profiles / party)
-    count = asyncio.run(_receive(profile, family, group, most, idle, as_json))
-    err.print(f"{count} received")
+    if family == "status" and count is not None:
+        raise ConfigError("Outcomes are not counted: leave --count out, or receive a family.", code="count.status")
+    book = book_of(profile, count, family)
+    number = asyncio.run(_receive(profile, family, group, most, idle, as_json, book))
+    err.print(f"{number} received")
 
 
-async def _receive(profile: Profile, family: str, group: str, most: int, idle: float, as_json: bool) -> int:
+async def _receive(
+    profile: Profile, family: str, group: str, most: int, idle: float, as_json: bool, counting: CountBook | None
+) -> int:
     count = 0
     if family == "status":
         async with StatusConsumer(profile, group=f"status.{group}") as statuses:
@@ -40,7 +47,7 @@ async def _receive(profile: Profile, family: str, group: str, most: int, idle: f
                     statuses.done()
                     break
         return count
-    async with Consumer(profile, family, group=group) as consumer:
+    async with Consumer(profile, family, group=group, counting=counting) as consumer:
         async for received in consumer.events(idle or None):
             count += 1
             _show(received, as_json)

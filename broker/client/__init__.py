@@ -4,6 +4,7 @@ from broker.client import Event, Producer, Profile, Usage, pupil
 """
 
 from broker.client.consumer import Consumer, Gap, Received, Result, Status, StatusConsumer
+from broker.client.counting import CountBook
 from broker.client.producer import Producer, Sent
 from broker.client.profile import Profile
 from broker.client.records import (
@@ -37,6 +38,7 @@ __all__ = [
     "Consumer",
     "ContactFlags",
     "Control",
+    "CountBook",
     "Event",
     "Gap",
     "HomeAddress",

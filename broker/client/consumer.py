@@ -12,6 +12,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from broker.client.counting import CountBook
 from broker.client.profile import Profile
 from broker.client.published import missing_topic, schemas
 from broker.client.records import BODIES, Event, Subject
@@ -19,7 +20,7 @@ from broker.crypto import DataKeyOpener
 from broker.errors import ConfigError, ContractError
 from broker.kafka.diagnosis import explain
 from broker.schemas import Schema, catalogue, unframe
-from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, POLICY, decode_envelope, open_parts
+from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, POLICY, TRACEPARENT, decode_envelope, open_parts
 
 COMMIT_SECONDS = 1.0
 
@@ -77,21 +78,34 @@ class Status:
 class _Reader:
     """Base of the two consumers: own group, read_committed, commits what the caller was done with."""
 
-    def __init__(self, profile: Profile, topic: str, group: str, *, from_beginning: bool) -> None:
-        self.profile, self.topic = profile, topic
+    def __init__(
+        self, profile: Profile, topic: str, group: str, *, from_beginning: bool, counting: CountBook | None = None
+    ) -> None:
+        self.profile, self.topic, self._counting = profile, topic, counting
         self.group = f"{profile.party}.{group}"
         self._start_at = "earliest" if from_beginning else "latest"
         self._consumer: AIOKafkaConsumer | None = None
         self._done: dict[TopicPartition, int] = {}
-        self._given: tuple[TopicPartition, int] | None = None
+        self._given: ConsumerRecord | None = None
         self._committed_at = time.monotonic()
 
     async def start(self) -> Self:
         """Connect and join the group.
 
         Raises:
-            ConfigError: with what is wrong: address, certificate, login or topic.
+            ConfigError: with what is wrong: address, certificate, login or topic; or `count.*`.
         """
+        if self._counting is not None:
+            await self._counting.open()
+        try:
+            self._consumer = await self._started()
+        except BaseException:
+            if self._counting is not None:
+                await self._counting.close()
+            raise
+        return self
+
+    async def _started(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
             **self.profile.connection.aiokafka(), group_id=self.group, isolation_level="read_committed",
             enable_auto_commit=False, auto_offset_reset=self._start_at,
@@ -108,17 +122,20 @@ class _Reader:
             await consumer.stop()
             raise
         consumer.subscribe([self.topic])
-        self._consumer = consumer
-        return self
+        return consumer
 
     async def stop(self) -> None:
         """Commit what was processed, and leave."""
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
             try:
-                await self._commit(consumer)
+                try:
+                    await self._commit(consumer)
+                finally:
+                    await consumer.stop()
             finally:
-                await consumer.stop()
+                if self._counting is not None:
+                    await self._counting.close()
 
     async def _records(self, idle_seconds: float | None) -> AsyncIterator[ConsumerRecord]:
         """Records in order; one counts as processed when the next one is asked for.
@@ -134,9 +151,9 @@ class _Reader:
         while idle_seconds is None or time.monotonic() - last < idle_seconds:
             if self._start_at == "latest":
                 placed = await self._keep_place(consumer, placed)
-            for partition, records in (await consumer.getmany(timeout_ms=200)).items():
+            for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
-                    self._given = partition, record.offset + 1
+                    self._given = record
                     yield record
                     self.done()
                     last = time.monotonic()
@@ -157,13 +174,19 @@ class _Reader:
 
     def done(self) -> None:
         """Count what was given last as processed too: for who stops after it instead of asking for the next."""
-        if self._given is not None:
-            self._done[self._given[0]] = self._given[1]
+        if (record := self._given) is not None:
+            self._done[TopicPartition(record.topic, record.partition)] = record.offset + 1
+            if self._counting is not None:
+                headers = dict(record.headers)
+                flow = f"{headers[FLOW].decode()}/{record.topic}/{record.partition}"
+                self._counting.read(flow, int(headers[FLOW_SEQ]), headers.get(TRACEPARENT, b"").decode())
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:
         self._committed_at = time.monotonic()
         mine = {p: offset for p, offset in self._done.items() if p in consumer.assignment()}
         self._done.clear()
+        if self._counting is not None:  # before the position: what is not given again must be on the disk
+            await self._counting.save()
         if mine:
             # A rebalance came in between: who owns the partition now reads these again (at least once).
             with suppress(CommitFailedError, IllegalStateError):
@@ -186,12 +209,25 @@ class Consumer(_Reader):
     At least once: an event counts as processed when the next one is asked for, so after a crash the last ones come
     again; their event ids tell. Only what is committed is read (`read_committed`).
 
+    Args:
+        counting: counts what was processed, for the auditors; then this must be the only reader of its group, or one
+            that reads everything all the same.
+
     Attributes:
         gaps: sequence numbers that were missing, if ever.
     """
 
-    def __init__(self, profile: Profile, family: str, *, group: str = "default", from_beginning: bool = True) -> None:
-        super().__init__(profile, f"out.{profile.party}.{family}", group, from_beginning=from_beginning)
+    def __init__(
+        self,
+        profile: Profile,
+        family: str,
+        *,
+        group: str = "default",
+        from_beginning: bool = True,
+        counting: CountBook | None = None,
+    ) -> None:
+        topic = f"out.{profile.party}.{family}"
+        super().__init__(profile, topic, group, from_beginning=from_beginning, counting=counting)
         self.family, self.gaps = family, list[Gap]()
         self._opener = DataKeyOpener(profile.keys.private_key)
         self._schemas: dict[bytes, Schema] = {}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from contextlib import closing
 from typing import Any, NamedTuple, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
+from broker.client.counting import CountBook
 from broker.client.profile import RECORD_KEY_SECRET, Profile
 from broker.client.published import broker_key, missing_topic
 from broker.client.records import Event, milliseconds, school_year_of
@@ -41,24 +43,43 @@ class Producer:
             await producer.send(event)
 
     An event is on Kafka, on all in-sync replicas, when `send` returns; its outcome is told on `status.<party>`.
+
+    Args:
+        counting: counts what was sent, for the auditors. Only who sees all offsets can: with it, this must be the only
+            program that sends for the party, ever. A party that sends from several processes can not count.
     """
 
-    def __init__(self, profile: Profile, *, refresh_seconds: float = KEY_REFRESH_SECONDS) -> None:
-        self.profile, self.topic = profile, f"in.{profile.party}"
+    def __init__(
+        self, profile: Profile, *, counting: CountBook | None = None, refresh_seconds: float = KEY_REFRESH_SECONDS
+    ) -> None:
+        self.profile, self.topic, self._counting = profile, f"in.{profile.party}", counting
         self._refresh_seconds = refresh_seconds
         self._producer: AIOKafkaProducer | None = None
         self._maker: DataKeyMaker | None = None
         self._looked_at = 0.0
         self._partitions = 0
         self._lock = asyncio.Lock()
+        self._open = False
 
     async def start(self) -> Self:
         """Connect.
 
         Raises:
-            ConfigError: with what is wrong: address, certificate, login, topic or key.
+            ConfigError: with what is wrong: address, certificate, login, topic or key; or `count.*`.
         """
         self._secret = self.profile.keys.secret(RECORD_KEY_SECRET)
+        if self._counting is not None:
+            await self._counting.open()
+            self._open = True
+        try:
+            self._producer = await self._started()
+            await self._fresh_key()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def _started(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             **self.profile.connection.aiokafka(), acks="all", enable_idempotence=True, linger_ms=5,
             compression_type="lz4", max_request_size=1_048_576,
@@ -72,19 +93,18 @@ class Producer:
         except KafkaError as exc:
             await producer.stop()
             raise explain(exc, self.profile.connection) from exc
-        self._producer = producer
-        try:
-            await self._fresh_key()
-        except BaseException:
-            await self.stop()
-            raise
-        return self
+        return producer
 
     async def stop(self) -> None:
         """Send what is still under way, and disconnect."""
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
-            await producer.stop()
+        counting, self._open = self._counting if self._open else None, False
+        try:
+            if self._producer is not None:
+                producer, self._producer = self._producer, None
+                await producer.stop()
+        finally:
+            if counting is not None:
+                await counting.close()
 
     async def send(self, event: Event) -> Sent:
         """Send one event and wait until Kafka has it.
@@ -124,13 +144,28 @@ class Producer:
         if self._producer is None:
             raise ConfigError("the producer was not started; use `async with`", code="client.not_started")
         key, value, headers = sealed
+        partition = partition_of(key, self._partitions)
         try:
-            queued = await self._producer.send(
-                self.topic, value, key=key, partition=partition_of(key, self._partitions), headers=headers
+            queued = await self._counted(
+                partition, self._producer.send(self.topic, value, key=key, partition=partition, headers=headers)
             )
         except KafkaError as exc:
             raise TransientError(f"Kafka did not take the event: {type(exc).__name__}", topic=self.topic) from exc
         return asyncio.ensure_future(self._acknowledged(queued, event_id))
+
+    async def _counted(self, partition: int, sending: Coroutine[Any, Any, asyncio.Future[Any]]) -> asyncio.Future[Any]:
+        """Send, and count what Kafka answers."""
+        if self._counting is None:
+            return await sending
+        with closing(sending):  # never begun, if it can not be counted
+            its = await self._counting.begin(self.topic, partition)
+            try:
+                queued = await sending
+            except BaseException:
+                self._counting.drop(its)
+                raise
+        self._counting.queue(its, queued)
+        return queued
 
     def seal(self, event: Event, maker: DataKeyMaker) -> Sealed:
         """Encode and seal an event: record key, value and headers.

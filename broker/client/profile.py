@@ -22,11 +22,13 @@ class Profile:
         party: its id; also its Kafka user.
         connection: how to reach Kafka.
         keys: its private recipient keys, and the secret `record-key` for its record keys.
+        folder: where the profile stands, and what the party counted; None: nowhere.
     """
 
     party: str
     connection: KafkaConnection
     keys: KeyProvider
+    folder: Path | None = None
 
     @classmethod
     def load(cls, folder: Path | str) -> Profile:
@@ -45,4 +47,4 @@ class Profile:
         connection = KafkaConnection.from_file(path)
         if not connection.username:
             raise ConfigError(f"{path} names no user, so the party is not known", code="profile.invalid")
-        return cls(connection.username, connection, FileKeys(folder / KEYS_FOLDER))
+        return cls(connection.username, connection, FileKeys(folder / KEYS_FOLDER), folder)

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
 from broker.client.consumer import Consumer, Received
+from broker.client.counting import CountBook
 from broker.client.producer import Producer, Sent
 from broker.client.profile import Profile
 from broker.client.records import Event
@@ -63,8 +64,8 @@ class SyncProducer(_Blocking):
         producer.send(event)
     """
 
-    def __init__(self, profile: Profile) -> None:
-        self.producer = Producer(profile)
+    def __init__(self, profile: Profile, *, counting: CountBook | None = None) -> None:
+        self.producer = Producer(profile, counting=counting)
         super().__init__(self.producer)
 
     def send(self, event: Event) -> Sent:
@@ -83,8 +84,16 @@ class SyncProducer(_Blocking):
 class SyncConsumer(_Blocking):
     """`Consumer`, blocking: iterate over it."""
 
-    def __init__(self, profile: Profile, family: str, *, group: str = "default", from_beginning: bool = True) -> None:
-        self.consumer = Consumer(profile, family, group=group, from_beginning=from_beginning)
+    def __init__(
+        self,
+        profile: Profile,
+        family: str,
+        *,
+        group: str = "default",
+        from_beginning: bool = True,
+        counting: CountBook | None = None,
+    ) -> None:
+        self.consumer = Consumer(profile, family, group=group, from_beginning=from_beginning, counting=counting)
         super().__init__(self.consumer)
 
     def events(self, idle_seconds: float | None = None) -> Iterator[Received]:
