@@ -38,9 +38,9 @@ from broker.audit.log.note import NoteError, Verifier, render, split_note
 from broker.engine import Clients, CompactedTail, EngineConfig, RegistryView, TopicCounts
 from broker.engine.ending import end_within, told_to_end
 from broker.engine.failures import pause_s
-from broker.engine.transaction import LaneProducer, settle, stop_producer
+from broker.engine.transaction import LaneProducer, pack, settle, stop_producer, write
 from broker.errors import BrokerError, ConfigError
-from broker.exchange.model import AUDIT_CONTROL
+from broker.exchange.model import AUDIT_CONTROL, Outgoing
 from broker.kafka.access import COUNT_KEEPER
 from broker.schemas import catalogue
 
@@ -294,13 +294,11 @@ async def write_kept(producer: LaneProducer, places: Places, kept: Kept, positio
     """Write leaves, last counts and position in one transaction; who was shut out fails here."""
     state: dict[str, dict[str, Any]] = {flow: {"last": its.last, "text": its.text} for flow, its in kept.flows.items()}
     state[places.position_key] = {"next": position}
-    await producer.begin_transaction()
-    control, where = places.control, places.state
-    sent = [await producer.send(control.topic, leaf, partition=control.partition) for leaf in kept.leaves]
+    outgoing = [Outgoing(*places.control, None, leaf) for leaf in kept.leaves]
     for key, value in state.items():
-        data = json.dumps(value, separators=(",", ":")).encode()
-        sent.append(await producer.send(where.topic, data, key=key.encode(), partition=where.partition))
-    await asyncio.gather(*sent)  # commit_transaction does not look at these
+        outgoing.append(Outgoing(*places.state, key.encode(), json.dumps(value, separators=(",", ":")).encode()))
+    await producer.begin_transaction()
+    await write(producer, pack(producer, outgoing))
     await producer.commit_transaction()
 
 

@@ -302,12 +302,12 @@ async def test_killed_at_any_step_a_count_becomes_one_leaf(
 
 async def test_two_keepers_at_once_make_one_leaf_of_each(office: Office) -> None:
     """They shut each other out again and again."""
-    wanted = [note(n, n) for n in range(1, 41)]
+    wanted = [note(n, n) for n in range(1, 13)]
     async with office.keeping(), office.keeping():
         for each in wanted:
             await office.count(each)
-        await office.until_leaf(leaf(40, 40))
-    assert await office.leaves() == [leaf(n, n) for n in range(1, 41)]
+        await office.until_leaf(leaf(12, 12))
+    assert await office.leaves() == [leaf(n, n) for n in range(1, 13)]
 
 
 async def test_counts_that_were_removed_unread_are_told(office: Office) -> None:

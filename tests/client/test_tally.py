@@ -272,6 +272,17 @@ async def test_a_send_that_was_given_up_may_have_arrived() -> None:
     assert [(count.last, count.root) for count in sending.tally.counts()] == [(2, sent_root(2))]
 
 
+async def test_a_lost_answer_explains_nothing_before_it() -> None:
+    """Another's record stands before the first one of two; that the second got no answer does not make it ours."""
+    sending = Sending()
+    sending.kafka = 1
+    sending.send()
+    sending.send()
+    sending.waiting[1][0].cancel()
+    await sending.answer()
+    assert "had 1 records before counting began" in sending.told[0]
+
+
 def test_a_flow_whose_note_is_not_sent_yet_waits() -> None:
     """One note of it at a time is kept, so that a year without Kafka fills no disk."""
     tally = Tally(ORIGIN, PORTAL, [].append)
