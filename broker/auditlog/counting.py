@@ -294,9 +294,11 @@ async def write_kept(producer: LaneProducer, places: Places, kept: Kept, positio
     """Write leaves, last counts and position in one transaction; who was shut out fails here."""
     state: dict[str, dict[str, Any]] = {flow: {"last": its.last, "text": its.text} for flow, its in kept.flows.items()}
     state[places.position_key] = {"next": position}
-    outgoing = [Outgoing(*places.control, None, leaf) for leaf in kept.leaves]
+    control, where = places.control, places.state
+    outgoing = [Outgoing(control.topic, control.partition, None, leaf) for leaf in kept.leaves]
     for key, value in state.items():
-        outgoing.append(Outgoing(*places.state, key.encode(), json.dumps(value, separators=(",", ":")).encode()))
+        data = json.dumps(value, separators=(",", ":")).encode()
+        outgoing.append(Outgoing(where.topic, where.partition, key.encode(), data))
     await producer.begin_transaction()
     await write(producer, pack(producer, outgoing))
     await producer.commit_transaction()

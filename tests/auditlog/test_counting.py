@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.audit import verify
 from broker.audit.count import Count
 from broker.audit.log.note import Signer
 from broker.audit.told import LeafError, Other, read_count, read_gap, read_leaf
@@ -75,6 +76,7 @@ def test_a_good_count_becomes_a_leaf_that_reads_back() -> None:
     for number, made in enumerate(kept.leaves):
         assert read_gap(made) is None
         assert read_leaf(made) == Other("count")
+        assert verify.parse(made, verify.LEAVES, dict)["count"]["note"].encode() == read_count(made)
         assert count_leaf(number, made, VKEYS) == (f"leaf {number} of the control log", read_count(made))
         assert Count.open(read_count(made) or b"", VKEYS, ORIGIN).flow == FLOW
     assert count_leaf(0, kept.leaves[0], {DELTA}) is None
