@@ -9,7 +9,6 @@ finding twice; it never passes one over.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from broker.app.health import HealthServer
 from broker.audit.count import Confirmations, read_counts
 from broker.audit.reconcile import LATENESS_MS, Finding, Reconciler
 from broker.audit.told import InputGap, LeafError, read_gap
 from broker.auditlog.folders import StoredLog, count_leaf, counts_in, logs_in, party_keys
+from broker.auditlog.looking import keep_looking
 from broker.durable import replace
 from broker.errors import BrokerError, ConfigError
 
@@ -53,10 +52,6 @@ class ReconcileMetrics:
         self.failures = Counter(
             "broker_reconcile_failures_total", "Looks that failed, by type of error.", ("kind",), registry=registry
         )
-
-    def text(self) -> bytes:
-        """For Prometheus."""
-        return generate_latest(self.registry)
 
 
 class Reconciling:
@@ -237,24 +232,11 @@ class ReconcileService:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._reconciling, self._look_s, self._http, self._clock = reconciling, look_s, http, clock
-        self._looked = False
 
     async def run(self) -> None:
-        """A look that fails is told and tried again: a log may just be moved, a disk be full."""
+        """A look that fails is told and tried again. Ready once all logs were read."""
         metrics = self._reconciling.metrics
-        health = HealthServer(lambda: True, lambda: self._looked, metrics.text)
-        if self._http is not None:
-            await health.start(*self._http)
-        try:
-            while True:
-                try:
-                    await asyncio.to_thread(self._reconciling.look, int(self._clock() * 1000))
-                    self._looked = True
-                except (BrokerError, OSError) as error:
-                    self._looked = False
-                    metrics.failures.labels(type(error).__name__).inc()
-                    text = str(error) if isinstance(error, BrokerError) else type(error).__name__
-                    log.warning("auditlog.reconciling", error=text, retry_s=self._look_s)
-                await asyncio.sleep(self._look_s)
-        finally:
-            await health.stop()
+        await keep_looking(
+            lambda: self._reconciling.look(int(self._clock() * 1000)), event="auditlog.reconciling",
+            look_s=self._look_s, failures=metrics.failures, registry=metrics.registry, http=self._http,
+        )  # fmt: skip

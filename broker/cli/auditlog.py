@@ -1,4 +1,4 @@
-"""`broker auditlog`: make signed logs of the audit topics, and begin one anew."""
+"""`broker auditlog`: make signed logs of the audit topics, watch and index them as they grow, and begin one anew."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from broker.auditlog.epoch import begin_epoch
 from broker.auditlog.folders import PARTY_KEYS
 from broker.cli.output import err
 from broker.engine import EngineConfig, KafkaClients
+from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
 from broker.keys import FileKeys
 
@@ -128,6 +129,42 @@ def watch(
     known = keys if counts is None else keys or counts / PARTY_KEYS
     reconciling = Reconciling(logs, state, known, counts, lateness * 1000)
     service = ReconcileService(reconciling, http=(http_host, http) if http else None)
+    asyncio.run(run_until_told(service.run()))
+
+
+@app.command()
+def index(
+    store: Annotated[Path, typer.Option(help="The store; made at the first look.")],
+    logs: Logs = DEFAULT_LOGS,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keys of the logs, one a line, that you have from elsewhere; default: those beside the logs."
+        ),
+    ] = None,
+    connection: Annotated[
+        Path | None, typer.Option(help="The auditor's connection file: leaves are then found by the person too.")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder with the secret `school-keys`; goes with it.")] = None,
+    every: Annotated[float, typer.Option(min=1.0, help="Seconds between two looks.")] = 60.0,
+    http_host: Annotated[str, typer.Option(help="Where probes and metrics are served.")] = "127.0.0.1",
+    http: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics; 0: none.")] = 0,
+) -> None:
+    """Take into the store what is signed, as the logs grow, until stopped (SIGTERM). Once: `broker audit index`."""
+    from broker.app import logs as output
+    from broker.auditlog.indexing import Indexing, IndexService, People
+    from broker.auditlog.service import run_until_told
+    from broker.identity.vault import SchoolKeys
+
+    if (connection is None) != (keys is None):
+        raise ConfigError("--connection and --keys go together: entries are sealed.", code="audit.people")
+    people = None
+    if connection is not None and keys is not None:
+        schools = SchoolKeys(FileKeys(keys).secret("school-keys"))
+        people = People(KafkaConnection.from_file(connection), schools)
+    output.configure("info")
+    indexing = Indexing(logs, store, key_file=key_file, people=people)
+    service = IndexService(indexing, look_s=every, http=(http_host, http) if http else None)
     asyncio.run(run_until_told(service.run()))
 
 
