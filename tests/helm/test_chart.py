@@ -16,50 +16,24 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from helm_python import Chart, HelmError, lint
-from typer.testing import CliRunner
+from helm_python import HelmError, lint
 
 from broker.app.provision import add_broker_keys
-from broker.cli import build
 from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
 from broker.keys import FileKeys
 from broker.settings import WorkerSettings
+from tests.helm.commands import parsed
+from tests.helm.rendering import ALL_ON, CHART, audit, audit_pod, by_kind, containers, named, render
 
-CHART = Path(__file__).parents[2] / "helm" / "eck-broker"
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 KEDA = {"autoscaling": {"keda": {"enabled": True, "bootstrapServers": "kafka:9093", "triggerAuthentication": "lag"}}}
 MONITOR = {"serviceMonitor": {"enabled": True}}
-ALL_ON = {
-    "imagePullSecrets": ["pull"],
-    "image": {"digest": "sha256:" + "0" * 64},
-    "serviceAccount": {"annotations": {"a/b": "c"}},
-    "podAnnotations": {"a/b": "c"},
-    "podLabels": {"team": "chain"},
-    "nodeSelector": {"pool": "kafka"},
-    "tolerations": [{"key": "k", "operator": "Exists", "effect": "NoSchedule"}],
-    "priorityClassName": "high",
-    "networkPolicy": {
-        "kafka": {"ports": [9093, 9094], "to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
-        "metrics": {"podLabels": {"app": "prometheus"}},
-    },
-}
-
-
-def render(values: dict[str, Any] | None = None, chart: Path = CHART) -> dict[str, str]:
-    """Templates by file name, as `helm template nl` would print them."""
-    with Chart.load(chart) as loaded:
-        rendered = loaded.render(values, name="nl", namespace="exchange")
-    return {name.rpartition("/")[2]: text for name, text in rendered.items()}
 
 
 def manifests(values: dict[str, Any] | None = None, chart: Path = CHART) -> dict[str, Any]:
-    """Manifests by kind; the chart makes at most one of each."""
-    texts = [text for name, text in render(values, chart).items() if name.endswith(".yaml")]
-    found = [document for text in texts for document in yaml.safe_load_all(text) if document]
-    by_kind = {document["kind"]: document for document in found}
-    assert len(by_kind) == len(found)
-    return by_kind
+    """Manifests by kind, those of the audit aside (see test_audit.py)."""
+    return by_kind(render(values, chart), of_the_audit=False)
 
 
 def pod(values: dict[str, Any] | None = None) -> Any:
@@ -72,28 +46,10 @@ def removal(values: dict[str, Any] | None = None) -> Any:
     return manifests(values)["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
 
 
-def containers(spec: Any) -> list[Any]:
-    """All containers, those that prepare included."""
-    return [*spec["initContainers"], *spec["containers"]]
-
-
-@pytest.fixture
-def every_api(tmp_path: Path) -> Path:
-    """The chart as a cluster with KEDA and the Prometheus operator sees it.
-
-    Rendering without a cluster knows the built-in APIs only, so the question itself is answered here.
-    """
-    copy = Path(shutil.copytree(CHART, tmp_path / "eck-broker"))
-    for template in (copy / "templates").iterdir():
-        text = template.read_text(encoding="utf-8")
-        template.write_text(re.sub(r'\(\.Capabilities\.APIVersions\.Has "[^"]+"\)', "true", text), encoding="utf-8")
-    return copy
-
-
 @pytest.mark.parametrize("values", [{}, ALL_ON, KEDA, MONITOR], ids=["default", "all", "keda", "monitor"])
 def test_the_chart_passes_helms_strict_lint(values: dict[str, Any]) -> None:
     """Neither errors nor warnings; Helm's only remark is that there is no icon."""
-    report = lint(CHART, values, strict=True)
+    report = lint(CHART, named(values), strict=True)
     assert report["errors"] == []
     assert [message["error"] for message in report["messages"]] == ["icon is recommended"]
 
@@ -118,14 +74,16 @@ def test_a_misspelt_field_would_be_noticed() -> None:
         kubernetes_validate.validate(manifest, "1.31", strict=True)
 
 
-@pytest.mark.parametrize("pods", [pod, removal])
+@pytest.mark.parametrize(
+    ("pods", "count"), [(pod, 2), (removal, 2), (audit_pod, 5)], ids=["worker", "removal", "audit"]
+)
 @pytest.mark.parametrize("values", [{}, ALL_ON, KEDA], ids=["default", "all", "keda"])
 def test_pods_keep_to_the_restricted_standard(
-    values: dict[str, Any], pods: Callable[[dict[str, Any] | None], Any]
+    values: dict[str, Any], pods: Callable[[dict[str, Any] | None], Any], count: int
 ) -> None:
     """Every container runs without root, rights, a writable image or a service account's token."""
     spec = pods(values)
-    assert len(containers(spec)) == 2
+    assert len(containers(spec)) == count
     for container in containers(spec):
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -142,7 +100,8 @@ def test_pods_keep_to_the_restricted_standard(
     assert spec["automountServiceAccountToken"] is False
     assert manifests(values)["ServiceAccount"]["automountServiceAccountToken"] is False
     assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & set(spec)
-    assert all({"secret", "emptyDir"} & set(volume) for volume in spec["volumes"])
+    known = {"secret", "emptyDir", "configMap", "persistentVolumeClaim"}
+    assert all(known & set(volume) for volume in spec["volumes"])
 
 
 def test_a_worker_has_time_to_end_its_transactions() -> None:
@@ -156,29 +115,21 @@ def test_decided_input_is_removed_within_a_day_by_a_login_of_its_own() -> None:
     assert job["schedule"] == "17 * * * *"
     assert job["concurrencyPolicy"] == "Forbid"
     (container,) = spec["containers"]
-    command, *options = cli_words(container["args"])
-    assert (command, options) == ("trim", ["--json", "--keep-hours", "12"])
+    command, options = parsed(container["args"], {v["name"]: v["value"] for v in container["env"]})
+    assert (command, options["keep_hours"]) == ("topics trim", 12)
     secrets = [volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume]
     assert secrets == ["eck-broker-remover-connection"]
     assert {variable["name"] for variable in container["env"]} == {"BROKER_CONNECTION", "BROKER_GROUP"}
     assert "CronJob" not in manifests({"removal": {"enabled": False}})
 
 
-def cli_words(words: list[str]) -> list[str]:
-    """What follows `topics`, if the broker's command line has it and takes it."""
-    topics, *rest = words
-    assert topics == "topics"
-    help_text = CliRunner().invoke(build("topics"), ["topics", rest[0], "--help"], env={"COLUMNS": "200"}).output
-    assert all(word in help_text for word in rest if word.startswith("--"))
-    return rest
-
-
-def test_neither_pods_selector_takes_the_others() -> None:
-    """The Deployment would else count the job's pods; the network policy is for both."""
-    found = manifests()
+def test_no_pods_selector_takes_the_others() -> None:
+    """The Deployment would else count the others' pods; one network policy is for all, another adds to it."""
+    found, audits = manifests(), audit()
     labels = {
         "worker": found["Deployment"]["spec"]["template"]["metadata"]["labels"],
         "removal": found["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"],
+        "audit": audits["StatefulSet"]["spec"]["template"]["metadata"]["labels"],
     }
 
     def takes(selector: dict[str, str]) -> set[str]:
@@ -187,7 +138,11 @@ def test_neither_pods_selector_takes_the_others() -> None:
     assert takes(found["Deployment"]["spec"]["selector"]["matchLabels"]) == {"worker"}
     assert takes(found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"]) == {"worker"}
     assert takes(found["Service"]["spec"]["selector"]) == {"worker"}
-    assert takes(found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]) == {"worker", "removal"}
+    assert takes(found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]) == {"worker", "removal", "audit"}
+    assert takes(audits["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]) == {"audit"}
+    for kind in ("StatefulSet", "PodDisruptionBudget"):
+        assert takes(audits[kind]["spec"]["selector"]["matchLabels"]) == {"audit"}
+    assert takes(audits["Service"]["spec"]["selector"]) == {"audit"}
 
 
 def test_the_platform_may_choose_the_users() -> None:
@@ -210,13 +165,13 @@ def test_every_writable_folder_has_a_limit() -> None:
 
 def test_no_secret_is_in_the_environment() -> None:
     """The environment holds paths and numbers; nothing comes from a secret, and the chart makes none."""
-    for container in containers(pod(ALL_ON)):
+    for container in [*containers(pod(ALL_ON)), *containers(removal(ALL_ON)), *containers(audit_pod(ALL_ON))]:
         assert "envFrom" not in container
         for variable in container.get("env", []):
-            source = variable.get("valueFrom", {"fieldRef": None})
+            source = variable.get("valueFrom", {"fieldRef": None})  # a value of its own, or of the pod itself
             assert set(source) == {"fieldRef"}
             assert not re.search(r"PASSWORD|SECRET|TOKEN|USERNAME", variable["name"])
-    assert "Secret" not in manifests(ALL_ON)
+    assert "Secret" not in {**manifests(ALL_ON), **audit(ALL_ON)}
     assert not re.search("password|token|username", "|".join(_keys(SCHEMA["properties"])), re.IGNORECASE)
 
 
@@ -328,7 +283,7 @@ def test_every_value_is_explained() -> None:
         for above, line in zip(["", *lines], lines, strict=False)
         if re.match(r" *[A-Za-z-]+:", line) and not above.lstrip().startswith("#")
     ]
-    # Amounts below `requests` and `limits`, the one port, and what a NetworkPolicy peer is made of.
+    # Amounts below `requests` and `limits`, the workers' port, and what a NetworkPolicy peer is made of.
     allowed = r"(cpu|memory|ephemeral-storage|port|matchLabels|podSelector|k8s-app|kubernetes\.io/metadata\.name):.*"
     assert [line for line in bare if not re.fullmatch(allowed, line)] == []
 
@@ -369,6 +324,23 @@ def test_the_schema_is_closed_at_every_level() -> None:
         {"autoscaling": {"keda": {"enabled": True}}},
         {"autoscaling": {"keda": {"enabled": True, "bootstrapServers": "kafka", "triggerAuthentication": "lag"}}},
         {"autoscaling": {"keda": {"minReplicas": 0}}},
+        {"audit": {"name": ""}},
+        {"audit": {"name": "broker.example/the audit"}},
+        {"audit": {"name": "broker.example/audit/"}},
+        {"audit": {"replicas": 2}},
+        {"audit": {"logBuilder": {"key": "secret"}}},
+        {"audit": {"logBuilder": {"port": 80}}},
+        {"audit": {"logBuilder": {"port": 8083}}},
+        {"audit": {"logBuilder": {"keysSecret": ""}}},
+        {"audit": {"logBuilder": {"keysSecret": "eck-broker-keys"}}},
+        {"audit": {"indexer": {"keysSecret": "eck-broker-keys"}}},
+        {"audit": {"indexer": {"keysSecret": "eck-broker-auditlog-keys"}}},
+        {"audit": {"indexer": {"connectionSecret": "eck-broker-log-builder-connection"}}},
+        {"audit": {"indexer": {"everySeconds": 0}}},
+        {"audit": {"indexer": {"resources": {"limits": {"memory": "much"}}}}},
+        {"audit": {"persistence": {"size": "large"}}},
+        {"audit": {"persistence": {"accessModes": ["ReadWriteMany"]}}},
+        {"networkPolicy": {"witnesses": {"to": [{}]}}},
         {"removal": {"keepHours": 24}},
         {"removal": {"schedule": "hourly"}},
         {"global": {"anything": 1}},
@@ -483,6 +455,7 @@ def _keys(properties: dict[str, Any]) -> Iterator[str]:
 
 
 def _same_keys(values: Any, schema: dict[str, Any]) -> None:
+    schema = SCHEMA["$defs"].get(schema.get("$ref", "").rpartition("/")[2], schema)
     if "properties" in schema and isinstance(values, dict):
         assert set(values) == set(schema["properties"]) - {"cpu"} | set(values) & {"cpu"}  # a limit that is left out
         for name, value in values.items():

@@ -7,9 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from broker.cli import build
+from tests.helm.commands import parsed
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
 GUIDES = ("kubernetes.md", "compose.md", "local-kafka.md", "quarantine.md", "witness.md")
@@ -28,14 +27,9 @@ def commands(guide: str) -> list[str]:
 def test_a_command_of_the_guides_is_understood(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its words and options are those of the command line; it is parsed, not run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BROKER_CONNECTION", "operator.json")
     (tmp_path / "operator.jwks").touch()
-    group, words = typer.main.get_command(build()), shlex.split(command)
-    context = group.make_context("broker", words.copy())
-    while hasattr(group, "commands"):
-        group = group.commands[words.pop(0)]
-        context = group.make_context(context.info_name, words.copy(), parent=context)
-    assert context.params
+    _, options = parsed(shlex.split(command), {"BROKER_CONNECTION": "operator.json"})
+    assert options
 
 
 def test_the_guides_have_commands() -> None:

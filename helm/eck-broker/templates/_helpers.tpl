@@ -61,13 +61,69 @@ A text that changes when a secret does. Made of the secrets' versions, not of wh
 password in an annotation would let anyone who reads pods guess at it. Without a cluster `lookup` finds nothing,
 and `secretsRevision` is what is left.
 */}}
-{{- define "eck-broker.secretsChecksum" -}}
-{{- $versions := list .Values.secretsRevision -}}
-{{- range list .Values.kafka.connectionSecret .Values.keys.secret -}}
-{{- $found := lookup "v1" "Secret" $.Release.Namespace . | default dict -}}
+{{- define "eck-broker.checksumOf" -}}
+{{- $versions := list .root.Values.secretsRevision -}}
+{{- range .secrets -}}
+{{- $found := lookup "v1" "Secret" $.root.Release.Namespace . | default dict -}}
 {{- $versions = append $versions (printf "%s/%s" . (dig "metadata" "resourceVersion" "" $found)) -}}
 {{- end -}}
 {{- $versions | toJson | sha256sum -}}
+{{- end -}}
+
+{{/*
+An init container that copies secrets to where only their container sees them.
+
+The broker refuses key and connection files that group or others can read, and no mode of a mounted secret gives it what
+it wants. Such files belong to root: 0400 alone keeps our user out, and with fsGroup the kubelet adds the group's right
+to read (0400 becomes 0440). So the files are copied: in memory, in a folder of 0700, as 0400, by and for the user of
+the pod.
+
+Takes `root`; `name`, of the container; `private`, the volume that the copies go to; `folders`, each made of the volume
+of that name, with `prefix` before it.
+*/}}
+{{- define "eck-broker.privateCopies" -}}
+name: {{ .name }}
+image: {{ include "eck-broker.image" .root }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+command:
+  - python
+  - -I
+  - -c
+  - |
+    {{- .root.Files.Get "files/private_copies.py" | trim | nindent 4 }}
+  - /run/eck-broker
+  {{- range .folders }}
+  - /run/mounted/{{ . }}
+  {{- end }}
+securityContext:
+  {{- include "eck-broker.containerSecurityContext" .root | nindent 2 }}
+resources:
+  requests:
+    cpu: 10m
+    memory: 32Mi
+  limits:
+    memory: 64Mi
+volumeMounts:
+  - name: {{ .private }}
+    mountPath: /run/eck-broker
+  {{- range .folders }}
+  - name: {{ $.prefix }}{{ . }}
+    mountPath: /run/mounted/{{ . }}
+    readOnly: true
+  {{- end }}
+{{- end -}}
+
+{{/* Who may read the metrics, as a peer of a NetworkPolicy. */}}
+{{- define "eck-broker.metricsFrom" -}}
+{{- $metrics := .Values.networkPolicy.metrics -}}
+- namespaceSelector:
+    matchLabels:
+      {{- toYaml $metrics.namespaceLabels | nindent 6 }}
+  {{- with $metrics.podLabels }}
+  podSelector:
+    matchLabels:
+      {{- toYaml . | nindent 6 }}
+  {{- end }}
 {{- end -}}
 
 {{/* Of pods; not in the values but for the users, since nothing here needs less. */}}

@@ -1,0 +1,235 @@
+{{/*
+The services in the pod of the audit. Of each entry the templates make its container, the copies of its secrets, its
+volumes, ports, probes and metrics:
+
+  name       of the container, its port and its own volumes
+  port       of /healthz, /readyz and /metrics
+  args       of the broker's command line; the options of the port are added
+  secrets    folder below /run/eck-broker: name of the secret. No other container sees them
+  configs    folder below /etc/eck-broker: name of the ConfigMap
+  data       folder of the volume, below /var/lib/eck-broker: "rw" or "ro"; what is not named is not seen
+  resources  as a container has them
+*/}}
+{{- define "eck-broker.audit.services" -}}
+{{- $audit := .Values.audit -}}
+{{- with $audit.logBuilder }}
+- name: log-builder
+  port: {{ .port | int64 }}
+  args:
+    - auditlog
+    - run
+    - --name
+    - {{ $audit.name | quote }}
+    - --connection
+    - /run/eck-broker/connection/connection.json
+    - --keys
+    - /run/eck-broker/keys
+    - --logs
+    - /var/lib/eck-broker/auditlog
+    {{- if .witnessPolicy }}
+    - --policy
+    - /etc/eck-broker/witnesses/policy
+    {{- end }}
+  secrets:
+    connection: {{ .connectionSecret }}
+    keys: {{ .keysSecret }}
+  {{- with .witnessPolicy }}
+  configs:
+    witnesses: {{ . }}
+  {{- end }}
+  data:
+    auditlog: rw
+  resources:
+    {{- toYaml .resources | nindent 4 }}
+{{- end }}
+{{- with $audit.reconciler }}
+- name: reconciler
+  port: {{ .port | int64 }}
+  args:
+    - auditlog
+    - watch
+    - --logs
+    - /var/lib/eck-broker/auditlog
+    - --state
+    - /var/lib/eck-broker/reconciler/state.json
+    - --lateness
+    - {{ .latenessSeconds | int64 | quote }}
+  data:
+    auditlog: ro
+    reconciler: rw
+  resources:
+    {{- toYaml .resources | nindent 4 }}
+{{- end }}
+{{- with $audit.indexer }}
+- name: indexer
+  port: {{ .port | int64 }}
+  args:
+    - auditlog
+    - index
+    - --logs
+    - /var/lib/eck-broker/auditlog
+    - --store
+    - /var/lib/eck-broker/store/audit.db
+    - --every
+    - {{ .everySeconds | int64 | quote }}
+    {{- if .persons }}
+    - --connection
+    - /run/eck-broker/connection/connection.json
+    - --keys
+    - /run/eck-broker/keys
+    {{- end }}
+  {{- if .persons }}
+  secrets:
+    connection: {{ .connectionSecret }}
+    keys: {{ .keysSecret }}
+  {{- end }}
+  data:
+    auditlog: ro
+    store: rw
+  resources:
+    {{- toYaml .resources | nindent 4 }}
+{{- end }}
+{{- end -}}
+
+{{/* Short enough for the label that Kubernetes makes of it and a hash. */}}
+{{- define "eck-broker.audit.fullname" -}}
+{{- include "eck-broker.fullname" . | trunc 46 | trimSuffix "-" -}}-audit
+{{- end -}}
+
+{{- define "eck-broker.audit.selectorLabels" -}}
+{{ include "eck-broker.releaseLabels" . }}
+app.kubernetes.io/component: audit
+{{- end -}}
+
+{{- define "eck-broker.audit.labels" -}}
+{{ include "eck-broker.audit.selectorLabels" . }}
+{{ include "eck-broker.commonLabels" . }}
+{{- end -}}
+
+{{/* Stops where values that fit their schema do not fit each other; says nothing else. */}}
+{{- define "eck-broker.audit.check" -}}
+{{- if not .Values.audit.name }}
+{{- fail "audit.name is not set. It is the first part of the names of all logs, for ever, such as broker.example/audit: choose it, or set audit.enabled to false." }}
+{{- end }}
+{{- $ports := list }}
+{{- range include "eck-broker.audit.services" . | fromYamlArray }}
+{{- $ports = append $ports .port }}
+{{- end }}
+{{- if ne (len $ports) (len (uniq $ports)) }}
+{{- fail "Two services of the audit have the same port, but they are in one pod: give each its own." }}
+{{- end }}
+{{- $secrets := concat (list .Values.kafka.connectionSecret .Values.keys.secret) (include "eck-broker.audit.secrets" . | fromYamlArray) }}
+{{- if .Values.removal.enabled }}
+{{- $secrets = append $secrets .Values.removal.connectionSecret }}
+{{- end }}
+{{- if ne (len $secrets) (len (uniq $secrets)) }}
+{{- fail "A secret is named twice. Each service needs secrets of its own: what signs the logs must be out of the reach of what the logs are about." }}
+{{- end }}
+{{- end -}}
+
+{{/* Names of all secrets of the pod, as a list. */}}
+{{- define "eck-broker.audit.secrets" -}}
+{{- range include "eck-broker.audit.services" . | fromYamlArray }}
+{{- range .secrets }}
+- {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The container of a service. Takes `root` and `service`. */}}
+{{- define "eck-broker.audit.container" -}}
+{{- $root := .root }}
+{{- with .service -}}
+name: {{ .name }}
+image: {{ include "eck-broker.image" $root }}
+imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+args:
+  {{- toYaml .args | nindent 2 }}
+  # The pod's own address: on loopback, the default, neither kubelet nor Prometheus comes.
+  - --http-host
+  - $(POD_IP)
+  - --http
+  - {{ .port | quote }}
+env:
+  - name: POD_IP
+    valueFrom:
+      fieldRef:
+        fieldPath: status.podIP
+ports:
+  - name: {{ .name }}
+    containerPort: {{ .port }}
+    protocol: TCP
+startupProbe:
+  httpGet:
+    path: /healthz
+    port: {{ .name }}
+  periodSeconds: 2
+  timeoutSeconds: 2
+  failureThreshold: 30
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: {{ .name }}
+  periodSeconds: 10
+  timeoutSeconds: 3
+  failureThreshold: 3
+# Nobody is sent to these pods: not ready says to people that something does not fit, or is not there yet.
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: {{ .name }}
+  periodSeconds: 10
+  timeoutSeconds: 3
+  failureThreshold: 3
+securityContext:
+  {{- include "eck-broker.containerSecurityContext" $root | nindent 2 }}
+resources:
+  {{- toYaml .resources | nindent 2 }}
+volumeMounts:
+  {{- if .secrets }}
+  - name: {{ .name }}-private
+    mountPath: /run/eck-broker
+    readOnly: true
+  {{- end }}
+  {{- range $folder, $name := .configs }}
+  - name: {{ $.service.name }}-{{ $folder }}
+    mountPath: /etc/eck-broker/{{ $folder }}
+    readOnly: true
+  {{- end }}
+  {{- range $folder, $access := .data }}
+  - name: data
+    mountPath: /var/lib/eck-broker/{{ $folder }}
+    subPath: {{ $folder }}
+    readOnly: {{ eq $access "ro" }}
+  {{- end }}
+  - name: {{ .name }}-tmp
+    mountPath: /tmp
+{{- end }}
+{{- end -}}
+
+{{/* The volumes of a service that are its own. */}}
+{{- define "eck-broker.audit.volumes" -}}
+{{- $service := . }}
+{{- range $folder, $secret := .secrets }}
+- name: {{ $service.name }}-{{ $folder }}
+  secret:
+    secretName: {{ $secret }}
+    defaultMode: 0400
+{{- end }}
+{{- range $folder, $name := .configs }}
+- name: {{ $service.name }}-{{ $folder }}
+  configMap:
+    name: {{ $name }}
+{{- end }}
+{{- if .secrets }}
+# In memory: keys are never written to a disk of the node.
+- name: {{ .name }}-private
+  emptyDir:
+    medium: Memory
+    sizeLimit: 4Mi
+{{- end }}
+- name: {{ .name }}-tmp
+  emptyDir:
+    medium: Memory
+    sizeLimit: 16Mi
+{{- end -}}
