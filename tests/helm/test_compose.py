@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,25 @@ from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.machine import free_ports
 from broker.keys import FileKeys
+from tests.helm.commands import parsed
 
 TREE = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((TREE / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 HOME = "/var/lib/eck-broker"
+MEASURED = {
+    "log-builder": b'broker_auditlog_leaves{log="control"}',
+    "reconciler": b"broker_reconcile_unconfirmed_flows 0.0",
+    "indexer": b'broker_index_leaves{log="control-1"}',
+}
+AUDIT = tuple(MEASURED)
+COMMANDS = {
+    "worker": "worker",
+    "removal": "topics trim",
+    "log-builder": "auditlog run",
+    "reconciler": "auditlog watch",
+    "indexer": "auditlog index",
+}
 
 
 @pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
@@ -52,19 +66,32 @@ def test_nothing_listens_to_the_outside(service: dict[str, Any]) -> None:
 
 
 def test_no_secret_is_in_the_file() -> None:
-    """The environment holds paths and a port; passwords are made at the first start and stay in volumes."""
+    """The environment holds paths, a port and the name of the logs; passwords are made at the first start and stay in volumes."""
     for service in SERVICES.values():
         environment = service.get("environment", {})
-        assert all(value.startswith(HOME) or value.isdecimal() for value in environment.values())
+        public = {"BROKER_AUDITLOG_NAME"}
+        values = [value for name, value in environment.items() if name not in public]
+        assert all(value.startswith(HOME) or value.isdecimal() for value in values)
     assert "insecure_plaintext=True" not in str(SERVICES)
 
 
 def test_each_container_has_only_its_own_volumes() -> None:
-    """Kafka does not see the operator's folder, the worker neither that nor the profiles; their keys are read-only."""
+    """Kafka does not see the operator's folder, the worker neither that nor the profiles; their keys are read-only. Only the
+    log builder sees the key that signs, and writes logs; only worker and indexer see the schools' keys."""
     mounts = {name: sorted(service["volumes"]) for name, service in SERVICES.items()}
     assert mounts["kafka"] == mounts["format"] == [f"kafka:{HOME}/kafka"]
     assert mounts["worker"] == [f"state:{HOME}/state", f"worker:{HOME}/worker:ro"]
     assert mounts["removal"] == [f"remover:{HOME}/remover:ro"]
+    logs = f"auditlog:{HOME}/auditlog"
+    assert mounts["log-builder"] == [logs, f"builder:{HOME}/builder:ro"]
+    assert mounts["reconciler"] == [f"{logs}:ro", f"reconciler:{HOME}/reconciler"]
+    assert mounts["indexer"] == [f"{logs}:ro", f"auditor:{HOME}/auditor:ro", f"auditstore:{HOME}/auditstore"]
+    who = {
+        name: {service for service, own in mounts.items() if name in {m.partition(":")[0] for m in own}}
+        for name in COMPOSE["volumes"]
+    }
+    assert who["builder"] == {"setup", "log-builder"}
+    assert who["auditor"] == {"setup", "indexer"}
     assert mounts["prepare"] == [f"kafka:{HOME}/kafka", f"operator:{HOME}/operator"]
     assert mounts["cli"] == [f"operator:{HOME}/operator:ro", f"profiles:{HOME}/profiles:ro"]
     named = {mount.partition(":")[0] for own in mounts.values() for mount in own if not mount.startswith("$")}
@@ -89,33 +116,76 @@ def test_the_order_is_given_by_what_each_step_needs() -> None:
         "setup": {"kafka": {"condition": "service_started"}},
         "worker": {"setup": done},
         "removal": {"setup": done},
+        "log-builder": {"setup": done},
+        "reconciler": {"setup": done},
+        "indexer": {"setup": done},
         "cli": {"setup": done},
     }
 
 
+@pytest.mark.parametrize(("service", "command"), COMMANDS.items(), ids=COMMANDS.keys())
+def test_every_command_is_one_of_the_brokers(service: str, command: str) -> None:
+    """Parsed by the command line itself, with the environment that the service has; its paths are in its volumes."""
+    found, options = parsed(SERVICES[service]["command"], SERVICES[service]["environment"])
+    assert found == command
+    mounted = [Path(volume.split(":")[1]) for volume in SERVICES[service]["volumes"]]
+    for value in options.values():
+        if isinstance(value, Path):
+            assert any(value.is_relative_to(folder) for folder in mounted), value
+
+
+def test_every_service_that_runs_the_broker_is_held_against_its_command_line() -> None:
+    """Those that do not run a script, and `cli`, to which a command is given."""
+    image = SERVICES["cli"]["image"]
+    own = {name for name, its in SERVICES.items() if its["image"] == image and "entrypoint" not in its}
+    assert own == {*COMMANDS, "cli"}
+
+
+@pytest.mark.parametrize("service", AUDIT)
+def test_the_health_of_the_audit_is_asked_at_its_own_port(service: str) -> None:
+    """Each has another one, since they may share a network namespace."""
+    _, options = parsed(SERVICES[service]["command"], SERVICES[service]["environment"])
+    assert f"http://127.0.0.1:{options['http']}/readyz" in SERVICES[service]["healthcheck"]["test"][-1]
+    assert options["http_host"] == "127.0.0.1"
+    ports = [parsed(SERVICES[name]["command"], SERVICES[name]["environment"])[1]["http"] for name in AUDIT]
+    assert len({*ports, int(SERVICES["worker"]["environment"]["BROKER_HTTP_PORT"])}) == len(AUDIT) + 1
+
+
+def test_the_reconciler_has_no_network_and_no_key() -> None:
+    """Files are all it needs."""
+    assert SERVICES["reconciler"]["network_mode"] == "none"
+    assert set(SERVICES["reconciler"]["environment"]) == {"BROKER_AUDITLOG_LOGS"}
+
+
 @pytest.mark.kafka
 def test_the_steps_make_an_exchange_that_serves(tmp_path: Path) -> None:
-    """The scripts, argument files and environment of the compose file bring up Kafka and a worker, twice in a row.
+    """The scripts, argument files and environment of the compose file bring up Kafka, a worker and the audit; and again.
 
     Folders and ports are other ones; the Java runtime and Kafka's archives are those of the embedded Kafka.
     """
     home = tmp_path / "home"
     for volume in COMPOSE["volumes"]:
         (home / volume).mkdir(mode=0o700, parents=True)  # as the image makes them
-    here = _Here(home, free_ports(3), free_ports(1))
+    first_port = free_ports(7)
+    here = _Here(home, first_port, first_port + 3)
 
     here.script("prepare")
     first = (home / "kafka" / "format.args").read_text()
     here.java("format", wait=True)
     with here.running(here.java("kafka")):
         here.script("setup")
-        with here.running(here.worker()) as worker:
-            here.wait_ready(worker)
+        with here.running(here.broker("worker")) as worker:
+            here.wait_ready("worker", worker, b"broker_lanes")
             here.remove_once()
+        with ExitStack() as audit:
+            for service, metric in MEASURED.items():
+                process = audit.enter_context(here.running(here.broker(service)))
+                here.wait_ready(service, process, metric)
         admin = KafkaConnection.from_file(home / "operator" / "admin.json")
         assert admin.password is not None
         assert admin.password in first
-        parties = {"ADMIN", "operator", "auditor", "exchange", "remover"} ^ Admin(admin).users()
+        services = {"ADMIN", "operator", "auditor", "exchange", "remover", "log-builder"}
+        parties = services ^ Admin(admin).users()
         assert parties
         assert all(Profile.load(home / "profiles" / party).connection.username == party for party in parties)
 
@@ -129,10 +199,15 @@ def test_the_steps_make_an_exchange_that_serves(tmp_path: Path) -> None:
     keys = FileKeys(home / "worker" / "keys")
     assert [keys.private_key(key.kid) for key in keys.recipient_keys("operator")] == [None]
     assert len(keys.recipient_keys("broker")) == 1
+    assert FileKeys(home / "builder" / "keys").secret_names() == ("audit-log",)
+    assert FileKeys(home / "auditor" / "keys").secret_names() == ("school-keys",)
+    assert FileKeys(home / "auditor" / "keys").secret("school-keys") == keys.secret("school-keys")
+    assert KafkaConnection.from_file(home / "auditor" / "connection.json").username == "auditor"
     assert not (home / "kafka" / "pki" / "ca.key").exists()
     private = [path for path in home.rglob("*") if path.suffix in {".json", ".jwk", ".secret", ".key", ".args"}]
-    assert private
-    assert all(path.stat().st_mode & 0o077 == 0 for path in private)
+    known = home / "reconciler" / "state.json"  # of logs that anybody may read
+    assert known in private
+    assert all(path.stat().st_mode & 0o077 == 0 for path in private if path != known)
 
 
 class _Here:
@@ -143,10 +218,12 @@ class _Here:
 
     def translate(self, text: str) -> str:
         """With the paths and ports of here."""
+        text = re.sub(r"\b808[0-3]\b", lambda match: str(self.http_port + int(match[0]) - 8080), text)
         for there, here in {
             HOME: str(self.home),
             "/etc/eck-broker/registry": str(TREE / "examples" / "registry"),
             "base_port=9092": f"base_port={self.kafka_port}",
+            "${ECK_AUDITLOG_NAME:-broker.example/audit}": "broker.example/audit",
             "/opt/kafka/libs/*": os.pathsep.join(map(str, artifacts.provide())),
         }.items():
             text = text.replace(there, here)
@@ -170,12 +247,11 @@ class _Here:
             assert child.wait(120) == 0, (self.home / f"{service}.log").read_text()
         return child
 
-    def worker(self) -> subprocess.Popen[bytes]:
-        """Starts the worker with the environment that it has there."""
-        environment = self.environment("worker") | {"BROKER_HTTP_PORT": str(self.http_port)}
-        with (self.home / "worker.log").open("ab") as log:
-            command = [sys.executable, "-m", "broker", *SERVICES["worker"]["command"]]
-            return subprocess.Popen(command, env=environment, cwd=TREE, stdout=log, stderr=log)
+    def broker(self, service: str) -> subprocess.Popen[bytes]:
+        """Starts a service that runs a command of the broker, with the environment that it has there."""
+        with (self.home / f"{service}.log").open("ab") as log:
+            command = [sys.executable, "-m", "broker", *map(self.translate, SERVICES[service]["command"])]
+            return subprocess.Popen(command, env=self.environment(service), cwd=TREE, stdout=log, stderr=log)
 
     def remove_once(self) -> str:
         """What the service that removes input says in its first turn."""
@@ -192,19 +268,22 @@ class _Here:
         given = {name: self.translate(value) for name, value in SERVICES[service]["environment"].items()}
         return {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")} | given
 
-    def wait_ready(self, worker: subprocess.Popen[bytes]) -> None:
-        """Asks with the health check of the compose file until it says yes."""
-        how, program, option, text = SERVICES["worker"]["healthcheck"]["test"]
+    def wait_ready(self, service: str, process: subprocess.Popen[bytes], metric: bytes) -> None:
+        """Asks with the health check of the compose file until it says yes; then the metrics have this text."""
+        how, program, option, text = SERVICES[service]["healthcheck"]["test"]
         assert (how, program, option) == ("CMD", "python", "-c")
-        text = text.replace("8080", str(self.http_port))
-        deadline = time.monotonic() + 90
-        while subprocess.run([sys.executable, "-c", text], stderr=subprocess.DEVNULL).returncode:
-            assert worker.poll() is None, (self.home / "worker.log").read_text()
-            assert time.monotonic() < deadline, (self.home / "worker.log").read_text()
+        said, deadline = self.home / f"{service}.log", time.monotonic() + 90
+        while subprocess.run([sys.executable, "-c", self.translate(text)], stderr=subprocess.DEVNULL).returncode:
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, said.read_text()
             time.sleep(0.3)
-        metrics = f"http://127.0.0.1:{self.http_port}/metrics"
-        with urllib.request.urlopen(metrics, timeout=3) as answer:
-            assert b"broker_lanes" in answer.read()
+        (port,) = re.findall(r"127\.0\.0\.1:(\d+)", self.translate(text))
+        while True:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=3) as answer:
+                if metric in answer.read():
+                    return
+            assert time.monotonic() < deadline, said.read_text()
+            time.sleep(0.3)
 
     @contextmanager
     def running(self, child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
