@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 
 from joserfc.jwk import ECKey
 
+from broker.durable import sync_folder
 from broker.errors import ConfigError
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
@@ -67,6 +68,7 @@ class MemoryKeys:
         self._private: dict[str, dict[str, str]] = {}
         self._public: dict[str, list[RecipientKey]] = {}
         self._secrets: dict[str, bytes] = {}
+        self._destroyed: set[str] = set()
 
     def create(self, owner: str) -> RecipientKey:
         """Make a new recipient key; it becomes the owner's newest."""
@@ -77,10 +79,17 @@ class MemoryKeys:
 
     def create_secret(self, name: str) -> bool:
         """Make a named secret unless there is one; tells whether it was made."""
-        if _checked(name) in self._secrets:
+        if _checked(name) in self._destroyed:
+            raise _was_destroyed(name)
+        if name in self._secrets:
             return False
         self._secrets[name] = secrets.token_bytes(SECRET_BYTES)
         return True
+
+    def destroy_secret(self, name: str) -> bool:
+        """See FileKeys."""
+        self._destroyed.add(_checked(name))
+        return self._secrets.pop(name, None) is not None
 
     def destroy(self, kid: str) -> None:
         """Forget a key pair."""
@@ -146,19 +155,42 @@ class FileKeys:
         self._write(f"{key.kid}.jwk", json.dumps(document, indent=1).encode())
 
     def create_secret(self, name: str) -> bool:
-        """Make a named secret unless there is one; tells whether it was made."""
+        """Make a named secret unless there is one; tells whether it was made.
+
+        Raises:
+            ConfigError: `keys.destroyed`: there was one of that name.
+        """
+        if self._is_destroyed(name):
+            raise _was_destroyed(name)
         if (self.folder / f"{_checked(name)}.secret").exists():
             return False
         self._write(f"{name}.secret", secrets.token_bytes(SECRET_BYTES).hex().encode() + b"\n")
         return True
+
+    def destroy_secret(self, name: str) -> bool:
+        """Delete a named secret, for good: none of that name is made again. Killed in the middle, it counts as gone.
+
+        Returns:
+            Whether there was one.
+        """
+        path = self.folder / f"{_checked(name)}.secret"
+        if not self._is_destroyed(name):
+            self._write(f"{name}.destroyed", b"")
+        there = path.exists()
+        if there:
+            _overwrite_and_unlink(path)
+            sync_folder(self.folder)
+        return there
+
+    def _is_destroyed(self, name: str) -> bool:
+        return (self.folder / f"{_checked(name)}.destroyed").exists()
 
     def destroy(self, kid: str) -> None:
         """Delete a private key: what is sealed for it can not be opened any more."""
         path = self.folder / f"{kid}.jwk"
         if not KID.fullmatch(kid) or not path.exists():
             raise _missing(kid if KID.fullmatch(kid) else "of that name", str(self.folder))
-        path.write_bytes(os.urandom(path.stat().st_size))  # for media that overwrite in place; no promise
-        path.unlink()
+        _overwrite_and_unlink(path)
 
     def owners(self) -> tuple[str, ...]:
         """Whose recipient keys are here."""
@@ -166,7 +198,8 @@ class FileKeys:
 
     def secret_names(self) -> tuple[str, ...]:
         """Which named secrets are here."""
-        return tuple(sorted(path.stem for path in self.folder.glob("*.secret")))
+        there = sorted(path.stem for path in self.folder.glob("*.secret"))
+        return tuple(name for name in there if not self._is_destroyed(name))
 
     def recipient_keys(self, owner: str) -> tuple[RecipientKey, ...]:
         """See KeyProvider."""
@@ -184,7 +217,7 @@ class FileKeys:
     def secret(self, name: str) -> bytes:
         """See KeyProvider."""
         path = self.folder / f"{_checked(name)}.secret"
-        if not path.exists():
+        if not path.exists() or self._is_destroyed(name):
             raise _missing(name, str(self.folder))
         try:
             value = bytes.fromhex(_read_private(path).decode())
@@ -217,11 +250,7 @@ class FileKeys:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # else the name may be gone after a power cut, with all that was sealed for it
-        finally:
-            os.close(folder)
+        sync_folder(self.folder)  # else the name may be gone after a power cut, with all that was sealed for it
 
 
 def _generate(owner: str, older: Sequence[RecipientKey]) -> tuple[RecipientKey, dict[str, str]]:
@@ -254,6 +283,15 @@ def _checked(name: str) -> str:
             code="keys.name",
         )
     return name
+
+
+def _overwrite_and_unlink(path: Path) -> None:
+    path.write_bytes(os.urandom(path.stat().st_size))  # for media that overwrite in place; no promise
+    path.unlink()
+
+
+def _was_destroyed(name: str) -> ConfigError:
+    return ConfigError(f"the secret {name} was destroyed; none of that name is made again", code="keys.destroyed")
 
 
 def _missing(name: str, where: str) -> ConfigError:

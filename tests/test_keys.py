@@ -91,6 +91,18 @@ def test_a_destroyed_key_is_gone_in_both_halves(store: Store) -> None:
     assert store.owners() == ()
 
 
+def test_a_destroyed_secret_is_gone_and_none_of_its_name_is_made_again(store: Store) -> None:
+    """A command that makes what is missing, run again years later, must not make another one in its place."""
+    store.create_secret("one")
+    store.create_secret("two")
+    assert store.destroy_secret("one")
+    assert not store.destroy_secret("one")
+    assert store.secret_names() == ("two",)
+    assert code_of(lambda: store.secret("one")) == "keys.missing"
+    assert code_of(lambda: store.create_secret("one")) == "keys.destroyed"
+    assert code_of(lambda: store.destroy_secret("../one")) == "keys.name"
+
+
 def test_owners_are_kept_apart_also_where_names_begin_alike(store: Store) -> None:
     """`delta` has no keys of `delta-oost`."""
     one, other = store.create("delta"), store.create("delta-oost")

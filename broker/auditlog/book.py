@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from aiokafka import TopicPartition
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,10 +24,10 @@ from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.note import Signer, check_name, render, split_note
 from broker.errors import ConfigError, ContractError
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
-from broker.keys import KeyProvider
 
 TOPIC: Final = "audit.checkpoints"
-SECRET: Final = "audit-log"  # the seed of the Ed25519 key that signs all logs
+SECRET: Final = "audit-log"  # the seed of the first Ed25519 key that signs all logs; the next are audit-log.2, ...
+_SECRET: Final = re.compile(re.escape(SECRET) + r"(?:\.([2-9]|[1-9][0-9]{1,3}))?")
 _ID: Final = re.compile(r"p(0|[1-9][0-9]{0,4})|control")
 
 
@@ -83,19 +83,57 @@ class LogName:
         return LogName(self.base, self.id, self.epoch + 1)
 
 
+def number_of(secret: str) -> int | None:
+    """Which signing key a secret is the seed of, counted from 1; None if of none."""
+    found = _SECRET.fullmatch(secret)
+    return None if found is None else int(found[1] or 1)
+
+
+def secret_of(number: int) -> str:
+    """The inverse of `number_of`."""
+    return SECRET if number == 1 else f"{SECRET}.{number}"
+
+
+class Seeds(Protocol):
+    """What is asked of a folder of keys."""
+
+    def secret_names(self) -> tuple[str, ...]:
+        """Which named secrets are here."""
+
+    def secret(self, name: str) -> bytes:
+        """A named secret of 32 bytes."""
+
+
 class SigningKeys:
-    """The keys that sign every log. The newest is the one to publish.
+    """The keys that sign every log: one, and two while one takes the place of the other.
+
+    The seeds are looked for before each signature: a key that was made signs from then on, and one that was retired
+    does not any more, without a restart.
 
     Args:
-        provider: has the seeds. names: of them, newest last.
+        provider: has the seeds, `audit-log`, `audit-log.2`, ...; other secrets are passed over.
+
+    Raises:
+        ConfigError: `keys.missing`: there is none. So does each of the methods.
     """
 
-    def __init__(self, provider: KeyProvider, names: Iterable[str] = (SECRET,)) -> None:
-        self._keys = [Ed25519PrivateKey.from_private_bytes(provider.secret(name)) for name in names]
+    def __init__(self, provider: Seeds) -> None:
+        self._provider = provider
+        self._known: dict[str, Ed25519PrivateKey] = {}
+        self._current()
+
+    def public_keys(self) -> list[bytes]:
+        """32 bytes each; newest last."""
+        return [key.public_key().public_bytes_raw() for key in self._current()]
 
     def vkeys(self, name: LogName) -> list[str]:
         """The public halves, as `log.vkey` has them; newest last."""
         return [signer.vkey for signer in self._signers(name)]
+
+    def lack(self, name: LogName, note: bytes) -> bool:
+        """Whether one of them has not signed a note of a log."""
+        signed = {(line.name, line.key_id) for line in split_note(note)[1]}
+        return any((signer.name, signer.key_id) not in signed for signer in self._signers(name))
 
     def sign(self, name: LogName, checkpoint: Checkpoint) -> bytes:
         """The signed note that shows a checkpoint of a log."""
@@ -104,7 +142,17 @@ class SigningKeys:
 
     def _signers(self, name: LogName) -> list[Signer]:
         """A key is known by the log's origin."""
-        return [Signer(name.origin, key) for key in self._keys]
+        return [Signer(name.origin, key) for key in self._current()]
+
+    def _current(self) -> list[Ed25519PrivateKey]:
+        """Oldest first."""
+        numbers = sorted(n for n in map(number_of, self._provider.secret_names()) if n is not None)
+        names = [secret_of(number) for number in numbers] or [SECRET]  # which is then said to be missing
+        self._known = {name: self._known.get(name) or self._load(name) for name in names}
+        return list(self._known.values())
+
+    def _load(self, name: str) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self._provider.secret(name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -183,12 +183,15 @@ class LogBuilder:
                 f"The files of {name.origin} do not have the root that was signed at {size} leaves. Restore them from "
                 f"a copy of the log (anybody who mirrors it has one); nothing is signed until then."
             )
-        directory.show_key(self._keys.vkeys(name)[-1])
+        directory.show_key(*self._keys.vkeys(name))
         shown = directory.checkpoint()
         last = size % WIDTH
         offsets = (directory.read(offsets_path(size // WIDTH, last)) or b"") if last else b""
         seen = None if shown is None else Checkpoint.parse(split_note(shown)[0])
-        return _Growing(name, directory, builder, consumer, offsets, seen)
+        growing = _Growing(name, directory, builder, consumer, offsets, seen, standing)
+        if standing is not None and standing.note != shown:
+            growing.show(standing.checkpoint, standing.note)  # whoever was killed may not have come to it
+        return growing
 
     async def _position(self, growing: _Growing, standing: Standing | None) -> None:
         consumer, place, origin = growing.consumer, self._place, growing.name.origin
@@ -231,6 +234,8 @@ class LogBuilder:
             if records:
                 await self._seal(growing, records, producer)
                 self._failures = 0
+            elif growing.standing is not None and self._keys.lack(growing.name, growing.standing.note):
+                await self._sign(growing, growing.standing, producer)
 
     async def _gather(self, growing: _Growing) -> list[ConsumerRecord]:
         """What came, until it is time to seal."""
@@ -256,12 +261,29 @@ class LogBuilder:
         grown = await asyncio.to_thread(growing.add, entries, [record.offset for record in records])
         checkpoint = Checkpoint(name.origin, grown.size, grown.root)
         growing.require_shown(checkpoint)
-        signed = self._keys.sign(name, checkpoint)
         last = records[-1].offset
-        await write_standing(producer, name, Standing(grown.size, last + 1, last, signed))
-        await asyncio.to_thread(growing.show, checkpoint, signed)
+        await self._write(
+            growing, Standing(grown.size, last + 1, last, self._keys.sign(name, checkpoint)), producer
+        )  # fmt: skip
         oldest = min(record.timestamp for record in records)
         self._watcher.sealed(Sealed(name, grown.size, len(records), oldest))
+
+    async def _sign(self, growing: _Growing, standing: Standing, producer: LaneProducer) -> None:
+        """Sign the same tree with a key that came since.
+
+        A log that does not grow would else be refused by who knows the newer key only. Only for a key that came, not
+        for one that went: else two builders, of which one has not got the new key yet, would undo each other's work.
+        """
+        signed = self._keys.sign(growing.name, standing.checkpoint)
+        await self._write(growing, replace(standing, note=signed), producer)
+        log.info("auditlog.signed_again", log=growing.name.origin, size=standing.size)
+
+    async def _write(self, growing: _Growing, standing: Standing, producer: LaneProducer) -> None:
+        """The keys first, so that nobody finds a signature without its key; where the log stands; the checkpoint."""
+        await asyncio.to_thread(growing.directory.show_key, *self._keys.vkeys(growing.name))
+        await write_standing(producer, growing.name, standing)
+        growing.standing = standing
+        await asyncio.to_thread(growing.show, standing.checkpoint, standing.note)
 
 
 class _Growing:
@@ -269,10 +291,10 @@ class _Growing:
 
     def __init__(
         self, name: LogName, directory: LogDirectory, builder: TileBuilder, consumer: AIOKafkaConsumer, offsets: bytes,
-        shown: Checkpoint | None,
+        shown: Checkpoint | None, standing: Standing | None,
     ) -> None:  # fmt: skip
         self.name, self.directory, self.builder, self.consumer = name, directory, builder, consumer
-        self.shown, self._offsets = shown, offsets
+        self.shown, self.standing, self._offsets = shown, standing, offsets
 
     def room(self, most: int) -> int:
         """How many entries may come next: up to a checkpoint that is shown already, if the log stands before it.

@@ -77,7 +77,7 @@ async def _write_first(
     directory.write_immutable({**growth.files, offsets_path(0, 1): NO_OFFSET.to_bytes(8)})
     note = keys.sign(name, Checkpoint(name.origin, growth.size, growth.root))
     await write_standing(producer, name, Standing(growth.size, first, None, note))
-    directory.show_key(keys.vkeys(name)[-1])
+    directory.show_key(*keys.vkeys(name))
     directory.publish(note)
 
 

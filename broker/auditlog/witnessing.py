@@ -133,6 +133,13 @@ class _Log:
         """What is to be cosigned."""
         return split_note(self.note)[0]
 
+    @property
+    def signed_anew(self) -> bool:
+        """Whether the log signed what is cosigned with another key since."""
+        if self.shown is None or self.cosigned is None or self.cosigned.text != self.text:
+            return False
+        return not set(split_note(self.note)[1]).issubset(split_note(self.shown)[1])
+
     def remembered(self, witness: Witness) -> int:
         """The size that `checkpoint.w` has this witness's cosignature on; 0 if none."""
         key = (witness.verifier.name, witness.verifier.key_id)
@@ -179,7 +186,7 @@ class Witnessing:
             one = await asyncio.to_thread(self._read, folder)
             given = await asyncio.gather(*(self._witness(session, one, each) for each in self._config.witnesses))
             lines = [line for line in given if line is not None]
-            if lines:
+            if lines or one.signed_anew:
                 await asyncio.to_thread(self._show, one, lines)
         except (BrokerError, OSError) as error:
             self._warn(
@@ -271,5 +278,5 @@ class Witnessing:
         enough = self._satisfied(self._open(note))
         if enough or one.cosigned is None or one.cosigned.text == one.text or not self._satisfied(one.cosigned):
             one.directory.publish_cosigned(note)
-        if enough:
+        if enough and lines:
             self.metrics.quorum_at.labels(one.id).set(time.time())

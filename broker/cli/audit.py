@@ -75,7 +75,8 @@ def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -
     rows = [
         (_time(c["at"]), c["kind"], _first(c, "key", "sender", "party"),
          _first(c, "action", "code", "connection_id", "agreement_id"))
-        for c in (leaf["control"] for leaf in leaves if "control" in leaf)
+        for c in (leaf.get("control") or _key_change(leaf) for leaf in leaves)
+        if c
     ]  # fmt: skip
     table("", ["time", "kind", "about", "what"], rows)
 
@@ -91,6 +92,12 @@ def verify(context: typer.Context) -> None:
 
 
 app.command()(reconcile)
+
+
+def _key_change(leaf: dict[str, Any]) -> dict[str, Any]:
+    """A change of the logs' signing key, told as the others are; empty for any other leaf."""
+    told = leaf.get("key")
+    return {} if told is None else {"at": told["at"], "kind": "key", "key": told["base"], "action": "announced"}
 
 
 def _first(entry: dict[str, Any], *names: str) -> str:

@@ -10,9 +10,20 @@ from typing import Annotated
 import typer
 
 from broker.audit.log.note import check_name
-from broker.auditlog.book import SECRET, LogName, SigningKeys
+from broker.auditlog.book import LogName, SigningKeys
 from broker.auditlog.epoch import begin_epoch
 from broker.auditlog.folders import PARTY_KEYS
+from broker.cli import auditlog_key
+from broker.cli.auditlog_options import (
+    DEFAULT_KEYS,
+    DEFAULT_LOGS,
+    Connection,
+    HttpHost,
+    HttpPort,
+    Keys,
+    Logs,
+    Name,
+)
 from broker.cli.output import err
 from broker.engine import EngineConfig, KafkaClients
 from broker.errors import ConfigError
@@ -21,20 +32,7 @@ from broker.keys import FileKeys
 
 app = typer.Typer(no_args_is_help=True, help="Make signed logs of the audit topics (the log builder).")
 
-Name = Annotated[
-    str,
-    typer.Option(
-        "--name", envvar="BROKER_AUDITLOG_NAME", help="Of all logs of this installation: broker.example/audit."
-    ),
-]
-Connection = Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="Connection file of user log-builder.")]
-Keys = Annotated[
-    Path, typer.Option("--keys", envvar="BROKER_AUDITLOG_KEYS", help=f"Folder with the secret {SECRET}, and no other.")
-]
-Logs = Annotated[Path, typer.Option("--logs", envvar="BROKER_AUDITLOG_LOGS", help="Folder of all logs.")]
-
-DEFAULT_KEYS = Path("auditlog-keys")
-DEFAULT_LOGS = Path("auditlog")
+app.add_typer(auditlog_key.app, name="key")
 
 
 @app.callback()
@@ -48,8 +46,8 @@ def run(
     connection: Connection,
     keys: Keys = DEFAULT_KEYS,
     logs: Logs = DEFAULT_LOGS,
-    http_host: Annotated[str, typer.Option(help="Where probes and metrics are served.")] = "127.0.0.1",
-    http: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics; 0: none.")] = 0,
+    http_host: HttpHost = "127.0.0.1",
+    http: HttpPort = 0,
     policy: Annotated[
         Path | None, typer.Option(help="tlog-policy file that names the witnesses to ask; without it none is asked.")
     ] = None,
@@ -81,8 +79,8 @@ def run(
 def counts(
     name: Name,
     connection: Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="Connection file of user count-keeper.")],
-    http_host: Annotated[str, typer.Option(help="Where probes and metrics are served.")] = "127.0.0.1",
-    http: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics; 0: none.")] = 0,
+    http_host: HttpHost = "127.0.0.1",
+    http: HttpPort = 0,
 ) -> None:
     """Put what parties counted and signed into the control log, until stopped (SIGTERM).
 
@@ -117,8 +115,8 @@ def watch(
         Path | None, typer.Option(help="Folder of signed counts, *.count, besides those in the control log.")
     ] = None,
     lateness: Annotated[int, typer.Option(min=0, help="A window may be told so many seconds late.")] = 180,
-    http_host: Annotated[str, typer.Option(help="Where probes and metrics are served.")] = "127.0.0.1",
-    http: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics; 0: none.")] = 0,
+    http_host: HttpHost = "127.0.0.1",
+    http: HttpPort = 0,
 ) -> None:
     """Hold the logs against windows, numbers and counts as they grow, until stopped (SIGTERM)."""
     from broker.app import logs as output
@@ -147,8 +145,8 @@ def index(
     ] = None,
     keys: Annotated[Path | None, typer.Option(help="Folder with the secret `school-keys`; goes with it.")] = None,
     every: Annotated[float, typer.Option(min=1.0, help="Seconds between two looks.")] = 60.0,
-    http_host: Annotated[str, typer.Option(help="Where probes and metrics are served.")] = "127.0.0.1",
-    http: Annotated[int, typer.Option(help="Port of /healthz, /readyz and /metrics; 0: none.")] = 0,
+    http_host: HttpHost = "127.0.0.1",
+    http: HttpPort = 0,
 ) -> None:
     """Take into the store what is signed, as the logs grow, until stopped (SIGTERM). Once: `broker audit index`."""
     from broker.app import logs as output
@@ -169,13 +167,34 @@ def index(
 
 
 @app.command()
+def mirror(
+    to: Annotated[Path, typer.Option(help="Folder of the copies; made if it is not there.")],
+    logs: Logs = DEFAULT_LOGS,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Public keys of the logs, one a line; without it those beside the logs.")
+    ] = None,
+) -> None:
+    """Copy all logs, so that the copy is whole at every moment. Again and again: only what is new is copied."""
+    from broker.audit.signed import keys_in_file
+    from broker.auditlog.mirroring import mirror as copy
+
+    failed = False
+    for one in copy(logs, to, None if key_file is None else keys_in_file(key_file)):
+        failed |= one.error is not None
+        told = f"{one.before} leaves before, {one.after} now" if one.error is None else one.error
+        err.print(f"{one.folder}: {told}", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def vkey(
     name: Name,
     log: Annotated[str, typer.Argument(help="p0, p1, ... or control.")],
     epoch: Annotated[int, typer.Option(min=1, help="Which epoch of it.")] = 1,
     keys: Keys = DEFAULT_KEYS,
 ) -> None:
-    """Print the public key of a log, to publish it where auditors trust it."""
+    """Print the public keys of a log, newest last, to publish them where auditors trust them."""
     for line in SigningKeys(FileKeys(keys)).vkeys(LogName(name, log, epoch)):
         sys.stdout.write(f"{line}\n")
 

@@ -175,6 +175,38 @@ async def test_what_witnesses_cosign_is_what_an_auditor_accepts(root: Path, tmp_
         assert asking.alarm() == 0
 
 
+async def test_a_key_that_came_since_stands_on_what_is_cosigned_too(root: Path, tmp_path: Path) -> None:
+    """A witness that knows the old key alone goes on; who knows the new one alone reads `checkpoint.w` all the same."""
+    log = StoredLog(root)
+    new = Signer(log.origin, key("the next log key"))
+    async with witness(tmp_path / "1", SCHOOL, log) as one:
+        asking = Asking(root, policy(one.port))
+        log.grow(300)
+        await asking.round()
+        at = asking.metric("quorum_timestamp_seconds", log="p3-1")
+
+        def sign(size: int) -> str:
+            log.grow(size)
+            text = open_note(log.directory.checkpoint() or b"", [log.signer.verifier]).text
+            log.directory.publish(render(text, [log.signer.sign(text), new.sign(text)]))
+            return text
+
+        text = sign(300)
+        assert await asking.round() == []
+        opened = open_note(log.directory.cosigned() or b"", [new.verifier, SCHOOL.verifier])
+        assert (opened.text, len(opened.verified)) == (text, 2)
+        assert log.cosigned() == (300, {SCHOOL.name})
+        assert asking.metric("quorum_timestamp_seconds", log="p3-1") == at  # nobody cosigned anything meanwhile
+        assert answers(one, 200) == 1
+        sign(400)
+        await asking.round()
+        assert log.cosigned() == (400, {SCHOOL.name})
+        file = tmp_path / "policy"
+        for vkey in (log.signer.vkey, new.vkey):
+            file.write_text(f"log {vkey}\nwitness school {SCHOOL.vkey}\nquorum school\n")
+            assert verify.main(["log", str(log.path), "--policy", str(file)]) == 0
+
+
 async def test_the_newest_cosigned_tree_counts_while_the_log_grows_on(root: Path, tmp_path: Path) -> None:
     """`checkpoint` is ahead of `checkpoint.w`: the auditor takes both, as one history."""
     log = StoredLog(root)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.audit.log.checkpoint import Checkpoint
-from broker.audit.log.note import split_note
+from broker.audit.log.note import NoteError, Verifier, split_note
 from broker.audit.log.tiles import Edge, check_path, full_path, read_edge
 from broker.durable import sync_folder, write_new
 from broker.errors import BrokerError, TransientError
@@ -124,14 +124,29 @@ class LogDirectory:
                     temporary.unlink(missing_ok=True)
             self._flush({self.path})
 
-    def show_key(self, vkey: str) -> None:
-        """Put the public key beside the log, for a first look; who relies on the log has it from elsewhere."""
-        file, data = self.path / KEY, f"{vkey}\n".encode()
-        if _read(file) != data:
-            temporary = self._temporary()
-            write_new(temporary, data)
-            temporary.replace(file)
-            self._flush({self.path})
+    def show_key(self, *vkeys: str) -> None:
+        """Put public keys beside the log, for a first look; who relies on the log has them from elsewhere.
+
+        Those that are there already stay, before the new ones: what a retired key signed is verified with it for ever.
+        Lines that are no key of this log go.
+
+        Args:
+            vkeys: of this log, newest last.
+
+        Raises:
+            TransientError: if another process is writing them at this moment.
+        """
+        name = Verifier.parse(vkeys[0]).name
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self._alone(f"{_LOCK}.key"):
+            there = _read(self.path / KEY) or b""
+            known = [line for line in there.decode(errors="replace").splitlines() if _is_key_of(name, line)]
+            data = "".join(f"{vkey}\n" for vkey in dict.fromkeys([*known, *vkeys])).encode()
+            if there != data:
+                temporary = self._temporary()
+                write_new(temporary, data)
+                temporary.replace(self.path / KEY)
+                self._flush({self.path})
 
     def load_edge(self, size: int) -> Edge:
         """What a `TileBuilder` needs to go on from a size; compare its `root()` with the signed checkpoint first.
@@ -237,6 +252,13 @@ def _check_follows(old: Checkpoint, new: Checkpoint) -> None:
         raise HistoryDiffers(f"a tree of {old.size} leaves is published; one of {new.size} would take leaves back")
     if new.size == old.size and new.root != old.root:
         raise HistoryDiffers(f"a tree of {old.size} leaves with another root is published: one of the two is false")
+
+
+def _is_key_of(name: str, line: str) -> bool:
+    try:
+        return Verifier.parse(line).name == name
+    except NoteError:
+        return False
 
 
 def _read(path: Path) -> bytes | None:

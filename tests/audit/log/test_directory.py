@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from broker.audit.log.checkpoint import Checkpoint
-from broker.audit.log.directory import HistoryDiffers, LogDirectory
+from broker.audit.log.directory import KEY, HistoryDiffers, LogDirectory
 from broker.audit.log.merkle import node_hash
 from broker.audit.log.note import NoteError, Signer, render
 from broker.audit.log.tiles import TileBuilder, TileError, read_edge
@@ -366,3 +366,19 @@ def test_two_leaves_have_one_node_above_them(tmp_path: Path) -> None:
     log.write_immutable(growth.files)
     tile = log.read("tile/0/000.p/2") or b""
     assert growth.root == node_hash(tile[:32], tile[32:])
+
+
+def test_a_key_that_was_shown_stays_before_the_newer_ones(tmp_path: Path) -> None:
+    """What it signed is verified with it for ever; a line that is no key of this log goes."""
+    first, second, other = (Signer(name, key(seed)).vkey for name, seed in (("a", "1"), ("a", "2"), ("b", "3")))
+    directory = LogDirectory(tmp_path / "log")
+    directory.show_key(first)
+    directory.show_key(first, second)
+    file = tmp_path / "log" / KEY
+    assert file.read_text() == f"{first}\n{second}\n"
+    directory.show_key(first)  # a builder that has not got the newer one yet
+    directory.show_key(second)  # and one that has not got the older one any more
+    assert file.read_text() == f"{first}\n{second}\n"
+    file.write_bytes(f"{other}\n{first}\n\xff half a l".encode("latin-1"))
+    directory.show_key(second)
+    assert file.read_text() == f"{first}\n{second}\n"
