@@ -1,10 +1,11 @@
-"""TLS towards servers that are not Kafka: collectors of a Logboek, witnesses."""
+"""TLS towards servers that are not Kafka: collectors of a Logboek, witnesses, authorities of time stamps."""
 
 from __future__ import annotations
 
 import ssl
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from broker.errors import ConfigError
 
@@ -15,6 +16,21 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def may_be_asked(url: str, *, plaintext: bool = False) -> bool:
+    """Whether a URL is `https://host/path`, without login or query, or http to this machine.
+
+    Args:
+        plaintext: http to another machine is allowed.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    plain = parts.scheme == "http" and (plaintext or is_loopback(host or ""))
+    return bool(host) and not (parts.username or parts.query) and (parts.scheme == "https" or plain)
 
 
 def client_context(ca_file: Path | None, code: str) -> ssl.SSLContext:

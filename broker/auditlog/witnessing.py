@@ -16,7 +16,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -28,7 +27,7 @@ from broker.audit.log.policy import Policy, Witness
 from broker.audit.log.tiles import TileReader
 from broker.auditlog.asking import Alarming, NotCosigned, ask, body_of, checkpoint_of
 from broker.errors import BrokerError, ConfigError
-from broker.tls import client_context, is_loopback
+from broker.tls import client_context, may_be_asked
 
 log = structlog.get_logger("broker.auditlog")
 
@@ -61,7 +60,7 @@ class WitnessingConfig:
         if not self.witnesses:
             raise ConfigError("No witness in the trust policy has a URL: nobody can be asked.", code="auditlog.witness")
         for witness in self.witnesses:
-            if not _can_be_asked(witness.url or "", self.insecure_plaintext):
+            if not may_be_asked(witness.url or "", plaintext=self.insecure_plaintext):
                 raise ConfigError(
                     f"The URL of the witness {witness.name} is not https://host/path, without login or query.",
                     code="auditlog.witness",
@@ -75,16 +74,6 @@ class WitnessingConfig:
     def context(self) -> ssl.SSLContext:
         """Of TLS."""
         return client_context(self.ca_file, "auditlog.witness")
-
-
-def _can_be_asked(url: str, plaintext: bool) -> bool:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    plain = parts.scheme == "http" and (plaintext or is_loopback(host or ""))
-    return bool(host) and not (parts.username or parts.query) and (parts.scheme == "https" or plain)
 
 
 class WitnessingMetrics:

@@ -19,7 +19,7 @@ from broker.audit.log.note import Verifier
 from broker.audit.query import Query
 from broker.audit.signed import SignedLog, folders, keys_beside_logs, keys_in_file
 from broker.audit.store import Store, Wanted
-from broker.cli.output import err, json_line, table
+from broker.cli.output import err, json_line, out, table
 from broker.errors import ConfigError
 
 StoreFile = Annotated[Path, typer.Option("--store", help="The store; `index` makes it.")]
@@ -38,7 +38,7 @@ Moment = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Have the commands in a group."""
-    for command in (index, find, explain, receipt, erasure):
+    for command in (index, find, explain, receipt, erasure, anchor):
         app.command(command.__name__)(command)
 
 
@@ -220,3 +220,36 @@ def _bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ConfigError(f"{file} can not be read: {type(error).__name__}.", code="audit.file") from error
+
+
+def anchor(
+    text: Annotated[Path, typer.Argument(help="The file .txt of an anchor.", exists=True, dir_okay=False)],
+    stamp: Annotated[Path, typer.Argument(help="Its file .tsr.", exists=True, dir_okay=False)],
+    tsa_ca: Annotated[Path, typer.Option(help="Certificates of the authority, PEM, that you have from elsewhere.")],
+    logs: Logs,
+    key_file: KeyFile = None,
+) -> None:
+    """Verify an anchor: who stamped what, when, and that each log here continues it. Ends with 1 if not."""
+    from broker.audit import anchor as anchors
+
+    data = _at_most(text, anchors.MAX_TEXT_BYTES)
+    at = anchors.check_token(_at_most(stamp, anchors.MAX_TOKEN_BYTES), data, anchors.authorities_in(tsa_ca))
+    anchored = anchors.parse_text(data)
+    found = list(anchors.findings(anchored, logs, _keys(logs, key_file)))
+    for finding in found:
+        err.print(f"FINDING: {finding}", markup=False)
+    out.print(
+        f"{'NOT VERIFIED' if found else 'VERIFIED'}: stamped at {at:%F %T} UTC; {len(anchored)} checkpoints of "
+        f"{len({each.checkpoint.origin for each in anchored})} logs.",
+        markup=False,
+    )
+    if found:
+        raise typer.Exit(1)
+
+
+def _at_most(file: Path, limit: int) -> bytes:
+    with file.open("rb") as opened:
+        data = opened.read(limit + 1)
+    if len(data) > limit:
+        raise ConfigError(f"{file} has more than {limit} bytes: it is no file of an anchor.", code="audit.anchor")
+    return data

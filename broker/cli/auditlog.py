@@ -167,6 +167,44 @@ def index(
 
 
 @app.command()
+def anchor(
+    tsa: Annotated[str, typer.Option(help="URL of an authority of time stamps (RFC 3161).")],
+    tsa_ca: Annotated[Path, typer.Option(help="Certificates that its time stamps must lead to, PEM.")],
+    logs: Logs = DEFAULT_LOGS,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Certificates for TLS, PEM; without it those of the operating system.")
+    ] = None,
+    insecure_plaintext: Annotated[
+        bool, typer.Option("--insecure-plaintext", help="http to another machine; what it signs is verified.")
+    ] = False,
+    every: Annotated[int | None, typer.Option(min=60, help="Go on until SIGTERM, each so many seconds.")] = None,
+    http_host: HttpHost = "127.0.0.1",
+    http: HttpPort = 0,
+) -> None:
+    """Have what all logs show stamped by an authority that is not ours; at most one anchor an hour is kept."""
+    from broker.app import logs as output
+    from broker.audit.anchor import authorities_in
+    from broker.auditlog.anchoring import AnchorService, Authority, session_for
+    from broker.auditlog.anchoring import anchor as stamp
+    from broker.auditlog.service import run_until_told
+
+    authority = Authority(tsa, tuple(authorities_in(tsa_ca)), ca_file, insecure_plaintext)
+    if every is not None:
+        output.configure("info")
+        service = AnchorService(logs, authority, every_s=every, http=(http_host, http) if http else None)
+        asyncio.run(run_until_told(service.run()))
+        return
+
+    async def once() -> None:
+        async with session_for(authority) as session:
+            done = await stamp(logs, authority, session)
+        told = "there is an anchor of this hour already" if done is None else f"anchor/{done[0]}: {done[1]:%F %T} UTC"
+        err.print(told, markup=False)
+
+    asyncio.run(once())
+
+
+@app.command()
 def mirror(
     to: Annotated[Path, typer.Option(help="Folder of the copies; made if it is not there.")],
     logs: Logs = DEFAULT_LOGS,
@@ -176,6 +214,7 @@ def mirror(
 ) -> None:
     """Copy all logs, so that the copy is whole at every moment. Again and again: only what is new is copied."""
     from broker.audit.signed import keys_in_file
+    from broker.auditlog.anchoring import mirror_anchors
     from broker.auditlog.mirroring import mirror as copy
 
     failed = False
@@ -183,6 +222,7 @@ def mirror(
         failed |= one.error is not None
         told = f"{one.before} leaves before, {one.after} now" if one.error is None else one.error
         err.print(f"{one.folder}: {told}", markup=False)
+    err.print(f"{mirror_anchors(logs, to)} anchors are new", markup=False)
     if failed:
         raise typer.Exit(1)
 
