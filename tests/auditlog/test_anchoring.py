@@ -22,6 +22,7 @@ from broker.audit.anchor import AnchorError, authorities_in, check_token, parse_
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import CHECKPOINT, KEY, HistoryDiffers
 from broker.audit.log.note import NoteError, Signer, render
+from broker.audit.signed import keys_beside_logs
 from broker.auditlog import anchoring
 from broker.auditlog.anchoring import AnchorFolder, AnchorService, Authority, anchor, mirror_anchors, session_for
 from broker.cli import build
@@ -152,6 +153,18 @@ async def test_an_anchored_checkpoint_must_be_signed_by_its_log(logs: Path, tsa:
     text = Checkpoint(log.origin, 700, log.builder.edge.root()).text()
     log.directory.publish(render(text, [new.sign(text)]))
     assert verify(logs, tsa, hour)[0] == 0
+
+
+def test_the_key_of_another_log_does_not_sign_for_this_one(logs: Path) -> None:
+    """It is known, and its signature is good; it is of another name."""
+    other = Source(logs, origin="broker.example/audit/control/1", seed=b"\1" * 32)
+    known = keys_beside_logs(logs)
+    (mine,) = (each for each in parse_text(text_of(logs)) if each.checkpoint.size == 700)
+    text = mine.checkpoint.text()
+    forged = anchors.Anchored.read(render(text, [other.signer.sign(text)]))
+    assert list(anchors.findings([mine], logs, known)) == []
+    (found,) = anchors.findings([forged], logs, known)
+    assert "not signed with a key of its log" in found
 
 
 async def test_another_authority_is_not_trusted(logs: Path, tsa: Tsa, tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def test_a_copy_is_the_log_to_the_last_byte_and_goes_on_where_it_ended(source: S
     target = tmp_path / "copy"
     assert copy(source, target) == Mirrored("p0-1", 0, FIRST_S)
     assert whole(target / "p0-1")
+    for name in ("tile/0/002.p/88", "tile/entries/002.p/88"):  # what a reader of the cosigned checkpoint asks for
+        assert (target / "p0-1" / name).read_bytes() == (source.folder / name).read_bytes()
     source.grow(2_000, cosign=True)
     source.grow(NEXT_S)
     assert copy(source, target) == Mirrored("p0-1", FIRST_S, NEXT_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -140,7 +141,7 @@ async def test_a_builder_that_is_killed_while_it_signs_anew_comes_to_it_again(
     assert (desk.directory().path / KEY).read_text().splitlines() == desk.keys.vkeys(desk.name())
 
 
-async def test_from_the_new_key_to_the_end_of_the_old_one(desk: Desk, seeds: MemoryKeys) -> None:
+async def test_from_the_new_key_to_the_end_of_the_old_one(desk: Desk, seeds: MemoryKeys, tmp_path: Path) -> None:
     """The leaf stands on the control topic, the log has it, and only then and after its term may the old key go."""
     topics = AdminClient(desk.connection.confluent()).list_topics(timeout=10).topics
     if AUDIT_CONTROL not in topics:
@@ -153,12 +154,19 @@ async def test_from_the_new_key_to_the_end_of_the_old_one(desk: Desk, seeds: Mem
         with pytest.raises(ConfigError, match="not announced"):
             require_over(change, desk.root, NOW)
         size = (desk.shown() or Checkpoint("x", 1, bytes(32))).size
-        told = await announce(
-            desk.connection, KeyChange.unpack(change.pack()), operator="olga", reason="two years", now_ms=NOW
-        )  # fmt: skip
-        await desk.until_size(size + 1)
+        (tmp_path / "key.json").write_bytes(change.pack())
+        desk.connection.to_file(tmp_path / "operator.json")
+        words = ["announce", str(tmp_path / "key.json"), "--connection", str(tmp_path / "operator.json")]
+        done = await asyncio.to_thread(run, *words, "--operator", "olga", "--reason", "two years")
+        assert done[0] == 0, done
+        told = await announce(desk.connection, change, operator="olga", reason="again", now_ms=NOW)
+        await desk.until_size(size + 2)
         await desk.until(lambda: signatures(desk) == 2)
     assert Announced.read(desk.leaves()[-1]) == told
+    first = Announced.read(desk.leaves()[-2])
+    assert first is not None
+    assert (first.change, first.operator, first.reason) == (change, "olga", "two years")
+    assert first.both_until_ms - first.at_ms == 30 * DAY_MS
     assert told.both_until_ms == NOW + 30 * DAY_MS
     with pytest.raises(ConfigError, match="Both keys are to sign until 2026-12-2"):
         require_over(change, desk.root, told.both_until_ms - 1)
