@@ -15,12 +15,14 @@ transaction, so a process that was killed goes on from its last position.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
 from broker.audit.coordinates import Coordinates
@@ -30,6 +32,7 @@ from broker.identity.formats import is_uuid
 TAG_BYTES: Final = 16
 VERSION: Final = 1
 _BUSY_MS: Final = 10_000
+_LOOK_EVERY: Final = 10_000  # steps of SQLite's machine between two looks at the clock
 _FORGOTTEN: Final = b"audit/forgotten/v1"
 _WORDS: Final = ("school", "sender", "receiver", "process", "family", "kind", "decision", "code")
 _TAGS: Final = (
@@ -60,6 +63,14 @@ CREATE TABLE forgotten (hash BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 
 
+class Place(NamedTuple):
+    """Where a row stands in the order of time: milliseconds since 1970, and of several of one moment log and index."""
+
+    time: int
+    origin: str
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What to look for; None: whatever it is.
@@ -67,6 +78,9 @@ class Wanted:
     Args:
         party: as sender or receiver. since_ms, until_ms: milliseconds since 1970, the second not included.
         tag: 16 bytes, of a person. most: rows; the newest of them are given if there are more.
+        schools: of any of these; of an empty tuple nothing is found.
+        tags: of any of these, since a person whose enrolments were merged has more than one.
+        before: only what stands before this row in the order of time: the next page of older ones.
     """
 
     school: str | None = None
@@ -79,6 +93,9 @@ class Wanted:
     until_ms: int | None = None
     tag: bytes | None = None
     most: int = 1_000
+    schools: tuple[str, ...] | None = None
+    tags: tuple[bytes, ...] | None = None
+    before: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +114,21 @@ class Row:
 class Store:
     """A store; made if the file is not there. Use `with`.
 
+    Args:
+        read_only: nothing can be written through this one; the file must be there.
+
     Raises:
         ConfigError: `audit.store`, if the file is something else.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._ids: dict[str, int] = {}
+        self._read_only = read_only
+        if read_only and not path.is_file():
+            raise ConfigError(f"{path} is not there. Make it: broker audit index.", code="audit.store")
         try:
-            path.touch(mode=0o600)  # it leads to persons; SQLite gives its journal the same rights
+            if not read_only:
+                path.touch(mode=0o600)  # it leads to persons; SQLite gives its journal the same rights
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
                 self._open(path)
@@ -119,9 +143,10 @@ class Store:
             ) from error
 
     def _open(self, path: Path) -> None:
-        for setting in ("secure_delete=ON", f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL"):
+        settings = ("secure_delete=ON", f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=NORMAL")
+        for setting in (f"busy_timeout={_BUSY_MS}", "query_only=ON") if self._read_only else settings:
             self._db.execute(f"PRAGMA {setting}")
-        if self._empty():
+        if not self._read_only and self._empty():
             with self.transaction():
                 if self._empty():  # another process may have been faster
                     for statement in (*_SCHEMA.split(";"), _TAGS.format("tags")):
@@ -276,11 +301,20 @@ class Store:
 
     # ---- find
 
+    def give_up_at(self, moment: float) -> None:
+        """Let no question run longer than to this moment, in seconds of `time.monotonic`."""
+        self._db.set_progress_handler(lambda: time.monotonic() > moment, _LOOK_EVERY)
+
     def find(self, wanted: Wanted) -> list[Row]:
-        """The newest leaves that are as wanted, in the order of time."""
+        """The newest leaves that are as wanted, in the order of time.
+
+        Raises:
+            TransientError: `audit.too_long`, if it takes longer than `give_up_at` allows.
+        """
         terms, values = ["1"], list[object]()
         # A plus keeps SQLite from the index of a column: an event has few leaves, a school fewer than a party.
-        school, other = "+" if wanted.event else "", "+" if wanted.event or wanted.school else ""
+        of_school = wanted.school is not None or wanted.schools is not None
+        school, other = "+" if wanted.event else "", "+" if wanted.event or of_school else ""
         for column in ("school", "process", "decision", "code"):
             word = getattr(wanted, column)
             if word is not None:
@@ -295,24 +329,38 @@ class Store:
             if value is not None:
                 terms.append(term)
                 values.append(value)
-        if wanted.party is None:
-            found = self._newest(terms, values, wanted)
-        else:
-            # Two questions: one with OR would read and sort all leaves of the party, whatever `most` is.
-            found = set()
-            for side in ("sender", "receiver"):
-                found |= self._newest([*terms, f"{other}l.{side} = {_WORD}"], [*values, wanted.party], wanted)
+        if wanted.before is not None:
+            terms += ["l.time <= ?", "(l.time, l.log, l.idx) < (?, (SELECT id FROM logs WHERE origin = ?), ?)"]
+            values += [wanted.before.time, *wanted.before]
+        # One question for each of several: one with OR would read and sort all that there is, whatever `most` is.
+        schools, tags = wanted.schools, wanted.tags
+        sides = None if wanted.party is None else ("sender", "receiver")
+        found = set[tuple[Any, ...]]()
+        for one, side, tag in product(*((None,) if several is None else several for several in (schools, sides, tags))):
+            more = list[tuple[str, object]]()
+            more += [] if one is None else [(f"{school}l.school = {_WORD}", one)]
+            more += [] if side is None else [(f"{other}l.{side!s} = {_WORD}", wanted.party)]
+            more += [] if tag is None else [("t.tag = ?", tag)]
+            found |= self._newest([*terms, *(t for t, _ in more)], [*values, *(v for _, v in more)], wanted)
         return [_row(row) for row in sorted(found, key=lambda row: row[:3])[-wanted.most :]]
 
     def _newest(self, terms: list[str], values: list[object], wanted: Wanted) -> set[tuple[Any, ...]]:
         # CROSS JOIN keeps SQLite's planner at the person's few rows, whatever it thinks of the others.
-        source = "leaves l" if wanted.tag is None else "tags t CROSS JOIN leaves l ON l.log = t.log AND l.idx = t.idx"
+        about = wanted.tag is not None or wanted.tags is not None
+        source = "tags t CROSS JOIN leaves l ON l.log = t.log AND l.idx = t.idx" if about else "leaves l"
         words = ", ".join(f"(SELECT word FROM words WHERE id = l.{name})" for name in _WORDS)  # noqa: S608
         query = (
             f"SELECT l.time, l.log, l.idx, (SELECT origin FROM logs WHERE id = l.log), l.event, l.span, {words} "  # noqa: S608
             f"FROM {source} WHERE {' AND '.join(terms)} ORDER BY l.time DESC, l.log DESC, l.idx DESC LIMIT ?"
         )  # only names of this module are put into the text
-        return set(self._db.execute(query, [*values, wanted.most]))
+        try:
+            return set(self._db.execute(query, [*values, wanted.most]))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            raise TransientError(
+                "The question takes too long. Ask for a shorter time, a school or an event.", code="audit.too_long"
+            ) from None
 
 
 def _row(row: tuple[Any, ...]) -> Row:

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer
 
 from broker.audit import verify as verifier
 from broker.audit.leaf import is_decision
-from broker.cli import audit_find
+from broker.cli import audit_ask, audit_find, audit_serve
 from broker.cli.output import json_line, table
 from broker.cli.reconcile import reconcile
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
@@ -35,6 +35,8 @@ def audit() -> None:
 
 
 audit_find.add_to(app)
+app.command()(audit_serve.serve)
+app.add_typer(audit_ask.app, name="ask")
 
 
 @app.command("list")
@@ -73,8 +75,8 @@ def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -
             json_line(leaf)
         return
     rows = [
-        (_time(c["at"]), c["kind"], _first(c, "key", "sender", "party"),
-         _first(c, "action", "code", "connection_id", "agreement_id"))
+        (_time(c["at"]), c["kind"], _first(c, "key", "sender", "by", "party"),
+         _first(c, "action", "code", "connection_id", "agreement_id", "question"))
         for c in (leaf.get("control") or _key_change(leaf) for leaf in leaves)
         if c
     ]  # fmt: skip

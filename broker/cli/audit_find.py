@@ -108,7 +108,7 @@ def find(
     """Find decisions, each with its proof. Never a value. Ends with 1 when one could not be proven."""
     if as_json + as_csv + (parquet is not None) > 1:
         raise ConfigError("Choose one of --json, --csv and --parquet.", code="audit.format")
-    wanted = Wanted(school, party, process, event, decision, code, _moment(since), _moment(until), most=most)
+    wanted = Wanted(school, party, process, event, decision, code, moment_of(since), moment_of(until), most=most)
     with _query(store, logs, key_file) as query:
         rows = query.find(wanted)
     if as_json:
@@ -158,8 +158,8 @@ def receipt(
     key_file: KeyFile = None,
 ) -> None:
     """Write a receipt: what shows, without the broker, that this was delivered."""
-    salt = _salt(_bytes(salt_file))
-    value = None if value_file is None else _bytes(value_file)
+    salt = salt_of(bytes_of(salt_file))
+    value = None if value_file is None else bytes_of(value_file)
     with _query(store, logs, key_file) as query:
         data = query.receipt(event, receiver, salt, value)
     _write(out, data)
@@ -197,7 +197,12 @@ def _keys(logs: Path, key_file: Path | None) -> list[Verifier]:
     return keys_beside_logs(logs) if key_file is None else keys_in_file(key_file)
 
 
-def _moment(text: str | None) -> int | None:
+def moment_of(text: str | None) -> int | None:
+    """Milliseconds since 1970.
+
+    Raises:
+        ConfigError: `audit.moment`.
+    """
     if text is None:
         return None
     try:
@@ -209,13 +214,18 @@ def _moment(text: str | None) -> int | None:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _salt(data: bytes) -> bytes:
+def salt_of(data: bytes) -> bytes:
     """As it is, or decoded; what is no salt is refused by the receipt."""
     text = data.strip()
     return urlsafe_b64decode(text + b"=") if len(text) == 43 else data
 
 
-def _bytes(file: Path) -> bytes:
+def bytes_of(file: Path) -> bytes:
+    """All of a file.
+
+    Raises:
+        ConfigError: `audit.file`.
+    """
     try:
         return file.read_bytes()
     except OSError as error:

@@ -14,13 +14,22 @@ from broker.cli.send import PROFILES_HELP
 from broker.client.counting import COUNT_KEY, count_signer
 from broker.client.profile import KEYS_FOLDER, Profile
 from broker.errors import ConfigError
-from broker.kafka.access import AUDITOR, COUNT_KEEPER, LDV_EXPORTER, LOG_BUILDER, OPERATOR, REMOVER, WORKER
+from broker.kafka.access import (
+    AUDIT_SERVICE,
+    AUDITOR,
+    COUNT_KEEPER,
+    LDV_EXPORTER,
+    LOG_BUILDER,
+    OPERATOR,
+    REMOVER,
+    WORKER,
+)
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.topics import require_party_id
 from broker.keys import FileKeys
 
-SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER)
+SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, AUDIT_SERVICE)
 
 app = typer.Typer(no_args_is_help=True, help="Let a party in: its login, topics, rights and profile.")
 
@@ -35,8 +44,8 @@ def login(
     user: Annotated[
         str,
         typer.Argument(
-            help="A service of the broker: exchange, operator, auditor, log-builder, remover, ldv-exporter or "
-            "count-keeper."
+            help="A service of the broker: exchange, operator, auditor, log-builder, remover, ldv-exporter, "
+            "count-keeper or audit-service."
         ),
     ],
     file: Annotated[Path, typer.Option("--out", help="Where its connection file goes; the CA is put beside it.")],

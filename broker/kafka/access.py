@@ -37,9 +37,10 @@ LOG_BUILDER: Final = "log-builder"
 REMOVER: Final = "remover"
 LDV_EXPORTER: Final = "ldv-exporter"
 COUNT_KEEPER: Final = "count-keeper"
+AUDIT_SERVICE: Final = "audit-service"
 #: No party may have one of these names: its own consumer groups would be those of a service.
 RESERVED: Final = frozenset({
-    WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, "admin", "broker",
+    WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, AUDIT_SERVICE, "admin", "broker",
 })  # fmt: skip
 
 
@@ -164,10 +165,19 @@ def count_keeper_acls(user: str = COUNT_KEEPER) -> frozenset[AclSpec]:
     )
 
 
+def audit_service_acls(user: str = AUDIT_SERVICE) -> frozenset[AclSpec]:
+    """Rights of the service that answers boards and parties: who is who, who a pupil is, and to write who asked what.
+
+    It reads no audit topic: the leaves come from the signed logs, the ways to them from the store. No groups.
+    """
+    service = _User(user)
+    return service.topics("READ", "registry", "vault.identity") | service.topics("WRITE", "audit.control")
+
+
 def desired_acls(parties: Iterable[str]) -> frozenset[AclSpec]:
     """All rights that should be there: those of the services and of these parties."""
     services = worker_acls() | operator_acls() | auditor_acls() | log_builder_acls() | remover_acls()
-    services |= ldv_exporter_acls() | count_keeper_acls()
+    services |= ldv_exporter_acls() | count_keeper_acls() | audit_service_acls()
     return services.union(*(party_acls(party) for party in parties))
 
 

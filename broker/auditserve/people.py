@@ -1,0 +1,40 @@
+"""From a pupil's id to the tags by which the store finds leaves: through the vault, with the school's key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from broker.audit.leaf import lookup_tag
+from broker.identity.vault import ECK_ID, Reader, VaultCipher, VaultRecord
+
+ID_TYPES: Final = (
+    ECK_ID, "LAS_KEY", "LEERLINGNUMMER", "NL_EDU_PERSON_PROFILE_ID", "NL_EDU_PERSON_REAL_ID", "MEDEWERKERNUMMER",
+)  # fmt: skip
+
+
+def subject_keys(record: VaultRecord) -> tuple[bytes, ...]:
+    """All keys under which leaves about this person were written: his own, and those that ended in a merge."""
+    former: tuple[bytes, ...] = getattr(record, "former_keys", ())
+    return (record.subject_key, *former)
+
+
+def tags_of(
+    cipher: VaultCipher, reader: Reader, schools: Iterable[str], sector: str, id_type: str, value: str
+) -> tuple[bytes, ...]:
+    """The tags of a person; none if nobody is known by this id, or he was erased.
+
+    Args:
+        cipher: with the keys of the vault. reader: the vault at this moment.
+        schools: the one asked about, under each BRIN that it has or had. No other school's record is looked at: the
+            school is part of the key that a record stands under.
+        sector: of the enrolment. id_type: one of `ID_TYPES`.
+
+    Raises:
+        ConfigError: `vault.key`, if the keys are not those of the vault.
+    """
+    for school in schools:
+        record = cipher.find(reader, cipher.key(sector, school, id_type, value))
+        if record is not None and record.school == school:
+            return tuple(lookup_tag(key) for key in subject_keys(record))
+    return ()
