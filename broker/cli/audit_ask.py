@@ -96,7 +96,7 @@ def person(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Find all decisions about a pupil of your own school. The id is typed unseen, or read: never a part of a command."""
+    """Find all decisions about a pupil of your school. The id is typed unseen, or read; it is no part of a command."""
     known = _service(service, cert, cert_key, ca, key_file)
     body = {"school": school, "sector": sector, "type": id_type, "value": _id(id_file)}
     _show(_pages(known, Question.PEOPLE, body, everything=everything), as_json=as_json, as_csv=as_csv)
