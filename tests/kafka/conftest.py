@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from broker.kafka.access import (
+    AUDIT_SERVICE,
     AUDITOR,
     COUNT_KEEPER,
     LDV_EXPORTER,
@@ -76,7 +77,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         admin = Admin(kafka.admin_connection())
         topics, acls = desired_topics(load_specs(), PARTIES, replicas=1), desired_acls(PARTIES)
         admin.apply(topics, acls)
-        for user in (*PARTIES, WORKER, OPERATOR, AUDITOR, REMOVER, LDV_EXPORTER, LOG_BUILDER, COUNT_KEEPER):
+        services = (WORKER, OPERATOR, AUDITOR, REMOVER, LDV_EXPORTER, LOG_BUILDER, COUNT_KEEPER, AUDIT_SERVICE)
+        for user in (*PARTIES, *services):
             admin.ensure_user(user, f"password-of-{user}")
         yield Cluster(kafka, admin, topics, acls)
 

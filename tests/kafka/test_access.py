@@ -145,6 +145,37 @@ async def test_the_auditor_reads_the_audit_and_nothing_else(cluster: Cluster, re
     await refused(cluster.write("auditor", "audit.events"), TopicAuthorizationFailedError)
 
 
+def test_the_audit_service_has_three_rights() -> None:
+    """No audit topic to read, no group, nothing to write but the control log."""
+    rights = {str(acl) for acl in desired_acls(["pub"]) if acl.user == "audit-service"}
+    assert rights == {
+        "audit-service READ topic registry", "audit-service READ topic vault.identity",
+        "audit-service WRITE topic audit.control",
+    }  # fmt: skip
+
+
+@pytest.mark.kafka
+async def test_the_audit_service_writes_who_asked_and_reads_no_event(cluster: Cluster, refused: Refused) -> None:
+    """With an idempotent producer; not what parties send, not the leaves, not even the control log."""
+    value = uuid.uuid4().bytes
+    await cluster.write("audit-service", "audit.control", value, acks="all", enable_idempotence=True)
+    for topic in ("registry", "vault.identity"):
+        await cluster.write("exchange", topic, value)
+        assert await cluster.read("audit-service", topic)
+    for topic in (
+        "in.pub",
+        "out.pub.usage",
+        "quarantine.pub",
+        "parked",
+        "audit.events",
+        "audit.index",
+        "audit.control",
+    ):
+        await refused(cluster.read("audit-service", topic), TopicAuthorizationFailedError)
+    for topic in ("audit.events", "audit.index", "registry"):
+        await refused(cluster.write("audit-service", topic), TopicAuthorizationFailedError)
+
+
 @pytest.mark.kafka
 async def test_the_operator_does_not_read_what_parties_send_and_receive(cluster: Cluster, refused: Refused) -> None:
     """Quarantine is his to look at, the flow of data is not."""
