@@ -169,9 +169,7 @@ def logs_of_production() -> Iterator[io.StringIO]:
 
 def certificate(ca: DevelopmentCA, folder: Path, names: list[str], days: tuple[int, int] = (-1, 1)) -> ssl.SSLContext:
     """A client's TLS with a certificate of any common names and days, signed by this authority."""
-    authority = x509.load_pem_x509_certificate(ca.ca_file.read_bytes())
-    signing = serialization.load_pem_private_key((ca.folder / "ca.key").read_bytes(), None)
-    assert isinstance(signing, ec.EllipticCurvePrivateKey)
+    authority, signing = _authority(ca)
     key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
     made = (
         x509.CertificateBuilder()
@@ -193,3 +191,24 @@ def certificate(ca: DevelopmentCA, folder: Path, names: list[str], days: tuple[i
     context = ssl.create_default_context(cafile=ca.ca_file)
     context.load_cert_chain(file)
     return context
+
+
+def revocation_list(ca: DevelopmentCA, serial_number: int) -> bytes:
+    """A list with one certificate of this authority, PEM."""
+    (authority, signing), now = _authority(ca), dt.datetime.now(dt.UTC)
+    revoked = x509.RevokedCertificateBuilder().serial_number(serial_number).revocation_date(now).build()
+    made = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.subject)
+        .last_update(now - dt.timedelta(minutes=1))
+        .next_update(now + dt.timedelta(days=1))
+        .add_revoked_certificate(revoked)
+        .sign(signing, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+def _authority(ca: DevelopmentCA) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    signing = serialization.load_pem_private_key((ca.folder / "ca.key").read_bytes(), None)
+    assert isinstance(signing, ec.EllipticCurvePrivateKey)
+    return x509.load_pem_x509_certificate(ca.ca_file.read_bytes()), signing

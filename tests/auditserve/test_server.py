@@ -8,21 +8,32 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from cryptography import x509
 from structlog.testing import capture_logs
 
 from broker.audit.log.tiles import bundle_path
 from broker.auditserve import server as server_module
 from broker.auditserve.questions import MOST_BODY_BYTES
 from broker.auditserve.rights import Question
-from broker.auditserve.server import Listening
+from broker.auditserve.server import AuditServer, Listening
 from broker.errors import ConfigError
 from broker.kafka.pki import DevelopmentCA
-from tests.auditserve.office import BOARD, LOCAL, OTHER_BOARD, OTHER_LOCAL, Office, certificate, logs_of_production
+from tests.auditserve.office import (
+    BOARD,
+    LOCAL,
+    OTHER_BOARD,
+    OTHER_LOCAL,
+    Office,
+    certificate,
+    logs_of_production,
+    revocation_list,
+)
 from tests.exchange.world import DELTA, EMMA, NOAH, SIS
 
 PUPIL = {"school": "99PA", "sector": "PO", "type": "LAS_KEY", "value": LOCAL}
@@ -81,7 +92,9 @@ async def test_without_a_certificate_of_this_authority_there_is_no_connection(of
 
 async def test_plain_http_and_old_tls_are_not_spoken(office: Office) -> None:
     """There is no way to have it listen without TLS."""
-    assert office.listening().context().minimum_version == ssl.TLSVersion.TLSv1_2
+    context = office.listening().context()
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert (context.num_tickets, bool(context.options & ssl.OP_NO_TICKET)) == (0, True), "no session is taken up again"
     async with office.open() as server, aiohttp.ClientSession() as session:
         with pytest.raises(NO_WAY_IN):
             await session.post(f"http://localhost:{server.port}/v1/find", json={})
@@ -100,6 +113,23 @@ async def test_a_certificate_that_ends_while_connected_is_not_answered(
         monkeypatch.setattr(server_module.ssl, "cert_time_to_seconds", lambda text: real(text) - 3 * 86_400)
         async with session.post(url, json={}, ssl=context) as answer:
             assert (answer.status, code(await answer.text())) == (403, "audit.who")
+
+
+async def test_a_certificate_that_was_revoked_is_not_let_in(office: Office, tmp_path: Path) -> None:
+    """Once its authority's list stands in the file, and is said to count."""
+    lost, kept = office.context(BOARD), office.context(OTHER_BOARD)
+    number = x509.load_pem_x509_certificate((office.ca.folder / f"party-{BOARD}.pem").read_bytes()).serial_number
+    authorities = tmp_path / "clients.pem"
+    authorities.write_bytes(office.ca.ca_file.read_bytes() + revocation_list(office.ca, number))
+    for crl in (False, True):
+        listening = replace(office.listening(crl=crl), client_ca_file=authorities)
+        async with AuditServer(office.desk, listening) as server:
+            assert (await office.post(server, kept, "find"))[0] == 200
+            if crl:
+                with pytest.raises(NO_WAY_IN):
+                    await office.post(server, lost, "find")
+            else:
+                assert (await office.post(server, lost, "find"))[0] == 200
 
 
 async def test_a_name_that_the_registry_does_not_have_is_nobody(office: Office, tmp_path: Path) -> None:
