@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import math
 import sqlite3
 import ssl
@@ -39,8 +38,6 @@ PER_S, BURST = 2.0, 20
 SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 #: Codes that are no plain refusal: there is nothing of that name for who asks.
 ABSENT: Final = frozenset({"audit.event", "audit.person"})
-
-_QUIET = logging.Logger("broker.auditserve.http", logging.CRITICAL + 1)  # aiohttp's own lines quote what came
 
 
 class ServiceMetrics:
@@ -116,7 +113,7 @@ class Listening:
 
 
 class _Handler(web.RequestHandler):
-    """Says nothing of a request that could not be read: aiohttp would quote it."""
+    """Says nothing of a request that could not be read: aiohttp would quote it, in its answer and in its log."""
 
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -161,7 +158,7 @@ class AuditServer:
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
             loop = asyncio.get_running_loop()
-            settings: dict[str, Any] = {"access_log": None, "logger": _QUIET, "keepalive_timeout": KEEP_ALIVE_S}
+            settings: dict[str, Any] = {"access_log": None, "keepalive_timeout": KEEP_ALIVE_S}
 
             def handler() -> _Handler:
                 return _Handler(cast("web.Server", runner.server), loop=loop, **settings)

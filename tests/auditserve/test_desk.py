@@ -336,6 +336,15 @@ async def test_a_question_about_a_pupil_leaves_no_more_than_that_it_was_one(offi
     ]  # fmt: skip
 
 
+async def test_what_the_registry_does_not_know_is_not_written_down(office: Office) -> None:
+    """A text that somebody typed in the wrong place may be a pupil's id, and the audit is for ever."""
+    assert (await ask(office, BOARD, Question.FIND, party="l0001")).found == []
+    assert (await ask(office, DELTA, Question.FIND, school="00AA")).found == []
+    await refused(office, BOARD, Question.FIND, school="00AA")
+    assert [leaf["question"] for leaf in office.recorded.said] == ["find"] * 3
+    assert not {"party", "school"} & {name for leaf in office.recorded.said for name in leaf}
+
+
 async def test_what_can_not_be_recorded_is_not_answered(office: Office) -> None:
     """Nor a refusal told, nor that somebody is unknown."""
     office.recorded.away = True
