@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,7 @@ def serve(
     from broker.kafka.connection import KafkaConnection
     from broker.keys import FileKeys
 
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and pupils' data
     host, port = address(listen)
     listening = Listening(
         cert, cert_key, client_ca, host, port, None if http is None else address(http), crl=client_crl
@@ -51,6 +53,7 @@ def serve(
     cipher_of(provider)
     output.configure()
     kafka = KafkaConnection.from_file(connection)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
     wait_for_kafka(kafka)
     job = ServiceJob(kafka, provider, Source(store, logs, key_file), listening, state)
     asyncio.run(run(job, lambda server: err.print(f"listens on {host}, port {server.port}", markup=False)))

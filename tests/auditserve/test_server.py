@@ -63,12 +63,12 @@ async def test_a_board_asks_over_tls(office: Office) -> None:
         assert len(json.loads(text)["rows"]) > 3
         assert (await office.post(server, office.context(DELTA), "find"))[0] == 200
         assert (await office.post(server, office.context(BOARD), "explain", {}))[0] == 400
-        for path, method in (("find", "GET"), ("nothing", "POST"), ("find/x", "POST")):
-            url = f"https://localhost:{server.port}/v1/{path}"
-            async with aiohttp.ClientSession() as session:
-                async with session.request(method, url, ssl=office.context(BOARD)) as answer:
-                    assert answer.status == (405 if method == "GET" else 404)
-                    assert code(await answer.text()) == "audit.http"
+        async with aiohttp.ClientSession() as session:
+            for path, method in (("find", "GET"), ("nothing", "POST"), ("find/x", "POST")):
+                url = f"https://localhost:{server.port}/v1/{path}"
+                answer = await session.request(method, url, ssl=office.context(BOARD))
+                assert answer.status == (405 if method == "GET" else 404)
+                assert code(await answer.text()) == "audit.http"
 
 
 # ---- who is let in
@@ -339,8 +339,7 @@ async def test_no_id_of_a_pupil_stays_anywhere(office: Office, written: io.Strin
             errors += await raw(server.port, context, f"POST /v1/people/{name} HTTP/9.{name}\r\n\r\n")
             errors += await raw(server.port, context, f"{name}\r\n\r\n")
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://127.0.0.1:{server.http_port}/metrics") as answer:
-                metrics = await answer.text()
+            metrics = await (await session.get(f"http://127.0.0.1:{server.http_port}/metrics")).text()
     assert 'broker_audit_service_answers_total{question="people",status="200"}' in metrics
     told = written.getvalue() + metrics + errors + b"".join(office.recorded.leaves).decode()
     assert "audit.answered" in told

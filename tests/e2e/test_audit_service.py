@@ -172,7 +172,8 @@ def running(scene: Stage) -> Iterator[Running]:
         yield made
     finally:
         process.terminate()
-        process.wait(30)
+        ended = process.wait(30)
+    assert ended == 0, "told to end, it ends in order, also without Kafka"
 
 
 def own_keys(scene: Stage) -> Path:
