@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -335,39 +335,46 @@ class Store:
         # One question for each of several: one with OR would read and sort all that there is, whatever `most` is.
         schools, tags = wanted.schools, wanted.tags
         sides = None if wanted.party is None else ("sender", "receiver")
-        found = set[tuple[Any, ...]]()
+        found = set[tuple[int, int, int]]()
         for one, side, tag in product(*((None,) if several is None else several for several in (schools, sides, tags))):
             more = list[tuple[str, object]]()
             more += [] if one is None else [(f"{school}l.school = {_WORD}", one)]
             more += [] if side is None else [(f"{other}l.{side!s} = {_WORD}", wanted.party)]
             more += [] if tag is None else [("t.tag = ?", tag)]
             found |= self._newest([*terms, *(t for t, _ in more)], [*values, *(v for _, v in more)], wanted)
-        return [_row(row) for row in sorted(found, key=lambda row: row[:3])[-wanted.most :]]
+        return [self._row(place) for place in sorted(found)[-wanted.most :]]
 
-    def _newest(self, terms: list[str], values: list[object], wanted: Wanted) -> set[tuple[Any, ...]]:
+    def _newest(self, terms: list[str], values: list[object], wanted: Wanted) -> set[tuple[int, int, int]]:
+        """Time, log and number of the newest; what else a row has is read of those alone that are given in the end."""
         # CROSS JOIN keeps SQLite's planner at the person's few rows, whatever it thinks of the others.
         about = wanted.tag is not None or wanted.tags is not None
         source = "tags t CROSS JOIN leaves l ON l.log = t.log AND l.idx = t.idx" if about else "leaves l"
+        query = (
+            f"SELECT l.time, l.log, l.idx FROM {source} WHERE {' AND '.join(terms)} "  # noqa: S608
+            "ORDER BY l.time DESC, l.log DESC, l.idx DESC LIMIT ?"
+        )  # only names of this module are put into the text
+        return set(self._asked(query, [*values, wanted.most]))
+
+    def _row(self, place: tuple[int, int, int]) -> Row:
         words = ", ".join(f"(SELECT word FROM words WHERE id = l.{name})" for name in _WORDS)  # noqa: S608
         query = (
-            f"SELECT l.time, l.log, l.idx, (SELECT origin FROM logs WHERE id = l.log), l.event, l.span, {words} "  # noqa: S608
-            f"FROM {source} WHERE {' AND '.join(terms)} ORDER BY l.time DESC, l.log DESC, l.idx DESC LIMIT ?"
-        )  # only names of this module are put into the text
+            f"SELECT l.time, l.idx, (SELECT origin FROM logs WHERE id = l.log), l.event, l.span, {words} "  # noqa: S608
+            "FROM leaves l WHERE l.log = ? AND l.idx = ?"
+        )
+        ((time, index, origin, event, span, *said),) = self._asked(query, place[1:])
+        text = str(UUID(bytes=event)) if isinstance(event, bytes) else event
+        names = dict(zip(_WORDS, said, strict=True))
+        return Row(origin, index, Coordinates(time=time, event=text, span=span, **names))
+
+    def _asked(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         try:
-            return set(self._db.execute(query, [*values, wanted.most]))
+            return self._db.execute(query, values).fetchall()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
             raise TransientError(
                 "The question takes too long. Ask for a shorter time, a school or an event.", code="audit.too_long"
             ) from None
-
-
-def _row(row: tuple[Any, ...]) -> Row:
-    time, _, index, origin, event, span, *words = row
-    said = dict(zip(_WORDS, words, strict=True))
-    text = str(UUID(bytes=event)) if isinstance(event, bytes) else event
-    return Row(origin, index, Coordinates(time=time, event=text, span=span, **said))
 
 
 def _event(event: str) -> bytes | str:
