@@ -22,11 +22,15 @@ ALL_ON = {
     "priorityClassName": "high",
     "audit": {
         "logBuilder": {"witnessPolicy": "witnesses"},
+        "reconciler": {"partyKeys": "parties"},
+        "countKeeper": {"enabled": True},
+        "service": {"enabled": True},
         "persistence": {"existingClaim": "restored", "storageClassName": "fast"},
     },
     "networkPolicy": {
         "kafka": {"ports": [9093, 9094], "to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
         "witnesses": {"ports": [443, 8443], "to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
+        "auditClients": {"from": [{"ipBlock": {"cidr": "198.51.100.0/24"}}]},
         "metrics": {"podLabels": {"app": "prometheus"}},
     },
 }
@@ -53,6 +57,7 @@ def by_kind(rendered: dict[str, str], *, of_the_audit: bool) -> dict[str, Any]:
         if name.endswith(".yaml") and name.startswith(OF_THE_AUDIT) == of_the_audit
     ]
     found = [document for text in texts for document in yaml.safe_load_all(text) if document]
+    found = [document for document in found if not _of_clients(document)]
     kinds = {document["kind"]: document for document in found}
     assert len(kinds) == len(found)
     return kinds
@@ -61,6 +66,16 @@ def by_kind(rendered: dict[str, str], *, of_the_audit: bool) -> dict[str, Any]:
 def containers(spec: Any) -> list[Any]:
     """All containers of a pod, those that prepare included."""
     return [*spec["initContainers"], *spec["containers"]]
+
+
+def _of_clients(document: Any) -> bool:
+    return bool(document["metadata"]["labels"].get("app.kubernetes.io/component") == "audit-clients")
+
+
+def clients_service(values: dict[str, Any] | None = None) -> Any:
+    """The Service that boards and parties come to, if there is one."""
+    text = render(values).get("audit-clients-service.yaml", "")
+    return yaml.safe_load(text)
 
 
 def audit(values: dict[str, Any] | None = None, chart: Path = CHART, release: str = "nl") -> dict[str, Any]:

@@ -12,11 +12,18 @@ import pytest
 from helm_python import HelmError
 
 from broker.cli import auditlog
+from broker.cli.witness import address
 from tests.helm.commands import parsed
-from tests.helm.rendering import ALL_ON, NAME, audit, audit_pod, render
+from tests.helm.rendering import ALL_ON, NAME, audit, audit_pod, clients_service, render
 
-COMMANDS = {"log-builder": "auditlog run", "reconciler": "auditlog watch", "indexer": "auditlog index"}
-LOGS, STORE, STATE = (f"/var/lib/eck-broker/{name}" for name in ("auditlog", "store", "reconciler"))
+COMMANDS = {
+    "log-builder": "auditlog run",
+    "reconciler": "auditlog watch",
+    "indexer": "auditlog index",
+    "count-keeper": "auditlog counts",
+    "audit-service": "audit serve",
+}
+LOGS, STORE, STATE, VAULT = (f"/var/lib/eck-broker/{name}" for name in ("auditlog", "store", "reconciler", "vault"))
 
 TMP = "/tmp"  # noqa: S108 - in the container, where it is memory
 
@@ -40,8 +47,7 @@ def seen(container: Any, volumes: dict[str, Any]) -> dict[str, tuple[str, bool]]
         elif "persistentVolumeClaim" in volume:
             what = f"data {mount['subPath']}"
         else:
-            what = f"memory {mount['name']}"
-            assert volume["emptyDir"]["medium"] == "Memory"
+            what = f"{volume['emptyDir'].get('medium', 'disk').lower()} {mount['name']}"
             assert volume["emptyDir"]["sizeLimit"]
         found[mount["mountPath"]] = (what, not mount.get("readOnly", False))
     return found
@@ -76,6 +82,7 @@ def test_each_container_sees_its_own_secrets_and_of_the_volume_what_it_needs() -
             TMP: ("memory log-builder-tmp", True),
         },
         "reconciler": {
+            "/etc/eck-broker/parties": ("config parties", False),
             LOGS: ("data auditlog", False),
             STATE: ("data reconciler", True),
             TMP: ("memory reconciler-tmp", True),
@@ -85,6 +92,18 @@ def test_each_container_sees_its_own_secrets_and_of_the_volume_what_it_needs() -
             LOGS: ("data auditlog", False),
             STORE: ("data store", True),
             TMP: ("memory indexer-tmp", True),
+        },
+        "count-keeper": {
+            "/run/eck-broker": ("memory count-keeper-private", False),
+            TMP: ("memory count-keeper-tmp", True),
+        },
+        "audit-service": {
+            "/run/eck-broker": ("memory audit-service-private", False),
+            "/etc/eck-broker/clients": ("config eck-broker-audit-clients", False),
+            LOGS: ("data auditlog", False),
+            STORE: ("data store", True),
+            VAULT: ("disk audit-service-vault", True),
+            TMP: ("memory audit-service-tmp", True),
         },
     }
     assert {name: seen(container, volumes) for name, container in by_name(spec["initContainers"]).items()} == {
@@ -97,6 +116,16 @@ def test_each_container_sees_its_own_secrets_and_of_the_volume_what_it_needs() -
             "/run/eck-broker": ("memory indexer-private", True),
             "/run/mounted/connection": ("secret eck-broker-auditor-connection", False),
             "/run/mounted/keys": ("secret eck-broker-school-keys", False),
+        },
+        "count-keeper-copies": {
+            "/run/eck-broker": ("memory count-keeper-private", True),
+            "/run/mounted/connection": ("secret eck-broker-count-keeper-connection", False),
+        },
+        "audit-service-copies": {
+            "/run/eck-broker": ("memory audit-service-private", True),
+            "/run/mounted/connection": ("secret eck-broker-audit-service-connection", False),
+            "/run/mounted/keys": ("secret eck-broker-audit-service-keys", False),
+            "/run/mounted/tls": ("secret eck-broker-audit-service-tls", False),
         },
     }
     assert volumes["data"]["persistentVolumeClaim"] == {"claimName": "restored"}
@@ -144,7 +173,7 @@ def test_the_commands_are_those_of_the_broker_and_read_what_is_mounted(values: d
         assert command == COMMANDS[name]
         mounted = [Path(mount["mountPath"]) for mount in container["volumeMounts"]]
         paths = [value for value in options.values() if isinstance(value, Path)]
-        assert len(paths) >= 2
+        assert paths
         for path in paths:
             assert any(path.is_relative_to(folder) for folder in mounted), path
         assert "command" not in container  # the image's own
@@ -162,9 +191,14 @@ def test_the_settings_have_the_brokers_own_defaults() -> None:
 
 def test_probes_ask_the_port_that_the_command_listens_on() -> None:
     """On the pod's own address, each service on a port of its own; the metrics service has them all."""
-    ports = {}
-    for name, container in by_name(audit_pod()["containers"]).items():
+    ports, listening = {}, {}
+    for name, container in by_name(audit_pod(ALL_ON)["containers"]).items():
         options = parsed(container["args"])[1]
+        if "listen" in options:
+            listening[name] = address(options["listen"])
+            options["http_host"], options["http"] = address(options["http"])
+            extra = container["ports"].pop()
+            assert extra == {"name": f"{name}-tls", "containerPort": listening[name][1], "protocol": "TCP"}
         assert options["http_host"] == "$(POD_IP)"
         assert container["env"] == [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
         assert container["ports"] == [{"name": name, "containerPort": options["http"], "protocol": "TCP"}]
@@ -174,10 +208,11 @@ def test_probes_ask_the_port_that_the_command_listens_on() -> None:
             "startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz",
         }  # fmt: skip
         ports[name] = options["http"]
-    service = audit()["Service"]["spec"]
+    assert listening == {"audit-service": ("$(POD_IP)", 8470)}
+    service = audit(ALL_ON)["Service"]["spec"]
     assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
     assert {port["name"]: port["port"] for port in service["ports"]} == ports
-    assert len(set(ports.values())) == 3
+    assert len({*ports.values(), 8470}) == 6
     assert audit()["StatefulSet"]["spec"]["serviceName"] == audit()["Service"]["metadata"]["name"]
 
 
@@ -210,6 +245,22 @@ def test_a_rotated_secret_starts_the_audit_anew() -> None:
     ]  # fmt: skip
     assert len({checksum(values) for values in own}) == len(own)
     assert checksum({"keys": {"secret": "other"}}) == checksum({})
+
+
+def test_boards_and_parties_come_to_the_service_alone() -> None:
+    """By a Service of its own, which takes no metrics port; none is made while it is off."""
+    service = clients_service(ALL_ON)
+    assert service["spec"]["ports"] == [
+        {"name": "https", "port": 443, "targetPort": "audit-service-tls", "protocol": "TCP"}
+    ]
+    labels = audit(ALL_ON)["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert clients_service() is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the validator's own dependencies
+        kubernetes_validate.validate(service, "1.34", strict=True)
+    assert "lets nobody come to it" in render({"audit": {"service": {"enabled": True}}})["NOTES.txt"]
+    assert "lets nobody come to it" not in render(ALL_ON)["NOTES.txt"]
 
 
 # --- the volume
@@ -246,6 +297,12 @@ def test_the_audit_reaches_kafka_and_witnesses_that_are_named() -> None:
             "ports": [{"port": 443, "protocol": "TCP"}, {"port": 8443, "protocol": "TCP"}],
         }
     ]
+    assert audit(ALL_ON)["NetworkPolicy"]["spec"]["ingress"][1:] == [
+        {
+            "from": [{"ipBlock": {"cidr": "198.51.100.0/24"}}],
+            "ports": [{"port": 8470, "protocol": "TCP"}],
+        }
+    ]
     nobody = {"networkPolicy": {"metrics": {"namespaceLabels": {"kubernetes.io/metadata.name": None}}}}
     assert audit(nobody)["NetworkPolicy"]["spec"]["ingress"] == []
     assert "NetworkPolicy" not in audit({"networkPolicy": {"enabled": False}})
@@ -272,8 +329,8 @@ def test_switched_off_nothing_of_it_is_left_and_the_notes_say_so() -> None:
 
 def test_the_notes_name_the_secrets_that_must_be_there() -> None:
     """Of each service; and warn of witnesses that can not be reached."""
-    notes = render()["NOTES.txt"]
-    for volume in audit_pod()["volumes"]:
+    notes = render(ALL_ON)["NOTES.txt"]
+    for volume in audit_pod(ALL_ON)["volumes"]:
         if "secret" in volume:
             assert f"  {volume['secret']['secretName']}  " in notes
     assert "lets no witness be reached" not in notes

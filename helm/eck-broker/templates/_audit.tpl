@@ -4,10 +4,12 @@ volumes, ports, probes and metrics:
 
   name       of the container, its port and its own volumes
   port       of /healthz, /readyz and /metrics
-  args       of the broker's command line; the options of the port are added
+  listen     port that clients come to, if there is one
+  args       of the broker's command line
   secrets    folder below /run/eck-broker: name of the secret. No other container sees them
   configs    folder below /etc/eck-broker: name of the ConfigMap
   data       folder of the volume, below /var/lib/eck-broker: "rw" or "ro"; what is not named is not seen
+  scratch    folder below /var/lib/eck-broker: size of an empty volume
   resources  as a container has them
 */}}
 {{- define "eck-broker.audit.services" -}}
@@ -30,6 +32,7 @@ volumes, ports, probes and metrics:
     - --policy
     - /etc/eck-broker/witnesses/policy
     {{- end }}
+    {{- include "eck-broker.audit.http" .port | nindent 4 }}
   secrets:
     connection: {{ .connectionSecret }}
     keys: {{ .keysSecret }}
@@ -54,6 +57,15 @@ volumes, ports, probes and metrics:
     - /var/lib/eck-broker/reconciler/state.json
     - --lateness
     - {{ .latenessSeconds | int64 | quote }}
+    {{- if .partyKeys }}
+    - --keys
+    - /etc/eck-broker/parties/parties.vkey
+    {{- end }}
+    {{- include "eck-broker.audit.http" .port | nindent 4 }}
+  {{- with .partyKeys }}
+  configs:
+    parties: {{ . }}
+  {{- end }}
   data:
     auditlog: ro
     reconciler: rw
@@ -78,6 +90,7 @@ volumes, ports, probes and metrics:
     - --keys
     - /run/eck-broker/keys
     {{- end }}
+    {{- include "eck-broker.audit.http" .port | nindent 4 }}
   {{- if .persons }}
   secrets:
     connection: {{ .connectionSecret }}
@@ -89,6 +102,76 @@ volumes, ports, probes and metrics:
   resources:
     {{- toYaml .resources | nindent 4 }}
 {{- end }}
+{{- with $audit.countKeeper }}
+{{- if .enabled }}
+- name: count-keeper
+  port: {{ .port | int64 }}
+  args:
+    - auditlog
+    - counts
+    - --name
+    - {{ $audit.name | quote }}
+    - --connection
+    - /run/eck-broker/connection/connection.json
+    {{- include "eck-broker.audit.http" .port | nindent 4 }}
+  secrets:
+    connection: {{ .connectionSecret }}
+  resources:
+    {{- toYaml .resources | nindent 4 }}
+{{- end }}
+{{- end }}
+{{- with $audit.service }}
+{{- if .enabled }}
+- name: audit-service
+  port: {{ .port | int64 }}
+  listen: {{ .listenPort | int64 }}
+  args:
+    - audit
+    - serve
+    - --store
+    - /var/lib/eck-broker/store/audit.db
+    - --logs
+    - /var/lib/eck-broker/auditlog
+    - --connection
+    - /run/eck-broker/connection/connection.json
+    - --keys
+    - /run/eck-broker/keys
+    - --state
+    - /var/lib/eck-broker/vault/state
+    - --cert
+    - /run/eck-broker/tls/tls.crt
+    - --cert-key
+    - /run/eck-broker/tls/tls.key
+    - --client-ca
+    - /etc/eck-broker/clients/ca.pem
+    - --listen
+    - $(POD_IP):{{ .listenPort | int64 }}
+    - --http
+    - $(POD_IP):{{ .port | int64 }}
+  secrets:
+    connection: {{ .connectionSecret }}
+    keys: {{ .keysSecret }}
+    tls: {{ .tlsSecret }}
+  configs:
+    clients: {{ .clientCa }}
+  # It writes nothing there, but SQLite does: the memory that readers and writer share is a file beside the store.
+  data:
+    auditlog: ro
+    store: rw
+  scratch:
+    vault: {{ .stateSizeLimit }}
+  resources:
+    {{- toYaml .resources | nindent 4 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The pod's own address: on loopback, the default, neither kubelet nor Prometheus comes. */}}
+{{- define "eck-broker.audit.http" -}}
+- --http-host
+- $(POD_IP)
+- --http
+- {{ int64 . | quote }}
 {{- end -}}
 
 {{/* Short enough for the label that Kubernetes makes of it and a hash. */}}
@@ -114,6 +197,9 @@ app.kubernetes.io/component: audit
 {{- $ports := list }}
 {{- range include "eck-broker.audit.services" . | fromYamlArray }}
 {{- $ports = append $ports .port }}
+{{- with .listen }}
+{{- $ports = append $ports . }}
+{{- end }}
 {{- end }}
 {{- if ne (len $ports) (len (uniq $ports)) }}
 {{- fail "Two services of the audit have the same port, but they are in one pod: give each its own." }}
@@ -145,11 +231,6 @@ image: {{ include "eck-broker.image" $root }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 args:
   {{- toYaml .args | nindent 2 }}
-  # The pod's own address: on loopback, the default, neither kubelet nor Prometheus comes.
-  - --http-host
-  - $(POD_IP)
-  - --http
-  - {{ .port | quote }}
 env:
   - name: POD_IP
     valueFrom:
@@ -159,6 +240,11 @@ ports:
   - name: {{ .name }}
     containerPort: {{ .port }}
     protocol: TCP
+  {{- if .listen }}
+  - name: {{ .name }}-tls
+    containerPort: {{ .listen }}
+    protocol: TCP
+  {{- end }}
 startupProbe:
   httpGet:
     path: /healthz
@@ -202,6 +288,10 @@ volumeMounts:
     subPath: {{ $folder }}
     readOnly: {{ eq $access "ro" }}
   {{- end }}
+  {{- range $folder, $size := .scratch }}
+  - name: {{ $.service.name }}-{{ $folder }}
+    mountPath: /var/lib/eck-broker/{{ $folder }}
+  {{- end }}
   - name: {{ .name }}-tmp
     mountPath: /tmp
 {{- end }}
@@ -220,6 +310,11 @@ volumeMounts:
 - name: {{ $service.name }}-{{ $folder }}
   configMap:
     name: {{ $name }}
+{{- end }}
+{{- range $folder, $size := .scratch }}
+- name: {{ $service.name }}-{{ $folder }}
+  emptyDir:
+    sizeLimit: {{ $size }}
 {{- end }}
 {{- if .secrets }}
 # In memory: keys are never written to a disk of the node.
