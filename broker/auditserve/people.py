@@ -6,17 +6,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from broker.audit.leaf import lookup_tag
-from broker.identity.vault import ECK_ID, Reader, VaultCipher, VaultRecord
+from broker.identity.vault import ECK_ID, Reader, VaultCipher
 
 ID_TYPES: Final = (
     ECK_ID, "LAS_KEY", "LEERLINGNUMMER", "NL_EDU_PERSON_PROFILE_ID", "NL_EDU_PERSON_REAL_ID", "MEDEWERKERNUMMER",
 )  # fmt: skip
-
-
-def subject_keys(record: VaultRecord) -> tuple[bytes, ...]:
-    """All keys under which leaves about this person were written: his own, and those that ended in a merge."""
-    former: tuple[bytes, ...] = getattr(record, "former_keys", ())
-    return (record.subject_key, *former)
 
 
 def tags_of(
@@ -36,5 +30,5 @@ def tags_of(
     for school in schools:
         record = cipher.find(reader, cipher.key(sector, school, id_type, value))
         if record is not None and record.school == school:
-            return tuple(lookup_tag(key) for key in subject_keys(record))
+            return tuple(lookup_tag(key) for key in record.subject_keys)
     return ()
