@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from broker.audit.ldv import ACTIVITY
 from broker.audit.leaf import is_decision
 
 _YEAR_10000_MS: Final = 253_402_300_800_000
@@ -20,6 +21,7 @@ class Coordinates:
         school: BRIN. sender, receiver: ids of parties. process, family, kind: of the event.
         decision: such as delivered. code: from `broker.exchange.outcomes`. event: the sender's id of the event.
         span: of the leaf, 8 bytes; equal to that of its entry on `audit.index`.
+        activity: URI of the processing activity. trace: 16 bytes. Both of the line (LDV).
     """
 
     time: int
@@ -33,6 +35,8 @@ class Coordinates:
     process: str | None = None
     family: str | None = None
     kind: str | None = None
+    activity: str | None = None
+    trace: bytes | None = None
 
 
 def coordinates(entry: bytes) -> Coordinates | None:
@@ -45,11 +49,15 @@ def coordinates(entry: bytes) -> Coordinates | None:
         time, span = line["end_time"], bytes.fromhex(line["span_id"])
         said = {name: _text(x[name]) for name in ("sender", "decision", "code", "event")}
         may = {name: _text(x[name]) for name in ("school", "receiver", "process", "family", "kind") if name in x}
+        attributes = line.get("attributes")
+        if isinstance(attributes, dict) and ACTIVITY in attributes:
+            may["activity"] = _text(attributes[ACTIVITY])
+        trace = bytes.fromhex(line["trace_id"]) if "trace_id" in line else None
     except (KeyError, TypeError, ValueError):
         return None
     if not is_time(time) or len(span) != 8:
         return None
-    return Coordinates(time=time, span=span, **said, **may)
+    return Coordinates(time=time, span=span, trace=trace, **said, **may)
 
 
 def parsed(entry: bytes) -> dict[str, Any] | None:

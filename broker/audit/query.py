@@ -6,7 +6,7 @@ signed tree, or why that could not be shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -81,12 +81,15 @@ class Query:
         """The logs that are here, by origin."""
         return self._logs
 
-    def find(self, wanted: Wanted) -> list[Found]:
+    def find(self, wanted: Wanted, keep: Callable[[Sequence[Row]], Iterable[Row]] = iter) -> list[Found]:
         """Leaves in the order of time, each with its proof.
 
         A leaf that the store names is given in any case: that it can not be proven is a finding, not an error.
+
+        Args:
+            keep: those of the rows that are worth a proof.
         """
-        return [self._proven(row) for row in self._store.find(wanted)]
+        return [self._proven(row) for row in keep(self._store.find(wanted))]
 
     def explain(self, event: str) -> list[str]:
         """The story of one event, a sentence for each thing that happened; never a value.

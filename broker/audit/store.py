@@ -30,11 +30,11 @@ from broker.errors import ConfigError, TransientError
 from broker.identity.formats import is_uuid
 
 TAG_BYTES: Final = 16
-VERSION: Final = 1
+VERSION: Final = 2
 _BUSY_MS: Final = 10_000
 _LOOK_EVERY: Final = 10_000  # steps of SQLite's machine between two looks at the clock
 _FORGOTTEN: Final = b"audit/forgotten/v1"
-_WORDS: Final = ("school", "sender", "receiver", "process", "family", "kind", "decision", "code")
+_WORDS: Final = ("school", "sender", "receiver", "process", "family", "kind", "decision", "code", "activity")
 _TAGS: Final = (
     "CREATE TABLE {} (tag BLOB NOT NULL, log INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (tag, log, idx)) "
     "WITHOUT ROWID"
@@ -46,7 +46,8 @@ CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT NOT NULL UNIQUE);
 CREATE TABLE leaves (
   log INTEGER NOT NULL, idx INTEGER NOT NULL, time INTEGER NOT NULL,
   school INTEGER, sender INTEGER, receiver INTEGER, process INTEGER, family INTEGER, kind INTEGER,
-  decision INTEGER, code INTEGER, event BLOB NOT NULL, span BLOB NOT NULL, PRIMARY KEY (log, idx)
+  decision INTEGER, code INTEGER, activity INTEGER, event BLOB NOT NULL, span BLOB NOT NULL, trace BLOB,
+  PRIMARY KEY (log, idx)
 ) WITHOUT ROWID;
 CREATE INDEX leaves_time ON leaves (time);
 CREATE INDEX leaves_school ON leaves (school, time);
@@ -55,7 +56,9 @@ CREATE INDEX leaves_receiver ON leaves (receiver, time);
 CREATE INDEX leaves_process ON leaves (process, time);
 CREATE INDEX leaves_decision ON leaves (decision, time);
 CREATE INDEX leaves_code ON leaves (code, time);
+CREATE INDEX leaves_activity ON leaves (activity, time);
 CREATE INDEX leaves_event ON leaves (event);
+CREATE INDEX leaves_trace ON leaves (trace);
 CREATE INDEX leaves_span ON leaves (span);
 CREATE TABLE waiting (span BLOB NOT NULL, entry BLOB NOT NULL, PRIMARY KEY (span, entry)) WITHOUT ROWID;
 CREATE TABLE positions (source TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID;
@@ -81,6 +84,7 @@ class Wanted:
         schools: of any of these; of an empty tuple nothing is found.
         tags: of any of these, since a person whose enrolments were merged has more than one.
         before: only what stands before this row in the order of time: the next page of older ones.
+        activity: URI of a processing activity. trace: 16 bytes; of both the line itself says so (LDV).
     """
 
     school: str | None = None
@@ -96,6 +100,8 @@ class Wanted:
     schools: tuple[str, ...] | None = None
     tags: tuple[bytes, ...] | None = None
     before: Place | None = None
+    activity: str | None = None
+    trace: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +213,11 @@ class Store:
                 *(self._word(getattr(leaf, name)) for name in _WORDS),
                 _event(leaf.event),
                 leaf.span,
+                leaf.trace,
             )
             for index, leaf in leaves
         ]
-        self._db.executemany(f"INSERT OR IGNORE INTO leaves VALUES ({','.join('?' * 13)})", rows)  # noqa: S608
+        self._db.executemany(f"INSERT OR IGNORE INTO leaves VALUES ({','.join('?' * 15)})", rows)  # noqa: S608
 
     def _log(self, origin: str) -> int:
         found: int = self._db.execute("SELECT id FROM logs WHERE origin = ?", (origin,)).fetchone()[0]
@@ -314,14 +321,16 @@ class Store:
         terms, values = ["1"], list[object]()
         # A plus keeps SQLite from the index of a column: an event has few leaves, a school fewer than a party.
         of_school = wanted.school is not None or wanted.schools is not None
-        school, other = "+" if wanted.event else "", "+" if wanted.event or of_school else ""
-        for column in ("school", "process", "decision", "code"):
+        few = wanted.event is not None or wanted.trace is not None
+        school, other = "+" if few else "", "+" if few or of_school else ""
+        for column in ("school", "process", "decision", "code", "activity"):
             word = getattr(wanted, column)
             if word is not None:
                 terms.append(f"{school if column == 'school' else other}l.{column} = {_WORD}")
                 values.append(word)
         for term, value in (
             ("l.event = ?", None if wanted.event is None else _event(wanted.event)),
+            ("l.trace = ?", wanted.trace),
             ("l.time >= ?", wanted.since_ms),
             ("l.time < ?", wanted.until_ms),
             ("t.tag = ?", wanted.tag),
@@ -358,13 +367,13 @@ class Store:
     def _row(self, place: tuple[int, int, int]) -> Row:
         words = ", ".join(f"(SELECT word FROM words WHERE id = l.{name})" for name in _WORDS)  # noqa: S608
         query = (
-            f"SELECT l.time, l.idx, (SELECT origin FROM logs WHERE id = l.log), l.event, l.span, {words} "  # noqa: S608
-            "FROM leaves l WHERE l.log = ? AND l.idx = ?"
+            f"SELECT l.time, l.idx, (SELECT origin FROM logs WHERE id = l.log), l.event, l.span, l.trace, "  # noqa: S608
+            f"{words} FROM leaves l WHERE l.log = ? AND l.idx = ?"
         )
-        ((time, index, origin, event, span, *said),) = self._asked(query, place[1:])
+        ((time, index, origin, event, span, trace, *said),) = self._asked(query, place[1:])
         text = str(UUID(bytes=event)) if isinstance(event, bytes) else event
         names = dict(zip(_WORDS, said, strict=True))
-        return Row(origin, index, Coordinates(time=time, event=text, span=span, **names))
+        return Row(origin, index, Coordinates(time=time, event=text, span=span, trace=trace, **names))
 
     def _asked(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         try:

@@ -21,7 +21,7 @@ from broker.audit.log.proof import Proof
 from broker.audit.query import Found
 from broker.errors import ContractError
 
-_TEXTS: Final = tuple(one.name for one in fields(Coordinates) if one.name not in ("time", "span"))
+_TEXTS: Final = tuple(one.name for one in fields(Coordinates) if one.name not in ("time", "span", "trace"))
 _NEEDED: Final = ("sender", "decision", "code", "event")
 
 
@@ -48,6 +48,7 @@ def _row(found: Found) -> dict[str, Any]:
         return row | {"entry": found.entry.decode(), "path": [b64encode(node).decode() for node in found.path]}
     leaf = found.leaf
     said = {name: text for name in _TEXTS if (text := getattr(leaf, name)) is not None}
+    said |= {} if leaf.trace is None else {"trace": leaf.trace.hex()}
     return row | {"problem": found.problem, "said": {**said, "time": leaf.time, "span": leaf.span.hex()}}
 
 
@@ -117,6 +118,7 @@ def _said(content: Mapping[str, Any]) -> Coordinates:
     """What the service says of a leaf that it could not show."""
     texts = {name: shown(str(content[name])) for name in _TEXTS if name in content}
     span = bytes.fromhex(content["span"])
+    trace = bytes.fromhex(content["trace"]) if "trace" in content else None
     if not is_time(content["time"]) or not texts.keys() >= set(_NEEDED):
         raise ValueError
-    return Coordinates(time=content["time"], span=span, **texts)
+    return Coordinates(time=content["time"], span=span, trace=trace, **texts)

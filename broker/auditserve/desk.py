@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from broker.app.ldv_boards import Boards
+from broker.audit.ldv import LdvLine
+from broker.audit.leaf import lookup_tag
 from broker.audit.query import Found, Query
 from broker.audit.signed import keys_beside_logs, keys_in_file
-from broker.audit.store import Store, Wanted
+from broker.audit.store import Row, Store, Wanted
+from broker.auditserve import lezen
 from broker.auditserve.answers import answer_of
-from broker.auditserve.people import tags_of
-from broker.auditserve.questions import Asked, Find, People, Receipt, parse, wanted_of
+from broker.auditserve.people import keys_of, tags_of
+from broker.auditserve.questions import MOST_ROWS, Asked, Find, Lines, People, Receipt, parse, wanted_of
 from broker.auditserve.record import Recorder, query_leaf
 from broker.auditserve.rights import Asker, Keys, Question, Right, Scope, asker, right, schools_of
-from broker.errors import AccessDenied, TransientError
+from broker.errors import AccessDenied, BrokerError, TransientError
 from broker.exchange.model import VaultReader
 from broker.identity.vault import VaultCipher
 from broker.registry import Registry
 
 AT_ONCE: Final = 4  # each reads files and hashes in a thread of its own
 QUESTION_S: Final = 20.0
+Keep = Callable[[Sequence[Row]], Iterable[Row]]
+#: Codes of answers that were found and are not given.
+WITHHELD: Final = frozenset({lezen.TOO_MANY, lezen.UNPROVEN})
 
 
 class Vault(Protocol):
@@ -74,11 +81,11 @@ class Source:
     logs: Path
     keys: Path | None = None
 
-    def look(self, wanted: Wanted, until: float) -> Seen:
+    def look(self, wanted: Wanted, until: float, keep: Keep = iter) -> Seen:
         """Find leaves, each with its proof; all in one thread.
 
         Args:
-            until: when to give up, in seconds of `time.monotonic`.
+            until: when to give up, in seconds of `time.monotonic`. keep: see `Query.find`.
 
         Raises:
             TransientError: `audit.too_long`.
@@ -89,7 +96,7 @@ class Source:
             query = Query(store, self.logs, known, paths=True)
             logs = {origin: (log.note, store.position(origin)[0]) for origin, log in query.logs.items()}
             store.give_up_at(until)
-            return Seen(query.find(wanted), logs)
+            return Seen(query.find(wanted, keep), logs)
 
 
 class Desk:
@@ -121,8 +128,9 @@ class Desk:
         Raises:
             AccessDenied: `audit.who`, `audit.denied`, `audit.scope`; `audit.event`, `audit.person`: there is no such
                 one that the asker may see.
-            ContractError: the question is not as it must be.
+            ContractError: the question is not as it must be; `audit.too_many`.
             TransientError: nothing can be said now.
+            ConfigError: `audit.unproven`, of lines of the Logboek.
             BrokerError, OSError, sqlite3.Error: store, logs or keys of the service are not as they must be.
         """
         registry = self._views.require_current()
@@ -131,10 +139,18 @@ class Desk:
         at_ms = self._clock_ms()
         wanted = wanted_of(asked, at_ms)
         try:
-            narrowed = self._narrowed(registry, who, right(who.role, question), asked, wanted)
-        except AccessDenied:
-            await self._recorder.write(query_leaf(who, question, asked, registry, at_ms, rows=None))
+            may = right(who.role, question)
+            if isinstance(asked, Lines):
+                lines = await self._lines(registry, who, may, asked, wanted)
+            else:
+                narrowed = self._narrowed(registry, who, may, asked, wanted)
+        except BrokerError as error:
+            if isinstance(error, AccessDenied) or error.code in WITHHELD:
+                await self._recorder.write(query_leaf(who, question, asked, registry, at_ms, rows=None))
             raise
+        if isinstance(asked, Lines):
+            await self._recorder.write(query_leaf(who, question, asked, registry, at_ms, rows=len(lines)))
+            return lezen.answer_of(lines)
         seen = Seen([], {}) if narrowed is None else await self._look(narrowed)
         found = [one for one in seen.found if narrowed is not None and _fits(one, narrowed)]
         if isinstance(asked, Receipt):
@@ -162,7 +178,7 @@ class Desk:
             return replace(wanted, party=who.id)
         schools = schools_of(registry, who.id)
         if isinstance(asked, People):
-            names = next((names for names in schools.values() if asked.school in names), None)
+            names = _called(schools, asked.school)
             if may.keys is not Keys.ITS_SCHOOL or names is None:
                 raise _nobody()  # the same answer as for a pupil who is not known: probing tells nothing
             with self._views.vault.reading() as reader:
@@ -174,13 +190,38 @@ class Desk:
             return replace(wanted, schools=schools[asked.school])
         if any(asked.school in names for names in schools.values()):  # a location, or a BRIN that it had before
             return replace(wanted, schools=(asked.school,))
-        raise AccessDenied("That is no school of this board.", code="audit.scope")
+        raise _not_its_school()
 
-    async def _look(self, wanted: Wanted) -> Seen:
+    async def _lines(self, registry: Registry, who: Asker, may: Right, asked: Lines, wanted: Wanted) -> list[LdvLine]:
+        """Lines of the Logboek of a board.
+
+        Raises:
+            AccessDenied: `audit.scope`. ContractError: `audit.too_many`. ConfigError: `audit.unproven`.
+        """
+        boards, schools, keys = Boards(registry), schools_of(registry, who.id), tuple[bytes, ...]()
+        if asked.person is not None:
+            kind, value = asked.person
+            names = _called(schools, kind.school)
+            if may.keys is not Keys.ITS_SCHOOL or names is None:
+                raise _not_its_school()
+            with self._views.vault.reading() as reader:
+                keys = keys_of(self._cipher, reader, names, kind.sector, kind.type, value)
+            wanted = replace(wanted, schools=names, tags=tuple(lookup_tag(key) for key in keys))
+        elif asked.activity is not None:
+            named = boards.named(asked.activity)
+            if named and who.id not in named:
+                return []
+            if named != {who.id}:  # then it is the school that says whose line it is
+                names = tuple(name for several in schools.values() for name in several)
+                wanted = replace(wanted, schools=names, most=MOST_ROWS + 1)
+        reading = lezen.Reading(boards, who.id, asked, keys, wanted.most)
+        return reading.lines((await self._look(wanted, reading.keep)).found)
+
+    async def _look(self, wanted: Wanted, keep: Keep = iter) -> Seen:
         until = time.monotonic() + QUESTION_S
         try:
             async with asyncio.timeout(QUESTION_S), self._at_once:
-                return await asyncio.to_thread(self._source.look, wanted, until)
+                return await asyncio.to_thread(self._source.look, wanted, until, keep)
         except TimeoutError:
             raise TransientError("There is too much to do just now. Ask again later.", code="audit.busy") from None
 
@@ -191,6 +232,15 @@ def _fits(found: Found, wanted: Wanted) -> bool:
     return (wanted.schools is None or leaf.school in wanted.schools) and wanted.party in (
         None, leaf.sender, leaf.receiver,
     )  # fmt: skip
+
+
+def _called(schools: Mapping[str, tuple[str, ...]], school: str) -> tuple[str, ...] | None:
+    """All names of the school that has this one; None if it is none of these schools."""
+    return next((names for names in schools.values() if school in names), None)
+
+
+def _not_its_school() -> AccessDenied:
+    return AccessDenied("That is no school of this board.", code="audit.scope")
 
 
 def _nobody() -> AccessDenied:

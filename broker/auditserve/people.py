@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.audit.leaf import lookup_tag
+from broker.identity.formats import is_school_id
 from broker.identity.vault import ECK_ID, Reader, VaultCipher
+from broker.policy.words import SECTORS, Sector
 
 ID_TYPES: Final = (
     ECK_ID, "LAS_KEY", "LEERLINGNUMMER", "NL_EDU_PERSON_PROFILE_ID", "NL_EDU_PERSON_REAL_ID", "MEDEWERKERNUMMER",
 )  # fmt: skip
+ID_KINDS: Final = "https://eck-broker.nl/begrippen/id/"
 
 
-def tags_of(
+class IdKind(NamedTuple):
+    """What kind of id a school has for a pupil; in the Logboek `<ID_KINDS><sector>/<school>/<type>`."""
+
+    sector: Sector
+    school: str
+    type: str
+
+    @classmethod
+    def of(cls, uri: str) -> IdKind:
+        """Read it from its URI.
+
+        Raises:
+            ValueError: it is none.
+        """
+        sector, school, id_type = uri.removeprefix(ID_KINDS).split("/")
+        if not uri.startswith(ID_KINDS) or sector not in SECTORS or not is_school_id(school) or id_type not in ID_TYPES:
+            raise ValueError
+        return cls(sector, school, id_type)
+
+
+def keys_of(
     cipher: VaultCipher, reader: Reader, schools: Iterable[str], sector: str, id_type: str, value: str
 ) -> tuple[bytes, ...]:
-    """The tags of a person; none if nobody is known by this id, or he was erased.
+    """The subject keys of a person; none if nobody is known by this id, or he was erased.
 
     Args:
         cipher: with the keys of the vault. reader: the vault at this moment.
@@ -30,5 +53,12 @@ def tags_of(
     for school in schools:
         record = cipher.find(reader, cipher.key(sector, school, id_type, value))
         if record is not None and record.school == school:
-            return tuple(lookup_tag(key) for key in record.subject_keys)
+            return record.subject_keys
     return ()
+
+
+def tags_of(
+    cipher: VaultCipher, reader: Reader, schools: Iterable[str], sector: str, id_type: str, value: str
+) -> tuple[bytes, ...]:
+    """The tags of a person; else as `keys_of`."""
+    return tuple(lookup_tag(key) for key in keys_of(cipher, reader, schools, sector, id_type, value))

@@ -8,8 +8,10 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from broker.audit.ldv import ACTIVITY, PROCESSOR, SUBJECT, SUBJECT_TYPE
+from broker.audit.leaf import TOKEN_TYPE
 from broker.audit.store import Place, Wanted
-from broker.auditserve.people import ID_TYPES
+from broker.auditserve.people import ID_TYPES, IdKind
 from broker.auditserve.rights import Question
 from broker.errors import ContractError
 from broker.exchange.model import Outcome
@@ -19,6 +21,7 @@ from broker.policy.words import Process, Sector
 from broker.registry.fields import PartyId, SchoolId
 
 MOST_ROWS: Final = 1_000
+MOST_LOOKED_AT: Final = 10_000  # rows of others' lines among them
 MOST_BODY_BYTES: Final = 16 << 10
 DAY_MS: Final = 86_400_000
 DEFAULT_DAYS: Final = 31
@@ -50,10 +53,25 @@ def _id_type(text: str) -> str:
     return text
 
 
+def _trace(text: str) -> str:
+    digits = text.replace("-", "") if is_uuid(text) else text
+    if len(bytes.fromhex(digits)) != 16 or len(digits) != 32 or not digits.strip("0"):
+        raise ValueError
+    return digits.lower()
+
+
+def _subject_type(text: str) -> str:
+    if text != TOKEN_TYPE:
+        IdKind.of(text)
+    return text
+
+
 # Milliseconds since 1970, of the years 2020 to 9999. They stand in the audit, and no number of a pupil looks like that.
 EARLIEST_MS: Final = 1_577_836_800_000
 Moment = Annotated[int, Field(ge=EARLIEST_MS, lt=253_402_300_800_000)]
+AnyMoment = Annotated[int, Field(ge=0, lt=253_402_300_800_000), AfterValidator(lambda ms: max(ms, EARLIEST_MS))]
 EventId = Annotated[str, AfterValidator(_uuid)]
+Uri = Annotated[str, Field(min_length=1, max_length=2_000)]
 Origin = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -118,10 +136,36 @@ class People(_Written):
     most: Annotated[int, Field(ge=1, le=MOST_ROWS)] = MOST_ROWS
 
 
-Asked = Find | Explain | Receipt | People
-FORMS: Final[Mapping[Question, type[Find] | type[Explain] | type[Receipt] | type[People]]] = MappingProxyType(
-    {Question.FIND: Find, Question.EXPLAIN: Explain, Question.RECEIPT: Receipt, Question.PEOPLE: People}
-)
+class Lines(_Written):
+    """Lines of the Logboek that are all this, with the names of its extension *lezen*. Its repr does not show who.
+
+    Args:
+        trace: 32 digits of hex; a uuid is read too. activity: URI of an entry of the board's register.
+        subject, subject_type: a pupil's id at a school, with the URI of its `IdKind`; or the token of one line.
+        processor: URL of the receiver. start_ms, end_ms: the line's action began and ended within these, both included.
+    """
+
+    trace: Annotated[str, AfterValidator(_trace)] | None = Field(None, alias="traceId")
+    activity: Uri | None = Field(None, alias=ACTIVITY, repr=False)
+    subject: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(None, alias=SUBJECT, repr=False)
+    subject_type: Annotated[str, AfterValidator(_subject_type)] | None = Field(None, alias=SUBJECT_TYPE, repr=False)
+    processor: Uri | None = Field(None, alias=PROCESSOR, repr=False)
+    start_ms: AnyMoment | None = Field(None, alias="startTime")
+    end_ms: AnyMoment | None = Field(None, alias="endTime")
+
+    @property
+    def person(self) -> tuple[IdKind, str] | None:
+        """Whom it asks for by an id of a school."""
+        if self.subject is None or self.subject_type in (None, TOKEN_TYPE):
+            return None
+        return IdKind.of(str(self.subject_type)), self.subject
+
+
+Asked = Find | Explain | Receipt | People | Lines
+FORMS: Final[Mapping[Question, type[Asked]]] = MappingProxyType({
+    Question.FIND: Find, Question.EXPLAIN: Explain, Question.RECEIPT: Receipt, Question.PEOPLE: People,
+    Question.LINES: Lines,
+})  # fmt: skip
 
 
 def parse(question: Question, body: bytes) -> Asked:
@@ -137,7 +181,7 @@ def parse(question: Question, body: bytes) -> Asked:
         # A member that is not known may be anything, a pupil's id too: it is not named.
         problems = error.errors(include_input=False, include_url=False)
         named = {str(problem["loc"][0]) for problem in problems if problem["loc"]}
-    known = sorted(named & form.model_fields.keys())
+    known = sorted(named & {field.alias or name for name, field in form.model_fields.items()})
     raise ContractError(
         f"The question is not as it must be: {', '.join(known) or 'not one JSON object of known members'}.",
         code="audit.question",
@@ -163,7 +207,11 @@ def place_of(before: Before | None) -> Place | None:
 
 
 def wanted_of(asked: Asked, now_ms: int) -> Wanted:
-    """What to look for in the store, before it is narrowed to what the asker may see."""
+    """What to look for in the store, before it is narrowed to what the asker may see.
+
+    Raises:
+        ContractError: `audit.span`; `audit.question`, if there is too little to look for.
+    """
     if isinstance(asked, Find):
         since, until = span_of(asked, now_ms) if asked.event is None else (asked.since, asked.until)
         return Wanted(
@@ -172,4 +220,23 @@ def wanted_of(asked: Asked, now_ms: int) -> Wanted:
         )  # fmt: skip
     if isinstance(asked, People):
         return Wanted(most=asked.most, before=place_of(asked.before))
+    if isinstance(asked, Lines):
+        return _lines_of(asked)
     return Wanted(event=asked.event, most=MOST_ROWS)
+
+
+def _lines_of(asked: Lines) -> Wanted:
+    if (asked.subject is None) != (asked.subject_type is None):
+        raise ContractError(f"{SUBJECT} and {SUBJECT_TYPE} go together.", code="audit.question")
+    if asked.trace is None and asked.activity is None and asked.person is None:
+        raise ContractError(
+            f"Give at least one of traceId, {ACTIVITY} and {SUBJECT}. A token is of one line "
+            "only and leads to no other: it narrows what a trace or an activity finds.",
+            code="audit.question",
+        )
+    if asked.start_ms is not None and asked.end_ms is not None and asked.end_ms < asked.start_ms:
+        raise ContractError("endTime is before startTime.", code="audit.span")
+    return Wanted(
+        activity=asked.activity, trace=None if asked.trace is None else bytes.fromhex(asked.trace),
+        since_ms=asked.start_ms, until_ms=None if asked.end_ms is None else asked.end_ms + 1, most=MOST_LOOKED_AT + 1,
+    )  # fmt: skip

@@ -14,12 +14,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from broker.audit.leaf import control_leaf
-from broker.auditserve.questions import Asked, Find, People
+from broker.auditserve.questions import Asked, Find, Lines, People
 from broker.auditserve.rights import Asker, Question
 from broker.engine.ending import end_within, told_to_end
 from broker.errors import TransientError
 from broker.exchange.model import AUDIT_CONTROL
 from broker.kafka.connection import KafkaConnection
+from broker.policy.words import PROCESSES
 from broker.registry import Registry
 
 log = structlog.get_logger("broker.auditserve")
@@ -53,12 +54,17 @@ def query_leaf(
         "answer": "refused" if rows is None else "given", "at": at_ms, "by": who.id, "question": question.value,
         "role": who.role.value,
     }  # fmt: skip
-    if isinstance(asked, Find | People):
-        school = registry.school(asked.school) if asked.school is not None else None
-        content |= {} if school is None else {"school": school.id}
-    if isinstance(asked, People):  # how much is known of a pupil could tell who it is
+    person = asked.person if isinstance(asked, Lines) else None
+    named = person[0].school if person is not None else asked.school if isinstance(asked, Find | People) else None
+    school = None if named is None else registry.school(named)
+    content |= {} if school is None else {"school": school.id}
+    if isinstance(asked, People) or person is not None:  # how much is known of a pupil could tell who it is
         return control_leaf(KIND, content)
     content |= {} if rows is None else {"rows": rows}
+    if isinstance(asked, Lines):
+        process = (asked.activity or "").rpartition("/")[2]  # anything may stand before it
+        filters = {"process": process if process in PROCESSES else None, "since": asked.start_ms, "until": asked.end_ms}
+        content |= {name: value for name, value in filters.items() if value is not None}
     if isinstance(asked, Find):
         filters = {"process": asked.process, "since": asked.since, "until": asked.until}
         content |= {name: value for name, value in filters.items() if value is not None}

@@ -28,12 +28,14 @@ class Question(StrEnum):
     EXPLAIN = "explain"
     RECEIPT = "receipt"
     PEOPLE = "people"
+    LINES = "processing-activities"  # in the words of the standard's extension
 
 
 class Scope(StrEnum):
     """Which leaves an answer may have."""
 
     ITS_SCHOOLS = "of schools that are the board's now"
+    ITS_LINES = "whose line of the Logboek is the board's"
     ITS_OWN = "with the party as sender or receiver"
 
 
@@ -56,6 +58,7 @@ RIGHTS: Final[Mapping[tuple[Role, Question], Right]] = MappingProxyType({
     (Role.BOARD, Question.EXPLAIN): Right(Scope.ITS_SCHOOLS),
     (Role.BOARD, Question.RECEIPT): Right(Scope.ITS_SCHOOLS),
     (Role.BOARD, Question.PEOPLE): Right(Scope.ITS_SCHOOLS, Keys.ITS_SCHOOL),
+    (Role.BOARD, Question.LINES): Right(Scope.ITS_LINES, Keys.ITS_SCHOOL),
     (Role.PARTY, Question.FIND): Right(Scope.ITS_OWN),
     (Role.PARTY, Question.EXPLAIN): Right(Scope.ITS_OWN),
     (Role.PARTY, Question.RECEIPT): Right(Scope.ITS_OWN),

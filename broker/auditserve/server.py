@@ -1,4 +1,4 @@
-"""The service on the network: HTTPS with a client certificate that must be there, four paths, and few words.
+"""The service on the network: HTTPS with a client certificate that must be there, five paths, and few words.
 
 Probes and metrics have a port of their own. No line of its log and no error has anything of what was asked.
 """
@@ -15,14 +15,16 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from hashlib import sha256
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from broker.app.health import HealthServer
+from broker.auditserve import lezen
 from broker.auditserve.bucket import TokenBuckets
 from broker.auditserve.desk import Desk
 from broker.auditserve.questions import MOST_BODY_BYTES
@@ -38,6 +40,13 @@ PER_S, BURST = 2.0, 20
 SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 #: Codes that are no plain refusal: there is nothing of that name for who asks.
 ABSENT: Final = frozenset({"audit.event", "audit.person"})
+
+_LEZEN: Final = "/lezen/"
+
+class Say(Protocol):
+    """Makes the answer of an error."""
+
+    def __call__(self, status: int, code: str, text: str, after_s: float | None = None) -> web.Response: ...
 
 
 class ServiceMetrics:
@@ -154,6 +163,7 @@ class AuditServer:
         async with AsyncExitStack() as stack:
             app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[self._around])
             app.router.add_post("/v1/{question:[a-z]+}", self._answer)
+            app.router.add_post(lezen.PATH, self._answer)
             runner = web.AppRunner(app, access_log=None)
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
@@ -192,26 +202,27 @@ class AuditServer:
         return response
 
     async def _answered(self, request: web.Request, handler: Any) -> web.Response:
+        say = _problem if _reads(request) else _error
         try:
             response: web.Response = await handler(request)
         except web.HTTPException as error:  # of the router, and of a body that is too large
-            return _error(error.status, "audit.http", f"{error.status} {error.reason}.")
+            return say(error.status, "audit.http", f"{error.status} {error.reason}.")
         except _Limited as error:
-            return _error(429, "audit.rate", "Too many questions. Ask again later.", after_s=error.after_s)
+            return say(429, "audit.rate", "Too many questions. Ask again later.", after_s=error.after_s)
         except TimeoutError:
-            return _error(408, "audit.http", f"The request did not come within {BODY_S:g} seconds.")
+            return say(408, "audit.http", f"The request did not come within {BODY_S:g} seconds.")
         except AccessDenied as error:
-            return _error(404 if error.code in ABSENT else 403, error.code, str(error))
+            return say(404 if error.code in ABSENT else 403, error.code, str(error))
         except TransientError as error:
-            return _error(503, error.code, str(error), after_s=1.0)
+            return say(503, error.code, str(error), after_s=1.0)
         except ContractError as error:
             if error.code.startswith("audit."):
-                return _error(400, error.code, str(error))
-            return _failed(error)
+                return say(400, error.code, str(error))
+            return _failed(error, say)
         except (BrokerError, OSError, sqlite3.Error) as error:
-            return _failed(error)
+            return _failed(error, say)
         except Exception as error:  # noqa: BLE001 - aiohttp would put a traceback into its log
-            return _failed(error)
+            return _failed(error, say)
         return response
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -226,7 +237,7 @@ class AuditServer:
             body = await request.read()
         answer = await self._desk.answer(name, question, body)
         text = await asyncio.to_thread(json.dumps, answer, ensure_ascii=False)
-        return _response(200, text)
+        return _versioned(_response(200, text)) if _reads(request) else _response(200, text)
 
 
 class _Limited(Exception):
@@ -237,6 +248,8 @@ class _Limited(Exception):
 
 
 def _question(request: web.Request) -> Question | None:
+    if request.path == lezen.PATH:
+        return Question.LINES
     name = request.match_info.get("question", "")
     return Question(name) if name in set(Question) else None
 
@@ -257,17 +270,40 @@ def _name_of(request: web.Request) -> tuple[str, bytes]:
     return str(names[0]), sha256(connection.getpeercert(binary_form=True) or b"").digest()
 
 
-def _failed(error: BaseException) -> web.Response:
+def _reads(request: web.Request) -> bool:
+    """Whether it is to the read interface of the Logboek, which has a form of its own for errors."""
+    return request.path.startswith(_LEZEN)
+
+
+def _failed(error: BaseException, say: Say) -> web.Response:
     ours = error if isinstance(error, BrokerError) else None
+    if ours is not None and ours.code == lezen.UNPROVEN:  # how many lines there are is for who asked
+        log.error("audit.failed", error=type(error).__name__, code=ours.code)
+        return say(500, ours.code, str(ours))
     text = None if ours is None else str(ours)  # of store, logs and keys; what was asked is in no error of ours
     log.error("audit.failed", error=type(error).__name__, code=None if ours is None else ours.code, text=text)
-    return _error(500, "audit.failed", "The service can not answer; its operator finds the reason in its log.")
+    return say(500, "audit.failed", "The service can not answer; its operator finds the reason in its log.")
 
 
 def _error(status: int, code: str, text: str, after_s: float | None = None) -> web.Response:
     response = _response(status, json.dumps({"error": {"code": code, "text": text}}, ensure_ascii=False))
     if after_s is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(after_s)))
+    return response
+
+
+def _problem(status: int, code: str, text: str, after_s: float | None = None) -> web.Response:
+    """The same as a problem of RFC 9457; its members `type` and `title` say no more than the status does."""
+    title = HTTPStatus(status).phrase
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": text, "code": code}
+    response = _versioned(_error(status, code, text, after_s))
+    response.text = f"{json.dumps(problem, ensure_ascii=False)}\n"
+    response.content_type = "application/problem+json"
+    return response
+
+
+def _versioned(response: web.Response) -> web.Response:
+    response.headers["API-Version"] = lezen.API_VERSION
     return response
 
 

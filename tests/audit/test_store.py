@@ -25,12 +25,16 @@ def made(number: int, **changes: Any) -> Coordinates:
         "time": 1_000 + number, "sender": "delta", "decision": "delivered", "code": "ok",
         "event": f"00000000-0000-4000-8000-{number:012}", "span": number.to_bytes(8), "school": "99PA",
         "receiver": "portaal", "process": "Gebruik", "family": "usage", "kind": "USE",
+        "activity": "https://register.example/Gebruik", "trace": (number % 2).to_bytes(16),
     }  # fmt: skip
     return Coordinates(**(values | changes))  # type: ignore[arg-type]
 
 
 ODD = made(1, sender="sis", receiver=None, process=None, school=None, decision="refused", code="no", event="not-a-uuid")
-LEAVES = [made(0), ODD, made(2, receiver="delta", sender="winkel"), made(3, school="99PB", process="BestellenLeveren")]
+LEAVES = [
+    made(0), ODD, made(2, receiver="delta", sender="winkel", trace=None),
+    made(3, school="99PB", process="BestellenLeveren", activity="https://other.example/Gebruik"),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -67,6 +71,14 @@ def store(tmp_path: Path) -> Any:
         (Wanted(party="sis", event=LEAVES[2].event), []),
         (Wanted(school="99PA", process="BestellenLeveren"), []),
         (Wanted(tag=bytes(16)), []),
+        (Wanted(trace=bytes(16)), [0]),
+        (Wanted(trace=(1).to_bytes(16)), [1, 3]),
+        (Wanted(trace=(1).to_bytes(16), school="99PB", until_ms=1_004), [3]),
+        (Wanted(trace=(2).to_bytes(16)), []),
+        (Wanted(activity="https://register.example/Gebruik"), [0, 1, 2]),
+        (Wanted(activity="https://register.example/Gebruik", school="99PA", most=1), [2]),
+        (Wanted(activity="https://register.example/Gebruik", trace=bytes(16)), [0]),
+        (Wanted(activity="https://register.example"), []),
     ],
 )
 def test_leaves_are_found_by_what_they_say(store: Store, wanted: Wanted, found: list[int]) -> None:
@@ -209,7 +221,10 @@ def test_coordinates_are_read_from_a_leaf() -> None:
         ids=Ids(bytes(16), b"12345678"), name="n", activity="a", processor=None, token=None, start_ms=1, end_ms=2,
         evidence=evidence,
     )  # fmt: skip
-    expected = Coordinates(time=2, sender="delta", decision="refused", code="no", event="e", span=b"12345678")
+    expected = Coordinates(
+        time=2, sender="delta", decision="refused", code="no", event="e", span=b"12345678", activity="a",
+        trace=bytes(16),
+    )  # fmt: skip
     assert coordinates(entry) == expected
     evidence["sender"] = "delta\x1b[2J"
     found = coordinates(entry.replace(b'"delta"', b'"delta\\u001b[2J"'))

@@ -16,7 +16,9 @@ SCHOOLS, OWN = Right(Scope.ITS_SCHOOLS), Right(Scope.ITS_OWN)
 EXPECTED = {
     ("board", "find"): SCHOOLS, ("board", "explain"): SCHOOLS, ("board", "receipt"): SCHOOLS,
     ("board", "people"): Right(Scope.ITS_SCHOOLS, Keys.ITS_SCHOOL),
+    ("board", "processing-activities"): Right(Scope.ITS_LINES, Keys.ITS_SCHOOL),
     ("party", "find"): OWN, ("party", "explain"): OWN, ("party", "receipt"): OWN, ("party", "people"): None,
+    ("party", "processing-activities"): None,
 }  # fmt: skip
 
 
