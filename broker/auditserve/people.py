@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from broker.audit.leaf import lookup_tag
 from broker.identity.formats import is_school_id
 from broker.identity.vault import ECK_ID, Reader, VaultCipher
-from broker.policy.words import SECTORS, Sector
+from broker.policy.words import SECTORS
 
 ID_TYPES: Final = (
     ECK_ID, "LAS_KEY", "LEERLINGNUMMER", "NL_EDU_PERSON_PROFILE_ID", "NL_EDU_PERSON_REAL_ID", "MEDEWERKERNUMMER",
 )  # fmt: skip
 ID_KINDS: Final = "https://eck-broker.nl/begrippen/id/"
+_KIND: Final = re.compile(f"{re.escape(ID_KINDS)}({'|'.join(SECTORS)})/([^/]+)/({'|'.join(ID_TYPES)})").fullmatch
 
 
 class IdKind(NamedTuple):
     """What kind of id a school has for a pupil; in the Logboek `<ID_KINDS><sector>/<school>/<type>`."""
 
-    sector: Sector
+    sector: str
     school: str
     type: str
 
     @classmethod
-    def of(cls, uri: str) -> IdKind:
-        """Read it from its URI.
-
-        Raises:
-            ValueError: it is none.
-        """
-        sector, school, id_type = uri.removeprefix(ID_KINDS).split("/")
-        if not uri.startswith(ID_KINDS) or sector not in SECTORS or not is_school_id(school) or id_type not in ID_TYPES:
-            raise ValueError
-        return cls(sector, school, id_type)
+    def of(cls, uri: str) -> IdKind | None:
+        """Read it from its URI; None if it is none."""
+        found = _KIND(uri)
+        return cls(*found.groups()) if found is not None and is_school_id(found[2]) else None
 
 
 def keys_of(

@@ -61,8 +61,8 @@ def _trace(text: str) -> str:
 
 
 def _subject_type(text: str) -> str:
-    if text != TOKEN_TYPE:
-        IdKind.of(text)
+    if text != TOKEN_TYPE and IdKind.of(text) is None:
+        raise ValueError
     return text
 
 
@@ -156,9 +156,8 @@ class Lines(_Written):
     @property
     def person(self) -> tuple[IdKind, str] | None:
         """Whom it asks for by an id of a school."""
-        if self.subject is None or self.subject_type in (None, TOKEN_TYPE):
-            return None
-        return IdKind.of(str(self.subject_type)), self.subject
+        kind = None if self.subject_type is None else IdKind.of(self.subject_type)
+        return None if kind is None or self.subject is None else (kind, self.subject)
 
 
 Asked = Find | Explain | Receipt | People | Lines

@@ -147,9 +147,10 @@ class Office:
     async def post(
         self, server: AuditServer, context: ssl.SSLContext, question: str, body: Any = None, **more: Any
     ) -> tuple[int, dict[str, str], str]:
-        """Status, headers and text of an answer."""
+        """Status, headers and text of an answer. `question`: also a whole path."""
         data = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
-        url = f"https://localhost:{server.port}/v1/{question}"
+        path = question if question.startswith("/") else f"/v1/{question}"
+        url = f"https://localhost:{server.port}{path}"
         async with aiohttp.ClientSession() as session, session.post(url, data=data, ssl=context, **more) as answer:
             return answer.status, dict(answer.headers), await answer.text()
 
