@@ -21,6 +21,7 @@ from broker.cli.output import json_line, table
 from broker.cli.reconcile import reconcile
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
 from broker.kafka.connection import KafkaConnection
+from broker.registry.history import entry_at
 
 app = typer.Typer(no_args_is_help=True, help="Read the audit topics, and ask the signed logs.")
 
@@ -81,6 +82,17 @@ def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -
         if c
     ]  # fmt: skip
     table("", ["time", "kind", "about", "what"], rows)
+
+
+@app.command()
+def entry(
+    version: Annotated[str, typer.Argument(help="As a leaf has it in x.registry: sha256:…")],
+    key: Annotated[str, typer.Argument(help="Kind and id, such as board/bestuur-horizon.")],
+    connection: Connection,
+    idle: Idle = 2.0,
+) -> None:
+    """What an entry of the registry said when a leaf was written: the change that made it so, as JSON."""
+    json_line(entry_at(asyncio.run(read_topic(connection, AUDIT_CONTROL, idle)), version, key))
 
 
 @app.command(
