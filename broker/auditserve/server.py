@@ -43,6 +43,7 @@ ABSENT: Final = frozenset({"audit.event", "audit.person"})
 
 _LEZEN: Final = "/lezen/"
 
+
 class Say(Protocol):
     """Makes the answer of an error."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from broker.client import Subject
 from broker.errors import ConfigError, ContractError, TransientError
 from broker.exchange.decide import OWN_ACTIVITY
 from tests.auditserve.office import BOARD, OTHER_BOARD, Office
-from tests.auditserve.reading import TRACE, USE, about, read, refused, with_trace
+from tests.auditserve.reading import OTHER_REGISTER, TRACE, USE, about, read, refused, with_trace
 from tests.exchange.world import DELTA, EMMA, NOAH, NOW_MS, SIS, event
 
 
@@ -75,6 +76,30 @@ async def test_the_leaf_itself_decides_whose_line_it_is(office: Office) -> None:
     with sqlite3.connect(office.folder / "store") as store:
         store.execute("UPDATE leaves SET activity = (SELECT id FROM words WHERE word = ?)", (USE,))
     assert (await refused(office, traceId=TRACE)).code == "audit.unproven"
+
+
+async def test_a_store_that_finds_too_much_does_not_make_an_answer(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line is held against the question once more: trace, activity, time, and whose it is."""
+    with_trace(office, TRACE, event(), event(school="99VA", sector="VO", subject=Subject("PUPIL", NOAH)))
+    questions_of = [{"traceId": TRACE}, {ACTIVITY: USE}, {"traceId": TRACE, "endTime": NOW_MS - 1}]
+    expected = [await read(office, **asked) for asked in questions_of]
+    assert [bool(lines) for lines in expected] == [True, True, False]
+    real = Store.find
+    everything = {"trace": None, "activity": None, "until_ms": None}
+    monkeypatch.setattr(Store, "find", lambda store, wanted: real(store, replace(wanted, **everything)))
+    assert [await read(office, **asked) for asked in questions_of] == expected
+    monkeypatch.setattr(lezen.Reading, "keep", lambda _reading, rows: rows)
+    assert [await read(office, **asked) for asked in questions_of] == expected
+
+
+async def test_how_many_lines_another_board_has_is_not_told(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a school that moved: its lines of before are the old board's, however many there are."""
+    office.world.edit("school/99VA", board=BOARD)
+    monkeypatch.setattr(desk, "MOST_ROWS", 0)
+    assert await read(office, dpl__core__processing_activity_id=f"{OTHER_REGISTER}/Gebruik") == []
+    assert await read(office, OTHER_BOARD, dpl__core__processing_activity_id=f"{OTHER_REGISTER}/Gebruik") != []
 
 
 async def test_a_line_that_does_not_conform_is_not_given(office: Office) -> None:
