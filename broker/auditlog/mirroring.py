@@ -85,7 +85,7 @@ def mirror_log(source: LogDirectory, target: LogDirectory, verifiers: Sequence[V
         raise TileError(f"{source.path.name} has no checkpoint any more; try again")
     now, shown, name = signed.checkpoint, target.checkpoint(), source.path.name
     before = 0 if shown is None else _begins_with(Checkpoint.parse(split_note(shown)[0]), signed, name)
-    witnessed = {} if cosigned is None else _files_of(_cosigned_edge(cosigned, signed, name))
+    witnessed = {} if cosigned is None else partial_files(_cosigned_edge(cosigned, signed, name))
     _grow(source, target, before, signed)
     target.write_immutable(witnessed)
     target.show_key(*(key.vkey for key in keys_in_file(source.path / KEY) if key.name == now.origin))
@@ -149,7 +149,7 @@ def _steps(edge: Edge, reader: TileReader) -> Iterator[tuple[int, bytes, dict[st
         after = min(reader.size, at - at % STEP + STEP)
         grown = builder.append(list(reader.entries(at, after)))
         files = {name: data for name, data in grown.files.items() if full_path(name) is None}
-        yield after, grown.root, {**files, **_files_of(builder.edge)} if after == reader.size else files
+        yield after, grown.root, {**files, **partial_files(builder.edge)} if after == reader.size else files
         at = after
 
 
@@ -163,7 +163,7 @@ def _edge_at(size: int, reader: TileReader) -> Edge:
     return Edge(size, tuple(tiles), encode_bundle(list(reader.entries(last, size))))
 
 
-def _files_of(edge: Edge) -> dict[str, bytes]:
+def partial_files(edge: Edge) -> dict[str, bytes]:
     """The partial files of a size."""
     files = {
         tile_path(level, (edge.size >> TILE_HEIGHT * level) // WIDTH, len(tile) // HASH_BYTES): tile
