@@ -241,8 +241,8 @@ class _Restoring:
         return HistoryLost(
             f"{self._standing.size} leaves of {name.origin} were signed, and the first {size} can be had. The next "
             f"should follow at offset {self._next_offset} of {place.topic}/{place.partition}, which {what}. Nothing "
-            f"was written. Find a copy with more leaves (whoever mirrors the log may have one). If there is none, begin "
-            f"a new epoch: broker auditlog epoch {name.id}."
+            f"was written. Find a copy with more leaves (whoever mirrors the log may have one). If there is none, "
+            f"begin a new epoch: broker auditlog epoch {name.id}."
         )
 
     async def _records(self) -> AsyncIterator[list[Pair]]:
