@@ -20,7 +20,7 @@ from broker.audit.indexing import SchoolCiphers, index_log
 from broker.audit.log.directory import KEY, LogDirectory
 from broker.audit.signed import SignedLog, folders, keys_in_file
 from broker.audit.store import Store
-from broker.auditlog.indexer import read_people
+from broker.auditlog.indexer import LOST, read_people
 from broker.auditlog.looking import keep_looking
 from broker.errors import BrokerError
 from broker.kafka.connection import KafkaConnection
@@ -141,21 +141,18 @@ class Indexing:
         """Take in whom they are about; gives what failed."""
         if self._people is None:
             return
+        people = self._people
         try:
-            done = asyncio.run(read_people(store, self._people.connection, self._people.schools))
+            done = asyncio.run(read_people(store, people.connection, people.schools, self._lost))
         except BrokerError as error:
             yield error
             return
         self.metrics.entries.inc(done.read)
         self.metrics.waiting.set(done.waiting)
-        for source in done.lost:
-            self.metrics.lost.labels(source).inc()
-            log.error(
-                "auditlog.lost",
-                partition=source,
-                text="Entries had gone before they were read: their leaves are not found by the person. They stay for "
-                "six days, so the indexer must not stand still for so long.",
-            )
+
+    def _lost(self, source: str) -> None:
+        self.metrics.lost.labels(source).inc()
+        log.error("auditlog.lost", partition=source, text=LOST)
 
 
 class IndexService:

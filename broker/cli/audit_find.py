@@ -70,22 +70,20 @@ def index(
 
 
 def _index_people(store: Store, connection: Path, keys: Path) -> None:
-    from broker.auditlog.indexer import read_people  # with it come Kafka's clients
+    from broker.auditlog.indexer import LOST, read_people  # with it come Kafka's clients
     from broker.identity.vault import SchoolKeys
     from broker.kafka.connection import KafkaConnection
     from broker.keys import FileKeys
 
     schools = SchoolKeys(FileKeys(keys).secret("school-keys"))
-    done = asyncio.run(read_people(store, KafkaConnection.from_file(connection), schools))
+
+    def lost(source: str) -> None:
+        err.print(f"{source}: {LOST}", markup=False)
+
+    done = asyncio.run(read_people(store, KafkaConnection.from_file(connection), schools, lost))
     err.print(f"{done.read} entries about persons are new, {done.waiting} wait for their leaf", markup=False)
     if done.forgotten:
         err.print(f"{done.forgotten} rows led to persons who were erased, and are gone", markup=False)
-    for source in done.lost:
-        err.print(
-            f"{source}: entries had gone before they were read, and with them perhaps that a person was erased. Make a "
-            "new store in the place of this one, and run this daily",
-            markup=False,
-        )
 
 
 def find(
