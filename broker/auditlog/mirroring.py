@@ -18,7 +18,7 @@ from typing import Final
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import KEY, HistoryDiffers, LogDirectory
 from broker.audit.log.merkle import HASH_BYTES, Frontier
-from broker.audit.log.note import Verifier, split_note
+from broker.audit.log.note import ED25519, Verifier, split_note
 from broker.audit.log.tiles import (
     TILE_HEIGHT,
     WIDTH,
@@ -32,7 +32,7 @@ from broker.audit.log.tiles import (
     offsets_path,
     tile_path,
 )
-from broker.audit.signed import SignedLog, folders, keys_in_file
+from broker.audit.signed import SignedLog, folders, keys_in_file, signed_by_log
 from broker.errors import BrokerError
 
 STEP: Final = 16 * WIDTH  # entries in memory at a time: whole bundles
@@ -77,7 +77,7 @@ def mirror_log(source: LogDirectory, target: LogDirectory, verifiers: Sequence[V
     Raises:
         HistoryDiffers: the copy has another history, or a longer one.
         TileError: a file of the source is missing, or does not lead to the root that was signed.
-        NoteError: the checkpoint of the source is not signed with a known key.
+        NoteError: a checkpoint of the source is not signed by its log with a known key.
     """
     cosigned = source.cosigned()  # before the checkpoint, which is then no smaller
     signed = SignedLog.open(source, verifiers)
@@ -86,9 +86,11 @@ def mirror_log(source: LogDirectory, target: LogDirectory, verifiers: Sequence[V
     now, shown, name = signed.checkpoint, target.checkpoint(), source.path.name
     before = 0 if shown is None else _begins_with(Checkpoint.parse(split_note(shown)[0]), signed, name)
     witnessed = {} if cosigned is None else partial_files(_cosigned_edge(cosigned, signed, name))
+    # Not the file beside the source, which anybody may have added a line to who could not sign.
+    keys = [key.vkey for key in verifiers if key.name == now.origin and key.kind == ED25519]
     _grow(source, target, before, signed)
     target.write_immutable(witnessed)
-    target.show_key(*(key.vkey for key in keys_in_file(source.path / KEY) if key.name == now.origin))
+    target.show_key(*keys)
     target.publish(signed.note)
     if cosigned is not None:
         target.publish_cosigned(cosigned)
@@ -113,7 +115,7 @@ def _begins_with(copied: Checkpoint, signed: SignedLog, name: str) -> int:
 
 def _cosigned_edge(note: bytes, signed: SignedLog, name: str) -> Edge:
     """The right edge of the tree that witnesses signed: its partial files are read by who reads `checkpoint.w`."""
-    checkpoint = Checkpoint.parse(split_note(note)[0])
+    checkpoint = signed_by_log(note, signed.verifiers)
     if checkpoint.size <= signed.checkpoint.size:
         edge = _edge_at(checkpoint.size, signed.reader)
         if edge.root() == checkpoint.root:
