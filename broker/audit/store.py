@@ -263,8 +263,8 @@ class Store:
         One, unless a log was begun anew or an input topic was (`input-reset`), whose offsets come once more.
         """
         query = (
-            "SELECT origin, idx, word, time FROM leaves JOIN logs ON logs.id = log LEFT JOIN words ON words.id = school "
-            "WHERE span = ? ORDER BY time DESC, log DESC, idx DESC"
+            "SELECT origin, idx, word, time FROM leaves JOIN logs ON logs.id = log "
+            "LEFT JOIN words ON words.id = school WHERE span = ? ORDER BY time DESC, log DESC, idx DESC"
         )
         return list(self._db.execute(query, (span,)))
 
