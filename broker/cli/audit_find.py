@@ -20,7 +20,7 @@ from broker.audit.query import Query
 from broker.audit.signed import SignedLog, folders, keys_beside_logs, keys_in_file
 from broker.audit.store import Store, Wanted
 from broker.cli.output import err, json_line, out, table
-from broker.errors import ConfigError
+from broker.errors import BrokerError, ConfigError
 
 StoreFile = Annotated[Path, typer.Option("--store", help="The store; `index` makes it.")]
 Logs = Annotated[Path, typer.Option("--logs", help="The folder of all logs, or a copy of it.")]
@@ -55,18 +55,29 @@ def index(
     if (connection is None) != (keys is None):
         raise ConfigError("--connection and --keys go together: entries are sealed.", code="audit.people")
     known = _keys(logs, key_file)
+    failed: list[BrokerError | OSError] = []  # one damaged log keeps back neither others nor who was erased
     with Store(store) as opened:
         for folder in folders(logs):
-            log = SignedLog.open(LogDirectory(folder), known)
-            if log is not None:
-                done = index_log(opened, log)
-                err.print(
-                    f"{done.origin}: {done.decisions} decisions and {done.others} other leaves are new, {done.size} in "
-                    "all",
-                    markup=False,
-                )
+            try:
+                _index_leaves(opened, folder, known)
+            except (BrokerError, OSError) as error:
+                failed.append(error)
         if connection is not None and keys is not None:
             _index_people(opened, connection, keys)
+    for other in failed[1:]:
+        err.print(str(other), markup=False)
+    if failed:
+        raise failed[0]
+
+
+def _index_leaves(store: Store, folder: Path, known: list[Verifier]) -> None:
+    log = SignedLog.open(LogDirectory(folder), known)
+    if log is not None:
+        done = index_log(store, log)
+        err.print(
+            f"{done.origin}: {done.decisions} decisions and {done.others} other leaves are new, {done.size} in all",
+            markup=False,
+        )
 
 
 def _index_people(store: Store, connection: Path, keys: Path) -> None:
