@@ -4,8 +4,9 @@
     -> write tiles, bundles and offsets -> flush -> only then the checkpoint, which readers begin with
 
 Nothing is copied that does not lead to what was signed: a damaged file stays where it is, and a copy that is whole is
-never replaced by one that is not. A file that is there is never changed, and a checkpoint never gets smaller. Anything
-that the copy has already was worked out from entries before its checkpoint was shown, so that only what is new is read.
+never replaced by one that is not. A file that is there is never changed; a checkpoint never gets smaller, and one of
+the same tree loses no signature. Anything that the copy has already was worked out from entries before its checkpoint
+was shown, so that only what is new is read.
 """
 
 from __future__ import annotations
@@ -91,10 +92,19 @@ def mirror_log(source: LogDirectory, target: LogDirectory, verifiers: Sequence[V
     _grow(source, target, before, signed)
     target.write_immutable(witnessed)
     target.show_key(*keys)
-    target.publish(signed.note)
-    if cosigned is not None:
+    if not _says_less(signed.note, shown):
+        target.publish(signed.note)
+    if cosigned is not None and not _says_less(cosigned, target.cosigned()):
         target.publish_cosigned(cosigned)
     return Mirrored(name, before, now.size)
+
+
+def _says_less(note: bytes, shown: bytes | None) -> bool:
+    """Whether a note is the one that the copy has, but for signatures that somebody took off it."""
+    if shown is None:
+        return False
+    (text, lines), (text_there, lines_there) = split_note(note), split_note(shown)
+    return text == text_there and set(lines) < set(lines_there)
 
 
 def _begins_with(copied: Checkpoint, signed: SignedLog, name: str) -> int:

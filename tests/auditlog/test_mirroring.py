@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from broker.audit import verify
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import CHECKPOINT, COSIGNED, KEY, LogDirectory
-from broker.audit.log.note import Signer, render, split_note
+from broker.audit.log.note import Cosigner, Signer, render, split_note
 from broker.audit.log.tiles import TileBuilder, TileReader, offsets_path
 from broker.auditlog import mirroring
 from broker.auditlog.mirroring import Mirrored, mirror
@@ -229,6 +229,20 @@ def test_a_cosigned_checkpoint_that_the_log_did_not_sign_replaces_none(source: S
     assert copy(source, target).error is not None
     assert (target / "p0-1" / COSIGNED).read_bytes() == good
     assert whole(target / "p0-1")
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, COSIGNED])
+def test_a_copy_keeps_the_signatures_that_it_has(source: Source, tmp_path: Path, name: str) -> None:
+    """Of a witness, or of the next key: to take a line off needs no key. What was signed more comes over."""
+    target, file = tmp_path / "copy", source.folder / name
+    few = file.read_bytes()
+    text, lines = split_note(few)
+    other = Cosigner("witness.example", Ed25519PrivateKey.from_private_bytes(b"\3" * 32))
+    many = render(text, [*lines, other.sign(text, 1795305600)])
+    for shown, expected in ((few, few), (many, many), (few, many)):
+        file.write_bytes(shown)
+        assert copy(source, target).error is None
+        assert (target / "p0-1" / name).read_bytes() == expected
 
 
 @pytest.mark.parametrize("beside", ["", "a stranger's"], ids=["nothing", "a stranger's"])
