@@ -1,6 +1,6 @@
 """Entries of `audit.index`: by which a person's leaves are found, as long as the person's key exists.
 
-A leaf names nobody: its token differs for every event. So that a school can ask what was exchanged about one of its
+A leaf names nobody: its token differs for every leaf. So that a school can ask what was exchanged about one of its
 pupils, the transaction that writes a leaf about an enrolled person also writes an entry here:
 
     span (8 bytes, of the leaf) ‖ nonce (12) ‖ AES-256-GCM(school key, lookup tag (16), associated data: label ‖ span)

@@ -3,7 +3,7 @@
 It holds a strict line of Logboek Dataverwerkingen 1.0.0 (`ldv`) and, beside it, our evidence (`x`): what was decided,
 on which rule and versions, which attributes were kept and dropped by *name*, and commitments to the bytes that
 came in and went out. It holds no value of any attribute. The person in it is a token, a keyed PRF output that
-differs for every event: without the subject key two leaves can not be linked.
+differs for every leaf: without the subject key two leaves can not be linked.
 
 Canonical: RFC 8785 within the domain used here (ASCII keys, no floats), so that the bytes can be re-made.
 """

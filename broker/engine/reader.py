@@ -236,7 +236,10 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         return found
 
     def answered_at(self) -> float | None:
-        """Seconds since 1970 of the last answer to a fetch; None when there is nothing to fetch."""
+        """When a fetch was answered last, by the clock on the wall: to be compared for a change only, since that may be set.
+
+        None: there is nothing to fetch.
+        """
         hungry = [p for p, lane in self.lanes.items() if lane.hungry and self.owns(p)]
         if not hungry:
             return None

@@ -216,22 +216,22 @@ class DataPlane:
         """End when there is work and nothing moves: aiokafka's own tasks may die or hang unnoticed.
 
         Only what happens while Kafka answers counts: what does not move since it is away moves by itself once it is
-        back, and a new process would have to load its views first.
+        back, and a new process would have to load its views first. Nor does the clock on the wall, which may be set.
         """
-        moved = answered = time.time()
+        moved = answered = time.monotonic()
+        last_answer: float | None = None
         while True:
             await asyncio.sleep(WATCH_S)
-            now, lag = time.time(), self.lag()
+            now, lag = time.monotonic(), self.lag()
             behind = [lane for p, lane in self.lanes.items() if lane.busy or lag.get(p)]
-            progress = [now - (time.monotonic() - lane.progressed_at) for lane in behind]
-            moved = max([moved, *progress]) if behind else now
-            answered = max(answered, self._reader.answered_at() or now)
+            moved = max([moved, *(lane.progressed_at for lane in behind)]) if behind else now
+            answer = self._reader.answered_at()
+            if answer is None or answer != last_answer:
+                answered, last_answer = now, answer
             if self._contact.away:
                 moved = answered = now
             since = self._reader.rebalancing_since
-            rebalancing = (
-                since is not None and time.monotonic() - max(since, self._contact.away_at) > self.config.patience_s
-            )
+            rebalancing = since is not None and now - max(since, self._contact.away_at) > self.config.patience_s
             if now - moved > self.config.patience_s:
                 failures = {type(lane.failure).__name__ for lane in behind if lane.failure is not None}
                 raise stuck(

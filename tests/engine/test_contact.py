@@ -126,6 +126,25 @@ def test_a_lane_that_does_not_move_while_kafka_answers_ends_the_process(plant: P
     assert CONFIG.patience_s < plant.loop.time() - 1_000 < 2 * CONFIG.patience_s
 
 
+@pytest.mark.parametrize("seconds", [3600.0, 86_400.0, -3600.0])
+def test_a_clock_that_is_set_ends_no_process(plant: Plant, seconds: float) -> None:
+    """How long nothing moved is not told by the clock on the wall."""
+    plant.put(b"0:0")
+
+    async def work() -> None:
+        plane = plant.plane(copy)
+        async with plane:
+            await plant.until(lambda: plant.position() == 1)
+            plant.party.clock = seconds
+            began = plant.loop.time()
+            await plant.until(lambda: plant.loop.time() > began + 2 * CONFIG.patience_s, 400)
+            assert not plane._ended.done()
+            plant.put(b"0:1")
+            await plant.until(lambda: plant.position() == 2)
+
+    plant.run(work)
+
+
 def test_a_process_that_stood_still_itself_does_not_take_kafka_for_away(
     plant: Plant, capsys: pytest.CaptureFixture[str]
 ) -> None:
