@@ -236,7 +236,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         return found
 
     def answered_at(self) -> float | None:
-        """When a fetch was answered last, by the clock on the wall: to be compared for a change only, since that may be set.
+        """When a fetch was answered last, by the clock on the wall. That may be set: only a change of it tells something.
 
         None: there is nothing to fetch.
         """

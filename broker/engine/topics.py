@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from broker.engine.clients import Clients
 from broker.errors import ConfigError, TransientError
@@ -50,7 +51,7 @@ class TopicCounts:
         """Ask the cluster.
 
         Raises:
-            KafkaError: no broker answers.
+            KafkaConnectionError: no broker answers. KafkaError: another one, such as a login that is refused.
         """
         async with self._lock:
             try:
@@ -58,8 +59,10 @@ class TopicCounts:
                     self._client = self._clients.metadata()
                     await self._client.bootstrap()
                 cluster = await self._client.fetch_all_metadata()
-            except BaseException:
+            except BaseException as error:
                 await self._close()
+                if type(error) is KafkaError:  # aiokafka: the brokers went away since `bootstrap`
+                    raise KafkaConnectionError(str(error)) from error
                 raise
             found = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in cluster.topics()}
             if found or not self._counts:  # a broker that just started may know no topic yet

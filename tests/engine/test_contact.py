@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaError
 
 from broker.engine import DataPlane
 from broker.errors import TransientError
@@ -84,6 +86,36 @@ def test_a_worker_that_starts_while_kafka_is_away_starts_once_it_is_back(
         await plane.stop()
 
     plant.run(work)
+
+
+def test_kafka_may_go_between_the_first_answer_and_the_topics(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka has no error of its own for it, only the one that all of its errors are."""
+    plant.put(b"0:0")
+    refused = 3
+
+    async def work() -> None:
+        nonlocal refused
+        plane = plant.plane(copy)
+        known = plane.topics._clients.metadata
+
+        def metadata() -> Any:
+            nonlocal refused
+            client = known()
+            if refused:
+                refused -= 1
+
+                async def fails() -> None:
+                    raise KafkaError("Unable to get cluster metadata over all known brokers")
+
+                monkeypatch.setattr(client, "fetch_all_metadata", fails)
+            return client
+
+        monkeypatch.setattr(plane.topics._clients, "metadata", metadata)
+        async with plane:
+            await plant.until(lambda: plant.position() == 1)
+
+    plant.run(work)
+    assert refused == 0
 
 
 def test_it_is_not_killed_as_soon_as_kafka_is_back(plant: Plant) -> None:
