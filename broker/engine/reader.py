@@ -236,7 +236,7 @@ class InputReader(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka p
         return found
 
     def answered_at(self) -> float | None:
-        """When a fetch was answered last, by the clock on the wall. That may be set: only a change of it tells something.
+        """When a fetch was answered last, by the clock on the wall. That may be set: only its change tells something.
 
         None: there is nothing to fetch.
         """
