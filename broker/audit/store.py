@@ -187,6 +187,11 @@ class Store:
             self._ids.clear()  # words of this transaction are gone again
             raise
 
+    def hold(self) -> None:
+        """All that is read from now on is of this moment. Open the logs after it: they have all that was indexed."""
+        self._db.execute("BEGIN")
+        self._db.execute("SELECT 1 FROM logs LIMIT 1")  # the moment is that of the first look
+
     # ---- logs
 
     def position(self, origin: str) -> tuple[int, bytes | None]:

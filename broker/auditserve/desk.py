@@ -93,6 +93,7 @@ class Source:
         """
         known = keys_beside_logs(self.logs) if self.keys is None else keys_in_file(self.keys)
         with Store(self.store, read_only=True) as store:
+            store.hold()
             query = Query(store, self.logs, known, paths=True)
             logs = {origin: (log.note, store.position(origin)[0]) for origin, log in query.logs.items()}
             store.give_up_at(until)

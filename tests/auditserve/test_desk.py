@@ -14,6 +14,7 @@ import pytest
 
 from broker.audit.coordinates import coordinates
 from broker.audit.leaf import b64url
+from broker.audit.query import Query
 from broker.audit.store import Store
 from broker.auditserve import desk as desk_module
 from broker.auditserve.answers import Answer
@@ -375,6 +376,27 @@ async def test_a_question_that_takes_too_long_is_given_up(office: Office) -> Non
             await ask(office, BOARD, Question.FIND)
     assert caught.value.code in ("audit.busy", "audit.too_long")
     assert office.recorded.leaves == []
+
+
+async def test_what_is_signed_and_indexed_meanwhile_is_no_false_alarm(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store may know of more leaves than the checkpoint that was read a moment before: that took none back."""
+    before = office.log.builder.edge.size
+
+    class Overtaken(Query):
+        """Between its look at the logs and that into the store, leaves are signed and indexed."""
+
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            office.world.send(DELTA, event())
+            office.index()
+
+    monkeypatch.setattr(desk_module, "Query", Overtaken)
+    answer = await ask(office, BOARD, Question.FIND)
+    assert {one.status for one in answer.found} == {f"proven at size {before}"}
+    assert answer.searched == {office.log.origin: (before, before)}
+    assert office.log.builder.edge.size > before
 
 
 async def test_the_store_can_not_be_written_through_the_service(office: Office) -> None:
