@@ -216,6 +216,7 @@ async def test_a_receipt_is_of_one_delivery(office: Office) -> None:
         (Question.FIND, b'{"since":182071649}', "since"),
         (Question.FIND, b'{"event":"L0001"}', "event"),
         (Question.FIND, b'{"before":{"time":1,"log":"x","index":"L0001"}}', "before"),
+        (Question.FIND, b'{"before":{"time":1800000000000,"log":"L0001","index":9223372036854775808}}', "before"),
         (Question.EXPLAIN, b"{}", "event"),
         (Question.RECEIPT, b'{"event":"00000000-0000-4000-8000-000000000000"}', "receiver"),
         (Question.PEOPLE, b'{"school":"99PA","sector":"L0001","type":"L0001","value":1}', "sector, type, value"),
@@ -281,7 +282,9 @@ async def test_a_pupil_is_found_under_the_brin_that_the_school_had(office: Offic
         assert [one.entry for one in (await ask(office, BOARD, Question.FIND, school=name)).found] == entries(
             office, school="99PA"
         )
-    assert {leaf["school"] for leaf in office.recorded.said if "school" in leaf} == {"99PB"}
+    assert [leaf["school"] for leaf in office.recorded.said] == ["99PB"] * 4
+    await refused(office, OTHER_BOARD, Question.PEOPLE, **pupil(school="99PA00"))
+    assert office.recorded.said[-1]["school"] == "99PB", "also a location of it, and in a refusal"
 
 
 async def test_rows_of_an_erased_person_are_not_found(office: Office) -> None:
