@@ -8,6 +8,7 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,54 @@ async def test_each_certificate_may_ask_only_so_often(office: Office) -> None:
         assert 50 <= int(headers["Retry-After"]) <= 100
         assert (await office.post(server, office.context(OTHER_BOARD), "find"))[0] == 200
     assert len(office.recorded.leaves) == 3
+
+
+async def held(server: AuditServer, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that is kept open; it may be at its end already."""
+    reader, writer = await asyncio.open_connection("localhost", server.port, ssl=context)
+    return reader, writer
+
+
+async def at_its_end(reader: asyncio.StreamReader) -> None:
+    """Wait until the service closes a connection; that nothing came on it."""
+    with suppress(ConnectionError, ssl.SSLError):
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+
+
+async def test_each_certificate_may_hold_only_so_many_connections(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One beyond is closed at once, other certificates are not concerned; one that ended makes place."""
+    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 2)
+    async with office.open() as server:
+        ours = office.context(BOARD)
+        kept = [await held(server, ours) for _ in range(2)]
+        reader, writer = await held(server, ours)
+        await at_its_end(reader)
+        writer.close()
+        assert (await office.post(server, office.context(OTHER_BOARD), "find"))[0] == 200
+        with pytest.raises(NO_WAY_IN):
+            await office.post(server, ours, "find")
+        kept[0][1].close()
+        async with asyncio.timeout(10):
+            while server.connections.total() > 1:  # noqa: ASYNC110 - the service hears of it some time later
+                await asyncio.sleep(0.01)
+        assert (await office.post(server, ours, "find"))[0] == 200
+        kept[1][1].close()
+        async with asyncio.timeout(10):
+            while server.connections:  # noqa: ASYNC110 - and keeps no name of who is gone
+                await asyncio.sleep(0.01)
+
+
+async def test_a_connection_has_an_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends slowly, or never reads his answer, holds neither a place nor the answer for ever."""
+    monkeypatch.setattr(server_module, "CONNECTION_S", 0.1)
+    async with office.open() as server:
+        reader, writer = await held(server, office.context(BOARD))
+        writer.write(b"POST /v1/find HTTP/1.1\r\n")
+        await at_its_end(reader)
+        writer.close()
 
 
 # ---- failures
