@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
+import threading
+import time
 from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -18,8 +22,10 @@ from broker.audit.query import Query
 from broker.audit.store import Store
 from broker.auditserve import desk as desk_module
 from broker.auditserve.answers import Answer
+from broker.auditserve.desk import Source
 from broker.auditserve.people import tags_of
 from broker.auditserve.rights import Question
+from broker.auditserve.service import cipher_of
 from broker.client import Subject
 from broker.errors import AccessDenied, BrokerError, ContractError, TransientError
 from broker.wire import AUDIT_SALT
@@ -379,6 +385,45 @@ async def test_a_question_that_takes_too_long_is_given_up(office: Office) -> Non
             await ask(office, BOARD, Question.FIND)
     assert caught.value.code in ("audit.busy", "audit.too_long")
     assert office.recorded.leaves == []
+
+
+async def test_a_proof_that_takes_too_long_is_given_up_too(office: Office) -> None:
+    """Between two rows; else its thread would go on, and be one more than may be at once."""
+    until = time.monotonic() + 60
+    with patch.object(desk_module, "time", SimpleNamespace(monotonic=lambda: until + 1)):
+        with pytest.raises(TransientError) as caught:
+            office.source.look(desk_module.Wanted(), until)
+        assert caught.value.code == "audit.too_long"
+        assert office.source.look(desk_module.Wanted(schools=()), until).found == []
+
+
+async def test_who_asks_much_at_once_keeps_nobody_else_waiting(office: Office) -> None:
+    """A board whose questions take long waits for its own; another one is answered meanwhile."""
+    told, began = threading.Event(), list[str]()
+
+    class Slow(Source):
+        """One board's questions wait until they are told to go on."""
+
+        def look(self, wanted: desk_module.Wanted, *more: Any) -> desk_module.Seen:
+            if wanted.schools == ("99PA",):
+                began.append("99PA")
+                told.wait(60)
+            return super().look(wanted, *more)
+
+    source = Slow(office.source.store, office.source.logs)
+    office.desk = desk_module.Desk(source, office.views, cipher_of(office.world.keys), office.recorded)
+    asked = [asyncio.create_task(ask(office, BOARD, Question.FIND, since=NOW_MS - DAY_MS)) for _ in range(9)]
+    try:
+        async with asyncio.timeout(10):
+            while not began:  # noqa: ASYNC110 - a thread tells nobody
+                await asyncio.sleep(0.01)
+            found = (await ask(office, OTHER_BOARD, Question.FIND, since=NOW_MS - DAY_MS)).found
+        assert [one.entry for one in found] == entries(office, school="99VA")
+        assert not any(task.done() for task in asked)
+    finally:
+        told.set()
+        answers = await asyncio.gather(*asked)
+    assert {len(answer.found) for answer in answers} == {len(entries(office, school="99PA"))}
 
 
 async def test_what_is_signed_and_indexed_meanwhile_is_no_false_alarm(
