@@ -231,18 +231,23 @@ class AuditServer:
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """One line of log and one count for each answer; and no error that says what was asked."""
+        """One count for each answer, one line of log for most; and no error that says what was asked."""
         began, asked = time.monotonic(), _question(request)
         response = await self._answered(request, handler)
         name, seconds = asked.value if asked else "other", time.monotonic() - began
         self.metrics.answers.labels(name, str(response.status)).inc()
         self.metrics.seconds.labels(name).observe(seconds)
-        log.info("audit.answered", reason=name, code=str(response.status), seconds=round(seconds, 3))
+        if response.status != HTTPStatus.TOO_MANY_REQUESTS:  # so many lines that they fill a disk
+            log.info("audit.answered", reason=name, code=str(response.status), seconds=round(seconds, 3))
         return response
 
     async def _answered(self, request: web.Request, handler: Any) -> web.Response:
         say = _problem if _reads(request) else _error
         try:
+            _, certificate = _name_of(request)
+            wait = self._buckets.take(certificate)
+            if wait:
+                raise _Limited(wait)
             response: web.Response = await handler(request)
         except web.HTTPException as error:  # of the router, and of a body that is too large
             return say(error.status, "audit.http", f"{error.status} {error.reason}.")
@@ -265,10 +270,7 @@ class AuditServer:
         return response
 
     async def _answer(self, request: web.Request) -> web.Response:
-        name, certificate = _name_of(request)
-        wait = self._buckets.take(certificate)
-        if wait:
-            raise _Limited(wait)
+        name, _ = _name_of(request)
         question = _question(request)
         if question is None:
             raise web.HTTPNotFound

@@ -229,6 +229,19 @@ async def test_each_certificate_may_ask_only_so_often(office: Office) -> None:
     assert len(office.recorded.leaves) == 3
 
 
+async def test_who_asks_too_often_writes_no_lines_into_the_log(office: Office) -> None:
+    """Whatever path he asks for: it would fill the disk. The metric has them all."""
+    async with office.open(per_s=0.01, burst=1) as server:
+        ours = office.context(BOARD)
+        with capture_logs() as lines:
+            said = [await office.post(server, ours, path) for path in ("find", "find", "nothing", "/x", "/lezen/x")]
+    assert [status for status, _, _ in said] == [200, 429, 429, 429, 429]
+    assert [line["code"] for line in lines if line["event"] == "audit.answered"] == ["200"]
+    told = office.metrics.text().decode()
+    assert 'broker_audit_service_answers_total{question="find",status="429"} 1.0' in told
+    assert 'broker_audit_service_answers_total{question="other",status="429"} 3.0' in told
+
+
 async def held(server: AuditServer, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection that is kept open; it may be at its end already."""
     reader, writer = await asyncio.open_connection("localhost", server.port, ssl=context)
