@@ -207,7 +207,9 @@ class AuditServer:
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
             loop = asyncio.get_running_loop()
-            settings: dict[str, Any] = {"access_log": None, "keepalive_timeout": KEEP_ALIVE_S}
+            settings: dict[str, Any] = {
+                "access_log": None, "keepalive_timeout": KEEP_ALIVE_S, "auto_decompress": False,
+            }  # fmt: skip
 
             def handler() -> _Handler:
                 return _Handler(cast("web.Server", runner.server), self.connections, loop=loop, **settings)

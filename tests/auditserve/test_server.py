@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import logging
@@ -200,6 +201,14 @@ async def test_a_body_that_is_too_large_is_not_taken(office: Office) -> None:
             async with session.post(url, data=body, ssl=office.context(BOARD)) as answer:
                 assert (answer.status, code(await answer.text())) == (413, "audit.http")
     assert office.recorded.leaves == []
+
+
+async def test_a_body_that_is_packed_is_not_unpacked(office: Office) -> None:
+    """A few bytes can become very many; and no question is so long that it would have to be packed."""
+    async with office.open() as server:
+        body, headers = gzip.compress(json.dumps(PUPIL).encode()), {"Content-Encoding": "gzip"}
+        status, _, text = await office.post(server, office.context(BOARD), "people", body, headers=headers)
+    assert (status, code(text)) == (400, "audit.question")
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
