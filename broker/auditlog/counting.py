@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -203,18 +203,20 @@ class CountKeeper:
             kept = judge(notes, keys, self._origin, flows, self._budget)
             await write_kept(producer, self._places, kept, records[-1].offset + 1)
             flows |= kept.flows
-            self._count(kept, records)
+            told(kept, self._metrics, records[0].offset, records[-1].offset)
             self._failures = 0
         if end is not None:
             self._metrics.behind.set(max(0, end - (await consumer.position(source))))
 
-    def _count(self, kept: Kept, records: Sequence[ConsumerRecord]) -> None:
-        self._metrics.leaves.inc(len(kept.leaves))
-        for reason, number in kept.refused.items():
-            self._metrics.refused.labels(reason).inc(number)
-            log.warning(
-                "counts.refused", reason=reason, number=number, first=records[0].offset, last=records[-1].offset
-            )  # fmt: skip
+
+def told(kept: Kept, metrics: KeeperMetrics, first: int, last: int) -> None:
+    """Count and tell what came of the notes at these offsets."""
+    metrics.leaves.inc(len(kept.leaves))
+    for reason, number in kept.refused.items():
+        metrics.refused.labels(reason).inc(number)
+        log.warning("counts.refused", reason=reason, number=number, first=first, last=last)
+    if kept.often:
+        log.warning("counts.often", parties=sorted(kept.often))
 
 
 async def write_kept(producer: LaneProducer, places: Places, kept: Kept, position: int) -> None:

@@ -51,22 +51,20 @@ class Budget:
         self._most = most
         self._spent: dict[str, tuple[int, int]] = {}  # hour and leaves, of those parties alone whose key is known
 
-    def spend(self, party: str, at_ms: int) -> None:
-        """One more leaf.
+    def spend(self, party: str, at_ms: int) -> bool:
+        """Whether there may be one more leaf; it is spent then.
 
         Args:
             at_ms: when Kafka took the note, milliseconds since 1970.
-
-        Raises:
-            Refused: `often`.
         """
         hour = at_ms // HOUR_MS
         since, number = self._spent.get(party, (hour, 0))
         if hour > since:  # a clock that goes back begins no hour anew
             since, number = hour, 0
         if number >= self._most:
-            raise Refused("often")
+            return False
         self._spent[party] = since, number + 1
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +73,13 @@ class Kept:
 
     Args:
         leaves: for the control log, in order. flows: what changes of the last counts.
-        refused: how many were passed over, by reason.
+        refused: how many were passed over, by reason. often: the parties that had no more leaves this hour.
     """
 
     leaves: list[bytes]
     flows: dict[str, Last]
     refused: Mapping[str, int]
+    often: frozenset[str] = frozenset()
 
 
 def judge(
@@ -97,7 +96,7 @@ def judge(
         keys: verifier keys of each party there is; of one that counts nothing, none.
         origin: of the installation's logs. flows: their last counts.
     """
-    leaves, new, refused = list[bytes](), dict[str, Last](), Counter[str]()
+    leaves, new, refused, often = list[bytes](), dict[str, Last](), Counter[str](), set[str]()
     for note, at_ms in notes:
         try:
             count, leaf = _good(note, keys, origin)
@@ -105,13 +104,15 @@ def judge(
             last = new.get(count.flow) or flows.get(count.flow)
             if last is not None and count.first <= last.last:
                 raise Refused("duplicate" if mine == last else "backwards")
-            budget.spend(count.party, at_ms)
+            if not budget.spend(count.party, at_ms):
+                often.add(count.party)
+                raise Refused("often")
         except Refused as reason:
             refused[str(reason)] += 1
         else:
             leaves.append(leaf)
             new[count.flow] = mine
-    return Kept(leaves, new, refused)
+    return Kept(leaves, new, refused, frozenset(often))
 
 
 def _good(note: bytes | None, keys: Mapping[str, Sequence[Verifier]], origin: str) -> tuple[Count, bytes]:

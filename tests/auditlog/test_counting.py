@@ -16,13 +16,14 @@ from confluent_kafka.admin import AdminClient
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from broker.audit import verify
 from broker.audit.count import Count
 from broker.audit.log.note import Signer
 from broker.audit.told import LeafError, Other, read_count, read_gap, read_leaf
 from broker.auditlog import counting as module
-from broker.auditlog.counting import CountKeeper, KeeperConfig, KeeperMetrics, Places, read_state
+from broker.auditlog.counting import CountKeeper, KeeperConfig, KeeperMetrics, Places, read_state, told
 from broker.auditlog.folders import count_leaf
 from broker.auditlog.judging import HOUR_MS, MOST_NOTE_BYTES, Budget, Kept, Last, judge
 from broker.engine import CompactedTail, KafkaClients, RegistryView
@@ -136,6 +137,16 @@ def test_a_party_has_so_many_leaves_an_hour_and_no_more() -> None:
         kept = judged(*notes, flows=flows, at_ms=at_ms, budget=budget)
         flows |= kept.flows
         assert (len(kept.leaves), kept.refused.get("often", 0)) == (leaves, refused)
+        assert kept.often == ({PORTAL} if refused else set()), "the operator must know whom to call"
+
+
+def test_the_operator_reads_who_counts_too_often() -> None:
+    """By the party's id, which its signature proves; of other notes it is not known whose they are."""
+    with capture_logs() as lines:
+        told(judged(note(1, 1), note(2, 2), b"nothing", budget=Budget(1)), KeeperMetrics(), 7, 9)
+    assert [(line["event"], line.get("reason"), line.get("parties")) for line in lines] == [
+        ("counts.refused", "often", None), ("counts.refused", "note", None), ("counts.often", None, [PORTAL]),
+    ]  # fmt: skip
 
 
 def test_who_repeats_a_note_spends_nothing() -> None:
