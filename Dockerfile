@@ -34,7 +34,8 @@ RUN ["install", "--directory", "--owner=10001", "--group=10001", "--mode=0700", 
      "/var/lib/eck-broker/kafka", "/var/lib/eck-broker/operator", "/var/lib/eck-broker/worker", \
      "/var/lib/eck-broker/remover", "/var/lib/eck-broker/state", "/var/lib/eck-broker/profiles", \
      "/var/lib/eck-broker/builder", "/var/lib/eck-broker/auditor", "/var/lib/eck-broker/auditlog", \
-     "/var/lib/eck-broker/auditstore", "/var/lib/eck-broker/reconciler"]
+     "/var/lib/eck-broker/auditstore", "/var/lib/eck-broker/reconciler", "/var/lib/eck-broker/counter", \
+     "/var/lib/eck-broker/auditservice", "/var/lib/eck-broker/auditvault"]
 COPY --from=packages /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

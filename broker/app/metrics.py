@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -57,6 +57,11 @@ class Metrics(Observer):
             "Incidents seen on audit.control; live, may miss some.",
             registry=self.registry,
         )
+        self._rolled = Gauge(
+            "broker_rolled_timestamp_seconds",
+            "When each partition of vault.identity and parked last got the record that lets Kafka compact; 0: not yet.",
+            registry=self.registry,
+        )
 
     def watch(self, plane: DataPlane) -> None:
         """Read the state of a data plane at every scrape."""
@@ -69,6 +74,10 @@ class Metrics(Observer):
     def incident(self) -> None:
         """An incident passed on the control log."""
         self._incidents.inc()
+
+    def rolled(self, now_s: float) -> None:
+        """All partitions that must be compacted in time have a new record; seconds since 1970."""
+        self._rolled.set(now_s)
 
     def committed(self, report: BatchReport) -> None:
         """See Observer."""

@@ -26,6 +26,7 @@ from mode import Service
 from broker.app import logs
 from broker.app.health import HealthServer
 from broker.app.metrics import Metrics
+from broker.app.rolling import keep_rolling
 from broker.engine import DataPlane, KafkaClients, RegistryView, VaultView, topic_identity
 from broker.errors import BrokerError, ConfigError
 from broker.exchange import ExchangeKeys, InputRecord, LaneState, Parked, Step, Views, exchange, set_aside
@@ -97,6 +98,10 @@ class ExchangeService(Service):
                 lanes = await self._plane.ready()
                 self._ready = self._ending.served = True
                 log.info("worker.ready", lanes=lanes, text=f"ready: {lanes} lanes", http_port=self._http.port)
+
+    @Service.task
+    async def _roll(self) -> None:
+        await keep_rolling(self._connection, self._metrics.rolled)
 
     async def on_stop(self) -> None:
         """Called by mode."""

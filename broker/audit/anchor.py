@@ -22,8 +22,8 @@ from cryptography import x509
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import CHECKPOINT, LogDirectory
 from broker.audit.log.merkle import consistency_proof, verify_consistency
-from broker.audit.log.note import NoteError, Verifier, open_note, split_note
-from broker.audit.signed import SignedLog, folders
+from broker.audit.log.note import NoteError, Verifier, split_note
+from broker.audit.signed import SignedLog, folders, signed_by_log
 from broker.errors import BrokerError, ConfigError, ContractError
 
 if TYPE_CHECKING:
@@ -190,9 +190,7 @@ def findings(anchored: Sequence[Anchored], root: Path, verifiers: Sequence[Verif
     for each in anchored:
         old = each.checkpoint
         try:
-            names = [signature.name for signature in open_note(each.note, verifiers).verified]
-            if old.origin not in names:
-                raise NoteError("it is not signed with a key of its log that is known here")
+            signed_by_log(each.note, verifiers)
             if old.origin not in here:
                 raise NoteError("no log of that origin is here that can be relied on")
             _check_continues(old, here[old.origin])

@@ -18,6 +18,7 @@ from broker.audit.log.directory import HistoryDiffers
 from broker.audit.log.merkle import Frontier, ProofError, leaf_hash
 from broker.audit.signed import SignedLog
 from broker.audit.store import Store
+from broker.errors import ConfigError
 
 BATCH: Final = 8_192
 
@@ -105,10 +106,10 @@ def index_people(store: Store, entries: Iterable[bytes], schools: SchoolCiphers)
     for entry in store.arrived():
         if forgets(entry):
             continue
-        span = span_of(entry)
-        for origin, index, school in store.places(span):
-            store.tag(open_entry(schools.school_cipher(school or ""), entry).tag, origin, index)
-        store.settle(span, entry)
+        tag, places = _open(store, schools, entry)
+        for origin, index in places:
+            store.tag(tag, origin, index)
+        store.settle(span_of(entry), entry)
         matched += 1
     return matched
 
@@ -128,13 +129,26 @@ def forget_people(store: Store, schools: SchoolCiphers) -> int:
     entries = [entry for entry in store.arrived() if forgets(entry)]
     if not entries:
         return 0
-    tags = {
-        open_entry(schools.school_cipher(school or ""), entry).tag
-        for entry in entries
-        for _, _, school in store.places(span_of(entry))
-    }
-    gone = store.forget(*tags)
+    gone = store.forget(*{_open(store, schools, entry)[0] for entry in entries})
     with store.transaction():
         for entry in entries:
             store.settle(span_of(entry), entry)
     return gone
+
+
+def _open(store: Store, schools: SchoolCiphers, entry: bytes) -> tuple[bytes, list[tuple[str, int]]]:
+    """The tag in an entry whose leaf has arrived, and the leaf: with its span, the newest that the entry opens for.
+
+    It is two where a log was begun anew and has the leaf again. Where an input topic was made anew its offsets come
+    once more, and with them the spans, in leaves of other events: those are not meant.
+    """
+    tag, found, failed = b"", list[tuple[str, int, int]](), None
+    for origin, index, school, time in store.places(span_of(entry)):
+        try:
+            tag = open_entry(schools.school_cipher(school or ""), entry).tag
+            found.append((origin, index, time))
+        except ConfigError as error:
+            failed = error
+    if not found and failed is not None:
+        raise failed
+    return tag, [(origin, index) for origin, index, time in found if time == found[0][2]]

@@ -83,7 +83,7 @@ class Commitments:
         self._salts: dict[str, bytes] = {}
 
     def token(self) -> str:
-        """The person, in this event only."""
+        """The person, in this leaf only."""
         return b64url(self._hash.digest(_TOKEN + self._decision)[:16])
 
     def salt(self, side: str) -> bytes:

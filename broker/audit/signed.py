@@ -41,10 +41,7 @@ class SignedLog:
         if note is None:
             return None
         known = tuple(verifiers)
-        opened = open_note(note, known)
-        checkpoint = Checkpoint.parse(opened.text)
-        if not any(signed.name == checkpoint.origin and signed.time_s is None for signed in opened.verified):
-            raise NoteError(f"the checkpoint in {directory.path.name} is not signed by its log with a key known here")
+        checkpoint = signed_by_log(note, known)
         return cls(checkpoint, note, TileReader(directory.read, checkpoint.size), known)
 
     def entry(self, index: int) -> bytes:
@@ -83,6 +80,19 @@ class SignedLog:
                 self._proven[tile] = hashes
         elif hashes[own] != leaf_hash(entry):
             raise ProofError(f"the entry is not the one that was signed as leaf {index}")
+
+
+def signed_by_log(note: bytes, verifiers: Iterable[Verifier]) -> Checkpoint:
+    """The checkpoint in a note that its own log signed; a cosignature does not count for that.
+
+    Raises:
+        NoteError: if it is not, with a key that is known here.
+    """
+    opened = open_note(note, verifiers)
+    checkpoint = Checkpoint.parse(opened.text)
+    if not any(signed.name == checkpoint.origin and signed.time_s is None for signed in opened.verified):
+        raise NoteError(f"a checkpoint of {checkpoint.origin} is not signed by its log with a key known here")
+    return checkpoint
 
 
 def folders(root: Path) -> list[Path]:

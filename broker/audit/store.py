@@ -262,11 +262,14 @@ class Store:
         found: int = self._db.execute("SELECT count(*) FROM waiting").fetchone()[0]
         return found
 
-    def places(self, span: bytes) -> list[tuple[str, int, str | None]]:
-        """Log, place and school of the leaves with a span: one, unless something is wrong."""
+    def places(self, span: bytes) -> list[tuple[str, int, str | None, int]]:
+        """Log, place, school and time of the leaves with a span, the newest first.
+
+        One, unless a log was begun anew or an input topic was (`input-reset`), whose offsets come once more.
+        """
         query = (
-            "SELECT origin, idx, word FROM leaves JOIN logs ON logs.id = log LEFT JOIN words ON words.id = school "
-            "WHERE span = ?"
+            "SELECT origin, idx, word, time FROM leaves JOIN logs ON logs.id = log "
+            "LEFT JOIN words ON words.id = school WHERE span = ? ORDER BY time DESC, log DESC, idx DESC"
         )
         return list(self._db.execute(query, (span,)))
 

@@ -560,7 +560,7 @@ def trust_of(args: argparse.Namespace, folders: Sequence[Path]) -> Trust:
     texts = args.key or [read(path, NOTE_BYTES).decode(errors="surrogateescape").removesuffix("\n") for path in paths]
     if not (args.key or args.key_file):
         say(f"NOTE: keys from {', '.join(paths)} beside the log; compare with the published ones: {', '.join(texts)}")
-    keys = "".join(f"log {line}\n" for text in texts for line in text.split("\n"))
+    keys = "".join(f"log {line}\n" for text in (args.key or dict.fromkeys(texts)) for line in text.split("\n"))
     return read_policy(f"{keys}quorum none", "--key" if args.key else ", ".join(paths))
 
 

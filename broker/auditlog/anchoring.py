@@ -126,17 +126,24 @@ def mirror_anchors(source: Path, target: Path) -> int:
     """Copy the anchors between two folders of all logs that the second has not; tells how many.
 
     Raises:
-        HistoryDiffers: it has another one for the same hour: both are kept.
+        HistoryDiffers: it has another one for the same hour, or one here is half gone; all others were copied.
     """
     there, here = AnchorFolder(target), AnchorFolder(source)
-    copied = 0
+    copied, wrong = 0, list[str]()
     for hour in here.hours():
-        text, token = (file.read_bytes() for file in here.files(hour))
-        if hour in there.hours():
-            if (text, token) != tuple(file.read_bytes() for file in there.files(hour)):
-                raise HistoryDiffers(f"The copy has another anchor of {hour}. Nothing was copied over it; keep both.")
-        elif there.store(hour, text, token):
-            copied += 1
+        try:
+            text, token = (file.read_bytes() for file in here.files(hour))
+            if there.store(hour, text, token):
+                copied += 1
+            elif (text, token) != tuple(file.read_bytes() for file in there.files(hour)):
+                wrong.append(hour)
+        except FileNotFoundError:
+            wrong.append(hour)
+    if wrong:
+        raise HistoryDiffers(
+            f"The copy has another anchor of {', '.join(wrong)}, or of one a file is missing. Nothing was copied over "
+            f"it; keep both. All others were copied, {copied} of them new."
+        )
     return copied
 
 

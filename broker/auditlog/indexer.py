@@ -7,6 +7,7 @@ Needs only the right to read the topic; it joins no group.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,10 @@ from broker.kafka.metadata import partitions_of
 FETCH_RECORDS: Final = 5_000
 FETCH_MS: Final = 500
 STALL_S: Final = 30.0
+LOST: Final = (
+    "Entries had gone before they were read, and with them perhaps that a person was erased. Make a new store in the "
+    "place of this one. They stay for six days: read them daily."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +38,25 @@ class PeopleRead:
 
     Args:
         read: entries that are new. waiting: entries whose leaf is not signed yet, or not in the store.
-        lost: partitions whose entries had gone before they were read: those leaves are not found by the person, and
-            who was erased meanwhile may still be.
         forgotten: rows of the store that led to persons who were erased.
     """
 
     read: int
     waiting: int
-    lost: tuple[str, ...]
     forgotten: int = 0
 
 
-async def read_people(store: Store, connection: KafkaConnection, schools: SchoolCiphers) -> PeopleRead:
+async def read_people(
+    store: Store, connection: KafkaConnection, schools: SchoolCiphers, lost: Callable[[str], None]
+) -> PeopleRead:
     """Read what is new, match it and what waited with the leaves in the store, and forget who was erased.
 
     To be run at least daily: that long at most a person who was erased is in the store, and in a week entries go.
+
+    Args:
+        lost: is told each partition whose entries had gone before they were read (`LOST`): those leaves are not found
+            by the person, and who was erased meanwhile may still be. At once, since what is read behind it stays,
+            whatever fails then.
 
     Raises:
         ConfigError: `audit.index_key`, if an entry does not open; `audit.index_topic`, if the topic is another one
@@ -64,13 +73,14 @@ async def read_people(store: Store, connection: KafkaConnection, schools: School
         places = await partitions_of(consumer, AUDIT_INDEX, STALL_S)
         with store.transaction():
             index_people(store, [], schools)  # those that waited
-        read, lost = 0, list[str]()
+        read = 0
         for place in places:
             end, gone = await _begin(consumer, place, store)
-            lost += [_source(place)] if gone else []
+            if gone:
+                lost(_source(place))
             read += await _read(consumer, place, end, store, schools)
         forgotten = forget_people(store, schools)
-        return PeopleRead(read, store.waiting(), tuple(lost), forgotten)
+        return PeopleRead(read, store.waiting(), forgotten)
     except TimeoutError as error:
         raise TransientError(
             f"{AUDIT_INDEX} could not be read to its end: Kafka does not answer in time. Try again later; what was "

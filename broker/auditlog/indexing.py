@@ -20,14 +20,16 @@ from broker.audit.indexing import SchoolCiphers, index_log
 from broker.audit.log.directory import KEY, LogDirectory
 from broker.audit.signed import SignedLog, folders, keys_in_file
 from broker.audit.store import Store
-from broker.auditlog.indexer import read_people
-from broker.auditlog.looking import keep_looking
+from broker.auditlog.indexer import LOST, read_people
+from broker.auditlog.looking import keep_looking, told
 from broker.errors import BrokerError
 from broker.kafka.connection import KafkaConnection
 
 log = structlog.get_logger("broker.auditlog")
 
 LOOK_S: Final = 60.0
+Failure = BrokerError | OSError
+_FAILURES: Final = (BrokerError, OSError)
 
 
 class IndexMetrics:
@@ -103,28 +105,28 @@ class Indexing:
         """Take in what is new. What fails does not keep the rest from being taken in.
 
         Raises:
-            BrokerError: the first that failed, see `index_log` and `read_people`; any others are logged.
+            BrokerError, OSError: the first that failed, see `index_log` and `read_people`; any others are logged.
         """
         with Store(self._store) as store:
             failed = [*self._all_leaves(store), *self._all_people(store)]
         for error in failed[1:]:
             self.metrics.failures.labels(type(error).__name__).inc()
-            log.warning("auditlog.indexing", error=str(error))
+            log.warning("auditlog.indexing", error=told(error))
         if failed:
             raise failed[0]
         self.metrics.went_well()
 
-    def _all_leaves(self, store: Store) -> Iterator[BrokerError]:
+    def _all_leaves(self, store: Store) -> Iterator[Failure]:
         """Take in the leaves of all logs; gives what failed."""
         try:
             found = folders(self._root)
-        except BrokerError as error:
+        except _FAILURES as error:
             found = []
             yield error
         for folder in found:
             try:
                 self._leaves(store, folder)
-            except BrokerError as error:
+            except _FAILURES as error:
                 yield error
 
     def _leaves(self, store: Store, folder: Path) -> None:
@@ -137,25 +139,22 @@ class Indexing:
         if done.decisions or done.others:
             log.info("auditlog.indexed", log=done.origin, new=done.decisions + done.others, leaves=done.size)
 
-    def _all_people(self, store: Store) -> Iterator[BrokerError]:
+    def _all_people(self, store: Store) -> Iterator[Failure]:
         """Take in whom they are about; gives what failed."""
         if self._people is None:
             return
+        people = self._people
         try:
-            done = asyncio.run(read_people(store, self._people.connection, self._people.schools))
-        except BrokerError as error:
+            done = asyncio.run(read_people(store, people.connection, people.schools, self._lost))
+        except _FAILURES as error:
             yield error
             return
         self.metrics.entries.inc(done.read)
         self.metrics.waiting.set(done.waiting)
-        for source in done.lost:
-            self.metrics.lost.labels(source).inc()
-            log.error(
-                "auditlog.lost",
-                partition=source,
-                text="Entries had gone before they were read: their leaves are not found by the person. They stay for "
-                "six days, so the indexer must not stand still for so long.",
-            )
+
+    def _lost(self, source: str) -> None:
+        self.metrics.lost.labels(source).inc()
+        log.error("auditlog.lost", partition=source, text=LOST)
 
 
 class IndexService:

@@ -18,6 +18,11 @@ log = structlog.get_logger("broker.auditlog")
 _EXPECTED: Final = (BrokerError, OSError, sqlite3.Error)
 
 
+def told(error: Exception) -> str:
+    """What is logged of an error: our own say what to do, the text of another may hold anything."""
+    return str(error) if isinstance(error, BrokerError) else type(error).__name__
+
+
 async def keep_looking(
     look: Callable[[], object],
     *,
@@ -47,8 +52,7 @@ async def keep_looking(
             except _EXPECTED as error:
                 good = False
                 failures.labels(type(error).__name__).inc()
-                text = str(error) if isinstance(error, BrokerError) else type(error).__name__
-                log.warning(event, error=text, retry_s=look_s)
+                log.warning(event, error=told(error), retry_s=look_s)
             await asyncio.sleep(look_s)
     finally:
         await health.stop()

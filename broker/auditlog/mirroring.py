@@ -4,8 +4,9 @@
     -> write tiles, bundles and offsets -> flush -> only then the checkpoint, which readers begin with
 
 Nothing is copied that does not lead to what was signed: a damaged file stays where it is, and a copy that is whole is
-never replaced by one that is not. A file that is there is never changed, and a checkpoint never gets smaller. Anything
-that the copy has already was worked out from entries before its checkpoint was shown, so that only what is new is read.
+never replaced by one that is not. A file that is there is never changed; a checkpoint never gets smaller, and one of
+the same tree loses no signature. Anything that the copy has already was worked out from entries before its checkpoint
+was shown, so that only what is new is read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import KEY, HistoryDiffers, LogDirectory
 from broker.audit.log.merkle import HASH_BYTES, Frontier
-from broker.audit.log.note import Verifier, split_note
+from broker.audit.log.note import ED25519, Verifier, split_note
 from broker.audit.log.tiles import (
     TILE_HEIGHT,
     WIDTH,
@@ -32,7 +33,7 @@ from broker.audit.log.tiles import (
     offsets_path,
     tile_path,
 )
-from broker.audit.signed import SignedLog, folders, keys_in_file
+from broker.audit.signed import SignedLog, folders, keys_in_file, signed_by_log
 from broker.errors import BrokerError
 
 STEP: Final = 16 * WIDTH  # entries in memory at a time: whole bundles
@@ -77,7 +78,7 @@ def mirror_log(source: LogDirectory, target: LogDirectory, verifiers: Sequence[V
     Raises:
         HistoryDiffers: the copy has another history, or a longer one.
         TileError: a file of the source is missing, or does not lead to the root that was signed.
-        NoteError: the checkpoint of the source is not signed with a known key.
+        NoteError: a checkpoint of the source is not signed by its log with a known key.
     """
     cosigned = source.cosigned()  # before the checkpoint, which is then no smaller
     signed = SignedLog.open(source, verifiers)
@@ -85,14 +86,25 @@ def mirror_log(source: LogDirectory, target: LogDirectory, verifiers: Sequence[V
         raise TileError(f"{source.path.name} has no checkpoint any more; try again")
     now, shown, name = signed.checkpoint, target.checkpoint(), source.path.name
     before = 0 if shown is None else _begins_with(Checkpoint.parse(split_note(shown)[0]), signed, name)
-    witnessed = {} if cosigned is None else _files_of(_cosigned_edge(cosigned, signed, name))
+    witnessed = {} if cosigned is None else partial_files(_cosigned_edge(cosigned, signed, name))
+    # Not the file beside the source, which anybody may have added a line to who could not sign.
+    keys = [key.vkey for key in verifiers if key.name == now.origin and key.kind == ED25519]
     _grow(source, target, before, signed)
     target.write_immutable(witnessed)
-    target.show_key(*(key.vkey for key in keys_in_file(source.path / KEY) if key.name == now.origin))
-    target.publish(signed.note)
-    if cosigned is not None:
+    target.show_key(*keys)
+    if not _says_less(signed.note, shown):
+        target.publish(signed.note)
+    if cosigned is not None and not _says_less(cosigned, target.cosigned()):
         target.publish_cosigned(cosigned)
     return Mirrored(name, before, now.size)
+
+
+def _says_less(note: bytes, shown: bytes | None) -> bool:
+    """Whether a note is the one that the copy has, but for signatures that somebody took off it."""
+    if shown is None:
+        return False
+    (text, lines), (text_there, lines_there) = split_note(note), split_note(shown)
+    return text == text_there and set(lines) < set(lines_there)
 
 
 def _begins_with(copied: Checkpoint, signed: SignedLog, name: str) -> int:
@@ -113,7 +125,7 @@ def _begins_with(copied: Checkpoint, signed: SignedLog, name: str) -> int:
 
 def _cosigned_edge(note: bytes, signed: SignedLog, name: str) -> Edge:
     """The right edge of the tree that witnesses signed: its partial files are read by who reads `checkpoint.w`."""
-    checkpoint = Checkpoint.parse(split_note(note)[0])
+    checkpoint = signed_by_log(note, signed.verifiers)
     if checkpoint.size <= signed.checkpoint.size:
         edge = _edge_at(checkpoint.size, signed.reader)
         if edge.root() == checkpoint.root:
@@ -149,7 +161,7 @@ def _steps(edge: Edge, reader: TileReader) -> Iterator[tuple[int, bytes, dict[st
         after = min(reader.size, at - at % STEP + STEP)
         grown = builder.append(list(reader.entries(at, after)))
         files = {name: data for name, data in grown.files.items() if full_path(name) is None}
-        yield after, grown.root, {**files, **_files_of(builder.edge)} if after == reader.size else files
+        yield after, grown.root, {**files, **partial_files(builder.edge)} if after == reader.size else files
         at = after
 
 
@@ -163,7 +175,7 @@ def _edge_at(size: int, reader: TileReader) -> Edge:
     return Edge(size, tuple(tiles), encode_bundle(list(reader.entries(last, size))))
 
 
-def _files_of(edge: Edge) -> dict[str, bytes]:
+def partial_files(edge: Edge) -> dict[str, bytes]:
     """The partial files of a size."""
     files = {
         tile_path(level, (edge.size >> TILE_HEIGHT * level) // WIDTH, len(tile) // HASH_BYTES): tile

@@ -20,7 +20,7 @@ from broker.audit.query import Query
 from broker.audit.signed import SignedLog, folders, keys_beside_logs, keys_in_file
 from broker.audit.store import Store, Wanted
 from broker.cli.output import err, json_line, out, table
-from broker.errors import ConfigError
+from broker.errors import BrokerError, ConfigError
 
 StoreFile = Annotated[Path, typer.Option("--store", help="The store; `index` makes it.")]
 Logs = Annotated[Path, typer.Option("--logs", help="The folder of all logs, or a copy of it.")]
@@ -55,37 +55,46 @@ def index(
     if (connection is None) != (keys is None):
         raise ConfigError("--connection and --keys go together: entries are sealed.", code="audit.people")
     known = _keys(logs, key_file)
+    failed: list[BrokerError | OSError] = []  # one damaged log keeps back neither others nor who was erased
     with Store(store) as opened:
         for folder in folders(logs):
-            log = SignedLog.open(LogDirectory(folder), known)
-            if log is not None:
-                done = index_log(opened, log)
-                err.print(
-                    f"{done.origin}: {done.decisions} decisions and {done.others} other leaves are new, {done.size} in "
-                    "all",
-                    markup=False,
-                )
+            try:
+                _index_leaves(opened, folder, known)
+            except (BrokerError, OSError) as error:
+                failed.append(error)
         if connection is not None and keys is not None:
             _index_people(opened, connection, keys)
+    for other in failed[1:]:
+        err.print(str(other), markup=False)
+    if failed:
+        raise failed[0]
+
+
+def _index_leaves(store: Store, folder: Path, known: list[Verifier]) -> None:
+    log = SignedLog.open(LogDirectory(folder), known)
+    if log is not None:
+        done = index_log(store, log)
+        err.print(
+            f"{done.origin}: {done.decisions} decisions and {done.others} other leaves are new, {done.size} in all",
+            markup=False,
+        )
 
 
 def _index_people(store: Store, connection: Path, keys: Path) -> None:
-    from broker.auditlog.indexer import read_people  # with it come Kafka's clients
+    from broker.auditlog.indexer import LOST, read_people  # with it come Kafka's clients
     from broker.identity.vault import SchoolKeys
     from broker.kafka.connection import KafkaConnection
     from broker.keys import FileKeys
 
     schools = SchoolKeys(FileKeys(keys).secret("school-keys"))
-    done = asyncio.run(read_people(store, KafkaConnection.from_file(connection), schools))
+
+    def lost(source: str) -> None:
+        err.print(f"{source}: {LOST}", markup=False)
+
+    done = asyncio.run(read_people(store, KafkaConnection.from_file(connection), schools, lost))
     err.print(f"{done.read} entries about persons are new, {done.waiting} wait for their leaf", markup=False)
     if done.forgotten:
         err.print(f"{done.forgotten} rows led to persons who were erased, and are gone", markup=False)
-    for source in done.lost:
-        err.print(
-            f"{source}: entries had gone before they were read, and with them perhaps that a person was erased. Make a "
-            "new store in the place of this one, and run this daily",
-            markup=False,
-        )
 
 
 def find(

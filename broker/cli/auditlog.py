@@ -13,6 +13,7 @@ from broker.audit.log.note import check_name
 from broker.auditlog.book import LogName, SigningKeys
 from broker.auditlog.epoch import begin_epoch
 from broker.auditlog.folders import PARTY_KEYS
+from broker.auditlog.restoring import restore as make_again
 from broker.cli import auditlog_key
 from broker.cli.auditlog_options import (
     DEFAULT_KEYS,
@@ -257,3 +258,29 @@ def epoch(
         begin_epoch(name, place, clients, signing, logs, reason=reason, operator=operator)
     )  # fmt: skip
     err.print(f"{new.origin} has begun; its first leaf holds the last checkpoint of {old.origin}, of {old.size} leaves")
+
+
+@app.command()
+def restore(
+    log: Annotated[str, typer.Argument(help="p0, p1, ... or control.")],
+    name: Name,
+    connection: Connection,
+    copy: Annotated[
+        Path | None, typer.Option("--from", help="Folder of a mirror of all logs; without it Kafka must have it all.")
+    ] = None,
+    epoch: Annotated[int | None, typer.Option(min=1, help="Which epoch of it; default: the last.")] = None,
+    keys: Keys = DEFAULT_KEYS,
+    logs: Logs = DEFAULT_LOGS,
+) -> None:
+    """Make lost files of a log again, from a mirror and from Kafka, if they lead to the root that was signed."""
+    clients = KafkaClients.of_engine(KafkaConnection.from_file(connection), EngineConfig())
+    signing = SigningKeys(FileKeys(keys))
+    done = asyncio.run(
+        make_again(name, LogName(name, log).place, clients, signing, logs, copy=copy, epoch=epoch)
+    )  # fmt: skip
+    read = done.size - done.stored
+    err.print(
+        f"{done.name.origin} is whole: {done.size} leaves, {done.stored} of files and {read} of Kafka, with the root "
+        f"that was signed",
+        markup=False,
+    )

@@ -47,7 +47,7 @@ def run(
 
 
 def _play(home: Path, keep: bool) -> None:
-    from broker.demo import auditlog, report, show
+    from broker.demo import auditlog, questions, report, show
     from broker.demo.stage import stage
     from broker.demo.year import live
 
@@ -59,6 +59,8 @@ def _play(home: Path, keep: bool) -> None:
         report.write(facts, file)
         show.show(facts, file)
         if keep:
+            err.print("starting what boards and parties may ask the audit …")
+            questions.start(scene)
             pids = [worker.pid for worker in scene.workers]
             (home / PIDS).write_text(json.dumps({"workers": pids}), "utf-8")
             show.next_steps(home)
@@ -97,9 +99,14 @@ def _clear(home: Path) -> None:
         return
     known = {
         "kafka", "connections", "keys", "operator-keys", "profiles", "report.json", "auditlog", "auditlog-keys",
-        "log-builder.log", PIDS,
+        "log-builder.log", "audit-ca", "audit.db", "audit-service-keys", "indexer-keys", "audit-service.url",
+        "audit-service.log", "indexer.log", PIDS,
     }  # fmt: skip
-    unknown = [p.name for p in home.iterdir() if p.name not in known and not p.name.startswith(("state-", "worker-"))]
+    unknown = [
+        p.name
+        for p in home.iterdir()
+        if p.name not in known and not p.name.startswith(("state-", "worker-", "audit.db-"))
+    ]
     if unknown:
         raise ConfigError(
             f"{home} holds {unknown[0]}, which is not the demo's; give another --home, or remove it", code="demo.home"

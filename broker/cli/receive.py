@@ -12,6 +12,7 @@ import typer
 from broker.cli.output import err, json_line, out
 from broker.cli.send import COUNT_HELP, PROFILES_HELP, book_of
 from broker.client import Consumer, CountBook, Profile, Received, Status, StatusConsumer
+from broker.client.receipts import Evidence
 from broker.errors import ConfigError
 
 
@@ -23,20 +24,29 @@ def run(
     most: Annotated[int, typer.Option("--max", help="End after so many; 0: no limit.")] = 0,
     idle: Annotated[float, typer.Option(help="End when nothing came for so many seconds; 0: wait for ever.")] = 0,
     count: Annotated[str | None, typer.Option(help=COUNT_HELP)] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which record and salt of each event are kept, to have receipts made; personal data."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines with everything; stable.")] = False,
 ) -> None:
     """Receive. What was shown counts as read for this group."""
     profile = Profile.load(profiles / party)
     if family == "status" and count is not None:
         raise ConfigError("Outcomes are not counted: leave --count out, or receive a family.", code="count.status")
+    if family == "status" and evidence is not None:
+        raise ConfigError("There are no receipts of outcomes: leave --evidence out.", code="receive.evidence")
     book = book_of(profile, count, family)
-    number = asyncio.run(_receive(profile, family, group, most, idle, as_json, book))
+    number = asyncio.run(_receive(profile, family, group, most, idle, as_json, book, evidence))
     err.print(f"{number} received")
 
 
 async def _receive(
-    profile: Profile, family: str, group: str, most: int, idle: float, as_json: bool, counting: CountBook | None
-) -> int:
+    profile: Profile, family: str, group: str, most: int, idle: float, as_json: bool, counting: CountBook | None,
+    evidence: Path | None,
+) -> int:  # fmt: skip
     count = 0
     if family == "status":
         async with StatusConsumer(profile, group=f"status.{group}") as statuses:
@@ -50,6 +60,8 @@ async def _receive(
     async with Consumer(profile, family, group=group, counting=counting) as consumer:
         async for received in consumer.events(idle or None):
             count += 1
+            if evidence is not None:
+                Evidence.of(received).keep(evidence)
             _show(received, as_json)
             if count == most:
                 consumer.done()

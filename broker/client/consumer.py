@@ -32,7 +32,8 @@ class Received:
     Args:
         policy: version of the policy that it was minimised under.
         flow, seq: number of the record within its flow (the broker's lane and this partition); consecutive.
-        salt: opens the commitment in the audit leaf; keep it with the event if you may have to show it.
+        record: value of the record as it came, sealed parts and all; the audit leaf has a commitment to these bytes.
+        salt: opens that commitment. Keep both if you may have to show what you got (`broker.client.receipts`).
     """
 
     event: Event
@@ -42,6 +43,7 @@ class Received:
     policy: str
     flow: str
     seq: int
+    record: bytes = field(repr=False)
     salt: bytes = field(repr=False)
 
 
@@ -262,7 +264,7 @@ class Consumer(_Reader):
         self._follow(flow, seq)
         return Received(
             event, record.topic, record.partition, record.offset, headers[POLICY].decode(), flow, seq,
-            headers[AUDIT_SALT],
+            record.value, headers[AUDIT_SALT],
         )  # fmt: skip
 
     def _follow(self, flow: str, seq: int) -> None:

@@ -147,7 +147,10 @@ def _line(text: str, style: str = "") -> None:
 def next_steps(home: Path) -> None:
     """How to go on by hand, when everything is left running."""
     profiles, examples = home / "profiles", data_path("examples")
-    _line("\nEverything is still running. By hand (docs/tutorial.md goes on from here):", "bold")
+    _line(
+        "\nEverything is still running. By hand (docs/tutorial.md and docs/tutorial-auditor.md go on from here):",
+        "bold",
+    )
     for line in (
         f"export BROKER_PROFILES={profiles} BROKER_CONNECTION={home / 'connections' / 'auditor.json'}",
         f"broker receive {story.PORTAL} usage --max 3",

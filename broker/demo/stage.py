@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -68,24 +68,43 @@ class Stage:
             module: whose command line it is.
 
         Raises:
-            BrokerError: `demo.worker`, with the place of its log.
+            BrokerError: `demo.process`, with the place of its log.
         """
-        port = free_ports(1)
-        log = self.home / f"worker-{number}.log"
-        command = [
-            sys.executable, "-m", module, "worker", "--connection", str(self.home / "connections" / "exchange.json"),
-            "--keys", str(self.home / "keys"), "--state", str(self.home / f"state-{number}"), "--http", str(port),
-        ]  # fmt: skip
-        with log.open("ab") as out:
-            worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)  # noqa: S603 - our own
-        self.workers.append(worker)
+        port, home = free_ports(1), self.home
+        worker = self.start_process(f"worker-{number}", port, [
+            "worker", "--connection", home / "connections" / "exchange.json", "--keys", home / "keys",
+            "--state", home / f"state-{number}", "--http", port,
+        ], module, patience_s)  # fmt: skip
         self.ports.append(port)
+        return worker
+
+    def start_process(
+        self,
+        name: str,
+        port: int,
+        arguments: Sequence[object],
+        module: str = "broker",
+        patience_s: float = WORKER_START_SECONDS,
+    ) -> subprocess.Popen[bytes]:
+        """Start one of our commands as a process of its own, and wait until it serves.
+
+        Args:
+            name: of its log. port: of its probes; on the loopback interface. arguments: of the command line.
+
+        Raises:
+            BrokerError: `demo.process`, with the place of its log.
+        """
+        log = self.home / f"{name}.log"
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        with log.open("ab") as out:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)  # noqa: S603 - our own
+        self.workers.append(process)
         deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline and worker.poll() is None:
+        while time.monotonic() < deadline and process.poll() is None:
             if _is_ready(port):
-                return worker
+                return process
             time.sleep(0.1)
-        raise BrokerError(f"the worker did not come up; see {log}", code="demo.worker")
+        raise BrokerError(f"{name} did not come up; see {log}", code="demo.process")
 
     def stop(self) -> None:
         """Stop the workers, then Kafka."""

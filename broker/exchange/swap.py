@@ -177,8 +177,20 @@ def _changed(event: Opened, person: VaultRecord, people: list[VaultRecord]) -> V
     keys = dict.fromkeys(key for record in people for key in record.subject_keys if key != person.subject_key)
     return replace(
         person, school=event.school.id, eck_id=eck_id, user_ids=tuple(ids), left_on=left_on,
-        flags=_flags(event, person.flags), former_keys=tuple(keys),
+        flags=_flags(event, _restricted(person, people)), former_keys=tuple(keys),
     )  # fmt: skip
+
+
+def _restricted(person: VaultRecord, people: list[VaultRecord]) -> Flags:
+    """The flags of the enrolment that goes on, with what restricts it in those that end: an objection is not undone."""
+    flags = [record.flags for record in people]
+    return replace(
+        person.flags,
+        school_account=True if any(f.school_account for f in flags) else person.flags.school_account,
+        parents_informed=False if any(f.parents_informed is False for f in flags) else person.flags.parents_informed,
+        objection=True if any(f.objection for f in flags) else person.flags.objection,
+        under_16=True if any(f.under_16 for f in flags) else person.flags.under_16,
+    )
 
 
 def _flags(event: Opened, before: Flags) -> Flags:

@@ -37,7 +37,7 @@ def test_a_batch_is_counted_by_outcome_and_code() -> None:
 
 
 def test_what_goes_wrong_is_counted() -> None:
-    """Failures by type, take-overs, recomputed batches, lost and rescued records, incidents."""
+    """Failures by type, take-overs, recomputed batches, lost and rescued records, incidents; when idle partitions had a record."""
     metrics = Metrics()
     metrics.failed("lane", "ProducerFenced")
     metrics.took_over("lane", 0.3)
@@ -45,7 +45,9 @@ def test_what_goes_wrong_is_counted() -> None:
     metrics.lost("lane", 7)
     metrics.rescued("lane")
     metrics.incident()
+    metrics.rolled(1_796_030_000.0)
     found = samples(metrics)
+    assert found["broker_rolled_timestamp_seconds"] == 1_796_030_000.0
     assert found['broker_lane_failures_total{kind="ProducerFenced"}'] == 1
     assert found["broker_takeover_seconds_count"] == 1
     assert found["broker_recomputed_batches_total"] == 1

@@ -341,3 +341,22 @@ async def test_what_a_worker_opened_of_an_erased_person_goes_with_the_tombstone(
     assert service._plane is not None
     assert service._plane.views.vault.evict == service._keys.vault.evict
     await service._plane.stop()
+
+
+async def test_a_worker_keeps_idle_partitions_compacted_and_tells_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of its tasks, with its own login; the time of the last success is a metric."""
+    add_broker_keys(tmp_path / "keys", tmp_path / "operator")
+    settings = WorkerSettings(keys=tmp_path / "keys", state=tmp_path / "state", http_port=0)
+    connection, metrics = KafkaConnection("127.0.0.1:1", insecure_plaintext=True), Metrics()
+
+    async def succeed(known: KafkaConnection, done: Callable[[float], None]) -> None:
+        assert known is connection
+        done(1_796_030_000.0)
+
+    monkeypatch.setattr(worker_module, "keep_rolling", succeed)
+    service = ExchangeService(settings, connection, metrics, Ending())
+    assert "_roll" in set().union(*ExchangeService._tasks.values())  # which mode starts with the service
+    await ExchangeService._roll.fun(service)
+    assert b"broker_rolled_timestamp_seconds 1.79603e+09" in metrics.text()

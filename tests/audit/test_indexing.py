@@ -184,6 +184,31 @@ def test_an_entry_that_waited_does_not_bring_an_erased_person_back(store: Store,
     assert spans(store, tag_of(world)) == set()
 
 
+OLDER = {
+    "another school, before": (b'"school":"99PA"', b'"school":"99XX"', True),
+    "another school, behind": (b'"school":"99PA"', b'"school":"99XX"', False),
+    "the same school": (b'"end_time":17', b'"end_time":16', True),
+}
+
+
+@pytest.mark.parametrize("case", OLDER)
+def test_a_leaf_of_another_event_with_the_same_span_is_not_meant(
+    store: Store, tmp_path: Path, world: World, case: str
+) -> None:
+    """An input topic that was made anew gives its offsets, and so spans, once more; no entry is about what was then."""
+    old, new, first = OLDER[case]
+    leaves = audit_events(world)
+    others = [leaf.replace(old, new) for leaf in leaves]
+    assert others != leaves
+    log = GrowingLog(tmp_path)
+    index_log(store, log.grow([*others, *leaves] if first else [*leaves, *others]))
+    assert people(store, audit_index(world), world) == len(audit_index(world))
+    mine = range(len(leaves), 2 * len(leaves)) if first else range(len(leaves))
+    rows = store.find(Wanted(tag=tag_of(world)))
+    assert {row.leaf.span.hex() for row in rows} == tokens(world)
+    assert {row.index for row in rows} <= set(mine)
+
+
 def test_keys_of_another_installation_open_nothing(store: Store, tmp_path: Path, world: World) -> None:
     """It is told, and nothing is written."""
     index_log(store, GrowingLog(tmp_path).grow(world.leaves()))

@@ -417,6 +417,7 @@ def test_folders_of_logs_are_all_verified(tmp_path: Path, run: Run) -> None:
     shutil.copytree(tmp_path / "logs/1/p1", tmp_path / "logs/1/p2", dirs_exist_ok=True)
     keys = text(tmp_path / "keys", "\n".join(signer.vkey for signer in signers))
     refused(run("log", tmp_path / "logs", "--key-file", keys), "same origin")
+    refused(run("log", tmp_path / "logs"), "same origin")  # with the keys beside them, of which two are one
     (tmp_path / "logs/1/p0/tile/entries/000.p/5").unlink()
     refused(run("log", tmp_path / "logs", "--key-file", keys), "p0", "same origin", "000.p/5 is missing")
 

@@ -167,7 +167,8 @@ async def _standing(desk: Desk) -> Standing:
     return Standing.unpack(desk.name().origin, tail.values[desk.name().origin])
 
 
-def _remove_before(desk: Desk, offset: int) -> None:
+def remove_before(desk: Desk, offset: int) -> None:
+    """Have Kafka forget the records before an offset."""
     admin, place = AdminClient(desk.connection.confluent()), Place(desk.topic, 0, offset)
     admin.delete_records([place])[place].result(30)
 
@@ -201,7 +202,7 @@ async def test_another_tree_than_the_one_that_was_shown_is_not_signed(desk: Desk
     for path in desk.directory().path.rglob("*.p/*"):  # the files of the lost part are gone as well
         if path.name == "60":
             path.unlink()
-    _remove_before(desk, 55)
+    remove_before(desk, 55)
     await _stand(desk, Standing(50, 55, None, before.note))
     async with desk.building():
         await desk.until(lambda: desk.seen.stopped)
@@ -235,7 +236,7 @@ async def test_records_that_were_removed_before_they_were_read_stop_the_log(desk
     async with desk.building():
         await desk.until_size(30)
     await desk.write(*values(30, 60))
-    _remove_before(desk, 45)
+    remove_before(desk, 45)
     old = (desk.directory().path / CHECKPOINT).read_bytes().decode()
     async with desk.building():
         await desk.until(lambda: desk.seen.stopped)

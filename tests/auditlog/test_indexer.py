@@ -97,13 +97,14 @@ class Desk:
     store: Store
     world: World
     log: GrowingLog
+    lost: list[str] = field(default_factory=list)
 
     async def read(self, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> PeopleRead:
         """Read what is new."""
         monkeypatch.setattr(indexer, "AIOKafkaConsumer", topic)
         before = topic.stopped
         try:
-            return await read_people(self.store, CONNECTION, self.world.exchange_keys.vault)
+            return await read_people(self.store, CONNECTION, self.world.exchange_keys.vault, self.lost.append)
         finally:
             assert topic.stopped == before + 1
 
@@ -125,14 +126,14 @@ async def test_entries_are_read_once_and_wait_for_their_leaf(desk: Desk, monkeyp
     assert len(entries) > 4
     topic = Topic([[*entries[:2], None, None, None, entries[2], None], [], list(entries[3:-1])])
     count = len(entries) - 1
-    assert await desk.read(topic, monkeypatch) == PeopleRead(count, count, ())
+    assert await desk.read(topic, monkeypatch) == PeopleRead(count, count)
     assert [desk.store.offset(f"audit.index/{n}") for n in range(3)] == [7, None, count - 3]
     index_log(desk.store, desk.log.grow(audit_events(desk.world)))
     assert desk.about_emma() == 0
-    assert await desk.read(topic, monkeypatch) == PeopleRead(0, 0, ())
+    assert await desk.read(topic, monkeypatch) == PeopleRead(0, 0)
     assert desk.about_emma() == count
     topic.partitions[1].append(entries[-1])
-    assert await desk.read(topic, monkeypatch) == PeopleRead(1, 0, ())
+    assert await desk.read(topic, monkeypatch) == PeopleRead(1, 0)
     assert desk.about_emma() == len(entries)
 
 
@@ -144,9 +145,9 @@ async def test_who_was_erased_is_forgotten_at_the_end_of_a_run(desk: Desk, monke
     topic = Topic([list(entries[before:]), list(entries[:before])])
     assert (await desk.read(topic, monkeypatch)).waiting == len(entries)
     index_log(desk.store, desk.log.grow(audit_events(desk.world)))
-    assert await desk.read(topic, monkeypatch) == PeopleRead(0, 0, (), len(entries) - 1)
+    assert await desk.read(topic, monkeypatch) == PeopleRead(0, 0, len(entries) - 1)
     assert desk.store.find(Wanted(tag=tag)) == []
-    assert await desk.read(topic, monkeypatch) == PeopleRead(0, 0, ())
+    assert await desk.read(topic, monkeypatch) == PeopleRead(0, 0)
 
 
 async def test_what_was_read_before_kafka_went_away_stays(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,8 +184,25 @@ async def test_entries_that_went_before_they_were_read_are_told(desk: Desk, monk
     await desk.read(topic, monkeypatch)
     topic.partitions[0] += entries[2:]
     topic.first = 3
-    assert await desk.read(topic, monkeypatch) == PeopleRead(len(entries) - 3, len(entries) - 1, ("audit.index/0",))
-    assert (await desk.read(topic, monkeypatch)).lost == ()
+    assert await desk.read(topic, monkeypatch) == PeopleRead(len(entries) - 3, len(entries) - 1)
+    assert desk.lost == ["audit.index/0"]
+    await desk.read(topic, monkeypatch)
+    assert desk.lost == ["audit.index/0"]
+
+
+async def test_entries_that_had_gone_are_told_whatever_fails_behind_them(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The position moves on, so that the next run knows nothing of it any more."""
+    entries = audit_index(desk.world)
+    topic = Topic([list(entries[:2])])
+    await desk.read(topic, monkeypatch)
+    topic.partitions[0] += [*entries[2:], *entries[:2]]
+    topic.first, topic.answers = 3, 1
+    with pytest.raises(BrokerError):
+        await desk.read(topic, monkeypatch)
+    assert desk.store.offset("audit.index/0") == 5
+    assert desk.lost == ["audit.index/0"]
 
 
 async def test_a_topic_that_was_made_anew_is_noticed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,20 @@ def test_one_log_that_is_damaged_keeps_neither_others_nor_persons_from_being_tak
     assert value(its, "leaves", log="p0-1") == len(events)
 
 
+def test_a_log_that_can_not_be_read_keeps_no_other_from_being_taken_in(tmp_path: Path, world: World) -> None:
+    """The disk's error is raised at the end, as one of ours is."""
+    unreadable, whole = GrowingLog(tmp_path / "logs"), GrowingLog(tmp_path / "logs", OTHER)
+    unreadable.grow(audit_events(world))
+    whole.grow(audit_events(world))
+    bundle = unreadable.folder / bundle_path(0, len(audit_events(world)))
+    bundle.unlink()
+    bundle.mkdir()
+    its = Indexing(tmp_path / "logs", tmp_path / "store")
+    with pytest.raises(IsADirectoryError):
+        its.look()
+    assert value(its, "leaves", log="p1-1") == len(audit_events(world))
+
+
 def test_every_failure_of_a_look_is_told(
     tmp_path: Path, world: World, said: LogCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

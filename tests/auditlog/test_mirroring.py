@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from broker.audit import verify
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.directory import CHECKPOINT, COSIGNED, KEY, LogDirectory
-from broker.audit.log.note import Signer, render
+from broker.audit.log.note import Cosigner, Signer, render, split_note
 from broker.audit.log.tiles import TileBuilder, TileReader, offsets_path
 from broker.auditlog import mirroring
 from broker.auditlog.mirroring import Mirrored, mirror
@@ -216,6 +216,45 @@ def test_one_log_that_can_not_be_copied_does_not_keep_back_the_others(source: So
     done = CliRunner().invoke(build("auditlog"), words)
     assert done.exit_code == 0, done.output
     assert whole(tmp_path / "copy/p0-1")
+
+
+def test_a_cosigned_checkpoint_that_the_log_did_not_sign_replaces_none(source: Source, tmp_path: Path) -> None:
+    """Who can write to the source's disk, and has no key of the log, takes nothing from the copy."""
+    target, cosigned = tmp_path / "copy", source.folder / COSIGNED
+    copy(source, target)
+    good = cosigned.read_bytes()
+    text = split_note(good)[0]
+    stranger = Signer("stranger.example", Ed25519PrivateKey.from_private_bytes(b"\2" * 32))
+    cosigned.write_bytes(render(text, [stranger.sign(text)]))
+    assert copy(source, target).error is not None
+    assert (target / "p0-1" / COSIGNED).read_bytes() == good
+    assert whole(target / "p0-1")
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, COSIGNED])
+def test_a_copy_keeps_the_signatures_that_it_has(source: Source, tmp_path: Path, name: str) -> None:
+    """Of a witness, or of the next key: to take a line off needs no key. What was signed more comes over."""
+    target, file = tmp_path / "copy", source.folder / name
+    few = file.read_bytes()
+    text, lines = split_note(few)
+    other = Cosigner("witness.example", Ed25519PrivateKey.from_private_bytes(b"\3" * 32))
+    many = render(text, [*lines, other.sign(text, 1795305600)])
+    for shown, expected in ((few, few), (many, many), (few, many)):
+        file.write_bytes(shown)
+        assert copy(source, target).error is None
+        assert (target / "p0-1" / name).read_bytes() == expected
+
+
+@pytest.mark.parametrize("beside", ["", "a stranger's"], ids=["nothing", "a stranger's"])
+def test_with_keys_from_elsewhere_those_beside_the_source_are_not_copied(
+    source: Source, tmp_path: Path, beside: str
+) -> None:
+    """The copy shows what it was verified with."""
+    stranger = Signer(ORIGIN, Ed25519PrivateKey.from_private_bytes(b"\2" * 32))
+    (source.folder / KEY).write_text(f"{stranger.vkey}\n" if beside else "")
+    (one,) = mirror(source.root, tmp_path / "copy", [source.signer.verifier])
+    assert one == Mirrored("p0-1", 0, FIRST_S)
+    assert (tmp_path / "copy/p0-1" / KEY).read_text() == f"{source.signer.vkey}\n"
 
 
 def test_the_checkpoint_of_a_copy_is_written_last(

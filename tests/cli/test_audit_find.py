@@ -192,6 +192,18 @@ def test_what_is_wrong_is_told(desk: Desk) -> None:
     assert desk.fails("receipt", "absent", "nobody", *salt) == "audit.file"
 
 
+def test_a_damaged_log_keeps_no_other_from_being_indexed(desk: Desk) -> None:
+    """It ends with the error all the same."""
+    other = GrowingLog(desk.log.root, "broker.example/audit/p1/1")
+    other.grow(audit_events(desk.world))
+    desk.log.grow(audit_events(desk.world))
+    (desk.log.folder / bundle_path(0, desk.log.builder.edge.size)).unlink()
+    done = desk.run("index")
+    assert isinstance(done.exception, BrokerError)
+    assert done.exception.code == "log.tile"
+    assert f"{other.origin}: {len(desk.world.leaves())} decisions" in done.stderr
+
+
 def test_persons_need_a_connection_and_a_key(desk: Desk) -> None:
     """Both or neither; what is missing is told before Kafka is asked for anything."""
     nowhere = str(desk.folder / "absent")

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from broker.client import Event, Identity, Subject
+from broker.client import ContactFlags, Event, Identity, Subject
 from broker.exchange import Outcome
+from broker.identity.vault import Flags
 from tests.exchange.world import DELTA, EMMA, NOAH, PORTAL, SIS, World, enrolment, event
 
 
@@ -182,6 +183,37 @@ def test_a_merge_of_one_and_the_same_changes_nothing(school: World) -> None:
     before = set(school.vault)
     assert school.send(SIS, change("MERGE", EMMA, ("L0001",), ("L0001",)))[0].code == "ok.vault"
     assert set(school.vault) == before
+
+
+@pytest.mark.parametrize("where", ["what goes on", "what ends"])
+def test_a_merge_undoes_no_objection(school: World, where: str) -> None:
+    """What restricts one of two enrolments restricts the person, until the school says otherwise."""
+    free = ContactFlags(school_account=False, parents_informed=True, objection=False)
+    restricted = ContactFlags(school_account=True, parents_informed=False, objection=True)
+    ours, other = (restricted, free) if where == "what goes on" else (free, restricted)
+    school.send(SIS, enrolment(body=Identity(contact_flags=ours, under_16=ours is restricted)))
+    school.send(SIS, enrolment(None, "DUBBEL", body=Identity(contact_flags=other, under_16=other is restricted)))
+    merge = change("MERGE", EMMA, ("L0001",), ("DUBBEL",))
+    assert school.send(SIS, replace(merge, body=Identity()))[0].code == "ok.vault"
+    assert flags_of(school) == Flags(school_account=True, parents_informed=False, objection=True, under_16=True)
+    school.send(SIS, replace(change("CHANGE", EMMA, ("L0001",)), body=Identity(contact_flags=free, under_16=False)))
+    assert flags_of(school) == Flags(school_account=False, parents_informed=True, objection=False, under_16=False)
+
+
+def test_a_merge_with_an_enrolment_that_says_nothing_leaves_what_was_said(school: World) -> None:
+    """A second enrolment made by mistake has no flags: it does not take the school's word away."""
+    free = ContactFlags(school_account=False, parents_informed=True, objection=False)
+    school.send(SIS, enrolment(body=Identity(contact_flags=free, under_16=False)), enrolment(None, "DUBBEL"))
+    school.send(SIS, replace(change("MERGE", EMMA, ("L0001",), ("DUBBEL",)), body=Identity()))
+    assert flags_of(school) == Flags(school_account=False, parents_informed=True, objection=False, under_16=False)
+
+
+def flags_of(world: World) -> Flags:
+    """Emma's, as the vault has them."""
+    vault = world.exchange_keys.vault
+    person = vault.find(world.vault, vault.key("PO", "99PA", "ECK_ID", EMMA))
+    assert person is not None
+    return person.flags
 
 
 def test_who_left_and_enrols_again_is_the_same_person(school: World) -> None:

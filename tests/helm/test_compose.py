@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ MEASURED = {
     "log-builder": b'broker_auditlog_leaves{log="control"}',
     "reconciler": b"broker_reconcile_unconfirmed_flows 0.0",
     "indexer": b'broker_index_leaves{log="control-1"}',
+    "count-keeper": b"broker_counts_behind 0.0",
+    "audit-service": b"# TYPE broker_audit_service_answers_total counter",
 }
 AUDIT = tuple(MEASURED)
 COMMANDS = {
@@ -41,6 +45,8 @@ COMMANDS = {
     "log-builder": "auditlog run",
     "reconciler": "auditlog watch",
     "indexer": "auditlog index",
+    "count-keeper": "auditlog counts",
+    "audit-service": "audit serve",
 }
 
 
@@ -77,7 +83,7 @@ def test_no_secret_is_in_the_file() -> None:
 
 def test_each_container_has_only_its_own_volumes() -> None:
     """Kafka does not see the operator's folder, the worker neither that nor the profiles; their keys are read-only. Only the
-    log builder sees the key that signs, and writes logs; only worker and indexer see the schools' keys."""
+    log builder sees the key that signs, and writes logs; only worker, indexer and audit service see the schools' keys."""
     mounts = {name: sorted(service["volumes"]) for name, service in SERVICES.items()}
     assert mounts["kafka"] == mounts["format"] == [f"kafka:{HOME}/kafka"]
     assert mounts["worker"] == [f"state:{HOME}/state", f"worker:{HOME}/worker:ro"]
@@ -90,6 +96,16 @@ def test_each_container_has_only_its_own_volumes() -> None:
         name: {service for service, own in mounts.items() if name in {m.partition(":")[0] for m in own}}
         for name in COMPOSE["volumes"]
     }
+    assert mounts["count-keeper"] == [f"counter:{HOME}/counter:ro"]
+    assert mounts["audit-service"] == [
+        "${ECK_AUDIT_TLS:-./audit-tls}:/etc/eck-broker/audit-tls:ro",
+        f"{logs}:ro",
+        f"auditservice:{HOME}/auditservice:ro",
+        f"auditstore:{HOME}/auditstore",
+        f"auditvault:{HOME}/auditvault",
+    ]
+    assert who["auditservice"] == {"setup", "audit-service"}
+    assert who["counter"] == {"setup", "count-keeper"}
     assert who["builder"] == {"setup", "log-builder"}
     assert who["auditor"] == {"setup", "indexer"}
     assert mounts["prepare"] == [f"kafka:{HOME}/kafka", f"operator:{HOME}/operator"]
@@ -119,6 +135,8 @@ def test_the_order_is_given_by_what_each_step_needs() -> None:
         "log-builder": {"setup": done},
         "reconciler": {"setup": done},
         "indexer": {"setup": done},
+        "count-keeper": {"setup": done},
+        "audit-service": {"setup": done, "indexer": {"condition": "service_healthy"}},
         "cli": {"setup": done},
     }
 
@@ -128,7 +146,7 @@ def test_every_command_is_one_of_the_brokers(service: str, command: str) -> None
     """Parsed by the command line itself, with the environment that the service has; its paths are in its volumes."""
     found, options = parsed(SERVICES[service]["command"], SERVICES[service]["environment"])
     assert found == command
-    mounted = [Path(volume.split(":")[1]) for volume in SERVICES[service]["volumes"]]
+    mounted = [Path(volume.removesuffix(":ro").rpartition(":")[2]) for volume in SERVICES[service]["volumes"]]
     for value in options.values():
         if isinstance(value, Path):
             assert any(value.is_relative_to(folder) for folder in mounted), value
@@ -145,10 +163,24 @@ def test_every_service_that_runs_the_broker_is_held_against_its_command_line() -
 def test_the_health_of_the_audit_is_asked_at_its_own_port(service: str) -> None:
     """Each has another one, since they may share a network namespace."""
     _, options = parsed(SERVICES[service]["command"], SERVICES[service]["environment"])
-    assert f"http://127.0.0.1:{options['http']}/readyz" in SERVICES[service]["healthcheck"]["test"][-1]
-    assert options["http_host"] == "127.0.0.1"
-    ports = [parsed(SERVICES[name]["command"], SERVICES[name]["environment"])[1]["http"] for name in AUDIT]
+    assert f"http://127.0.0.1:{_port(options)}/readyz" in SERVICES[service]["healthcheck"]["test"][-1]
+    ports = [_port(parsed(SERVICES[name]["command"], SERVICES[name]["environment"])[1]) for name in AUDIT]
     assert len({*ports, int(SERVICES["worker"]["environment"]["BROKER_HTTP_PORT"])}) == len(AUDIT) + 1
+
+
+def _port(options: Mapping[str, Any]) -> int:
+    """Of probes and metrics, which are on loopback."""
+    host, _, port = str(options["http"]).rpartition(":")
+    assert (host or options["http_host"]) == "127.0.0.1"
+    return int(port)
+
+
+def test_only_what_needs_certificates_that_somebody_must_make_waits_for_its_profile() -> None:
+    """Everything else comes up with `docker compose up`, but for the commands."""
+    assert {name: its["profiles"] for name, its in SERVICES.items() if "profiles" in its} == {
+        "audit-service": ["audit-service"],
+        "cli": ["cli"],
+    }
 
 
 def test_the_reconciler_has_no_network_and_no_key() -> None:
@@ -166,8 +198,9 @@ def test_the_steps_make_an_exchange_that_serves(tmp_path: Path) -> None:
     home = tmp_path / "home"
     for volume in COMPOSE["volumes"]:
         (home / volume).mkdir(mode=0o700, parents=True)  # as the image makes them
-    first_port = free_ports(7)
+    first_port = free_ports(10)
     here = _Here(home, first_port, first_port + 3)
+    make_certificates(home / "made")
 
     here.script("prepare")
     first = (home / "kafka" / "format.args").read_text()
@@ -181,10 +214,20 @@ def test_the_steps_make_an_exchange_that_serves(tmp_path: Path) -> None:
             for service, metric in MEASURED.items():
                 process = audit.enter_context(here.running(here.broker(service)))
                 here.wait_ready(service, process, metric)
+            assert here.ask("horizon") == 200
         admin = KafkaConnection.from_file(home / "operator" / "admin.json")
         assert admin.password is not None
         assert admin.password in first
-        services = {"ADMIN", "operator", "auditor", "exchange", "remover", "log-builder"}
+        services = {
+            "ADMIN",
+            "operator",
+            "auditor",
+            "exchange",
+            "remover",
+            "log-builder",
+            "count-keeper",
+            "audit-service",
+        }
         parties = services ^ Admin(admin).users()
         assert parties
         assert all(Profile.load(home / "profiles" / party).connection.username == party for party in parties)
@@ -202,12 +245,30 @@ def test_the_steps_make_an_exchange_that_serves(tmp_path: Path) -> None:
     assert FileKeys(home / "builder" / "keys").secret_names() == ("audit-log",)
     assert FileKeys(home / "auditor" / "keys").secret_names() == ("school-keys",)
     assert FileKeys(home / "auditor" / "keys").secret("school-keys") == keys.secret("school-keys")
-    assert KafkaConnection.from_file(home / "auditor" / "connection.json").username == "auditor"
+    assert FileKeys(home / "auditservice" / "keys").secret_names() == ("school-keys", "vault-mac", "vault-records")
+    for folder, user in {"auditor": "auditor", "counter": "count-keeper", "auditservice": "audit-service"}.items():
+        assert KafkaConnection.from_file(home / folder / "connection.json").username == user
     assert not (home / "kafka" / "pki" / "ca.key").exists()
     private = [path for path in home.rglob("*") if path.suffix in {".json", ".jwk", ".secret", ".key", ".args"}]
     known = home / "reconciler" / "state.json"  # of logs that anybody may read
     assert known in private
     assert [path for path in private if path != known and path.stat().st_mode & 0o077] == []
+
+
+def make_certificates(folder: Path) -> None:
+    """Do what the guide says: certificates of the audit service, and one of a board."""
+    guide = (TREE / "docs" / "howto" / "compose.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"^```\n(.*?)^```", guide, re.DOTALL | re.MULTILINE) if "openssl" in block]
+    assert [block.count("openssl") for block in blocks] == [4, 2]
+    folder.mkdir()
+    subprocess.run(["bash", "-euc", "umask 077\n" + "".join(blocks)], cwd=folder, check=True, timeout=60)
+    # As Python 3.13 and later verify them, whichever runs this.
+    for authority, certificate in {
+        "service-ca.pem": "audit-tls/service.pem",
+        "audit-tls/clients-ca.pem": "horizon.pem",
+    }.items():
+        strictly = ["openssl", "verify", "-x509_strict", "-CAfile", authority, certificate]
+        subprocess.run(strictly, cwd=folder, check=True, timeout=60)
 
 
 class _Here:
@@ -218,9 +279,11 @@ class _Here:
 
     def translate(self, text: str) -> str:
         """With the paths and ports of here."""
-        text = re.sub(r"\b808[0-3]\b", lambda match: str(self.http_port + int(match[0]) - 8080), text)
+        text = re.sub(r"\b808[0-5]\b", lambda match: str(self.http_port + int(match[0]) - 8080), text)
         for there, here in {
             HOME: str(self.home),
+            "127.0.0.1:8470": f"127.0.0.1:{self.http_port + 6}",
+            "/etc/eck-broker/audit-tls": str(self.home / "made" / "audit-tls"),
             "/etc/eck-broker/registry": str(TREE / "examples" / "registry"),
             "base_port=9092": f"base_port={self.kafka_port}",
             "${ECK_AUDITLOG_NAME:-broker.example/audit}": "broker.example/audit",
@@ -284,6 +347,18 @@ class _Here:
                     return
             assert time.monotonic() < deadline, said.read_text()
             time.sleep(0.3)
+
+    def ask(self, who: str) -> int:
+        """A question to the audit service with the certificate of a board; the HTTP status."""
+        made = self.home / "made"
+        context = ssl.create_default_context(cafile=made / "service-ca.pem")
+        context.load_cert_chain(made / f"{who}.pem", made / f"{who}.key")
+        connection = http.client.HTTPSConnection("localhost", self.http_port + 6, context=context, timeout=20)
+        try:
+            connection.request("POST", "/v1/find", b"{}", {"content-type": "application/json"})
+            return connection.getresponse().status
+        finally:
+            connection.close()
 
     @contextmanager
     def running(self, child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:

@@ -138,7 +138,7 @@ class LogDirectory:
         """
         name = Verifier.parse(vkeys[0]).name
         self.path.mkdir(parents=True, exist_ok=True)
-        with self._alone(f"{_LOCK}.key"):
+        with self._alone(f"{_LOCK}.vkey"):
             there = _read(self.path / KEY) or b""
             known = [line for line in there.decode(errors="replace").splitlines() if _is_key_of(name, line)]
             data = "".join(f"{vkey}\n" for vkey in dict.fromkeys([*known, *vkeys])).encode()

@@ -6,6 +6,11 @@
     quorum <name of a witness or group, or none>
 
 A checkpoint is good if one of the logs signed it, under its own name, and the quorum cosigned it.
+
+Two rules are not the specification's. It forbids two `log` lines with one public key; here they may have it under
+different names, since one key signs all logs of a broker and an auditor has one file for them. A program that keeps to
+the specification needs a file for each log. And a key of a log may not be a witness's: it would witness itself.
+`verify.py` has the same two.
 """
 
 from __future__ import annotations
@@ -84,9 +89,14 @@ class Policy:
             raise _problem("the key of a log is not of type 1 (Ed25519)")
         if any(witness.verifier.kind != COSIGNATURE for witness in self.witnesses):
             raise _problem("the key of a witness is not of type 4 (cosignature/v1)")
-        for keys in ([log.verifier.public for log in self.logs], [w.verifier.public for w in self.witnesses]):
-            if len(keys) != len(set(keys)):
-                raise _problem("two lines have the same public key; keep one of them")
+        logs = [(log.verifier.name, log.verifier.public) for log in self.logs]
+        witnesses = [witness.verifier.public for witness in self.witnesses]
+        if len(logs) != len(set(logs)):
+            raise _problem("two lines have the same key of the same log; keep one of them")
+        if len(witnesses) != len(set(witnesses)):
+            raise _problem("two witnesses have the same public key, which would count twice; keep one of them")
+        if not {public for _, public in logs}.isdisjoint(witnesses):
+            raise _problem("a witness has the public key of a log, which would witness itself")
         if any(url is not None and _WORD.fullmatch(url) is None for url in (x.url for x in self.logs + self.witnesses)):
             raise _problem("a URL is empty or has white space in it")
 

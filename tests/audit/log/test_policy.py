@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.audit import verify
 from broker.audit.log.checkpoint import Checkpoint
 from broker.audit.log.note import Cosigner, Note, NoteError, Signer, open_note, render
 from broker.audit.log.policy import Group, KnownLog, Policy, Witness
@@ -92,6 +93,18 @@ def test_two_keys_of_one_log_are_both_good() -> None:
     assert policy.satisfied(cosigned(log=new))
 
 
+def test_one_key_may_sign_several_logs() -> None:
+    """As it does all logs of a broker, each under its own name, and one file has them all."""
+    other = Signer("broker.example/audit/p1/1", key("golden log key"))
+    data = f"log {VKEY}\nlog {other.vkey}\nwitness w {X[0].vkey}\nquorum w\n".encode()
+    policy = Policy.parse(data)
+    assert policy.render() == data
+    text = Checkpoint(other.verifier.name, 2, bytes(32)).text()
+    assert policy.satisfied(cosigned(X[0]))
+    assert policy.satisfied(cosigned(X[0], log=other, text=text))
+    assert not policy.satisfied(cosigned(X[0], log=LOG, text=text))
+
+
 def test_opening_a_checkpoint_asks_for_the_quorum() -> None:
     """In one step, with the policy's own keys."""
     enough = [LOG.sign(TEXT), X[0].sign(TEXT, 1), X[1].sign(TEXT, 2), Y[2].sign(TEXT, 3)]
@@ -148,7 +161,9 @@ BAD = {
     "log key of a witness": f"log {X[0].vkey}\nquorum none\n",
     "witness key of a log": f"witness a {VKEY}\nquorum a\n",
     "same log twice": f"log {VKEY}\nlog {VKEY} https://a/\nquorum none\n",
-    "same log key, other name": f"log {VKEY}\nlog {Signer('b', key('golden log key')).vkey}\nquorum none\n",
+    "witness with the key of a log": HEAD + f"witness c {Cosigner('c', key('golden log key')).vkey}\nquorum a\n",
+    "log with the key of a witness": HEAD + f"log {Signer('c', key('x1')).vkey}\nquorum a\n",
+    "same witness key, other name": HEAD + f"witness c {Cosigner('c', key('x1')).vkey}\nquorum a\n",
     "same witness twice": HEAD + f"witness c {X[0].vkey}\nquorum a\n",
     "same name twice": HEAD + f"witness a {X[2].vkey}\nquorum a\n",
     "named none": f"witness none {X[0].vkey}\nquorum none\n",
@@ -177,6 +192,26 @@ def test_a_policy_that_is_not_clear_is_refused(case: str) -> None:
     with pytest.raises(ConfigError) as problem:
         Policy.parse(BAD[case].encode())
     assert problem.value.code == "log.policy"
+
+
+LAX = {"no newline", "too many lines"}  # what is read no other way than it is meant
+
+
+@pytest.mark.parametrize("case", sorted(BAD.keys() - LAX))
+def test_the_auditors_verifier_refuses_what_is_refused_here(case: str) -> None:
+    """It reads the same files by code of its own."""
+    with pytest.raises((OSError, ValueError)):
+        verify.read_policy(BAD[case], "policy")
+
+
+def test_the_auditors_verifier_reads_what_is_read_here() -> None:
+    """The same keys, groups and quorum; also of logs that share a key."""
+    more = f"log {Signer('other.example/log', key('golden log key')).vkey}\n"
+    trust = verify.read_policy(more + EXAMPLE, "policy")
+    policy = Policy.parse((more + EXAMPLE).encode())
+    assert set(trust.keys) == {(each.name, each.key_id) for each in policy.verifiers}
+    assert trust.groups == {group.name: (group.needed, list(group.members)) for group in policy.groups}
+    assert trust.quorum == policy.quorum
 
 
 def test_a_problem_names_its_line() -> None:
