@@ -211,15 +211,7 @@ class Store:
         )
         log = self._log(origin)
         rows = [
-            (
-                log,
-                index,
-                leaf.time,
-                *(self._word(getattr(leaf, name)) for name in _WORDS),
-                _event(leaf.event),
-                leaf.span,
-                leaf.trace,
-            )
+            (log, index, leaf.time, *self._words(leaf), _event(leaf.event), leaf.span, leaf.trace)
             for index, leaf in leaves
         ]
         self._db.executemany(f"INSERT OR IGNORE INTO leaves VALUES ({','.join('?' * 15)})", rows)  # noqa: S608
@@ -227,6 +219,9 @@ class Store:
     def _log(self, origin: str) -> int:
         found: int = self._db.execute("SELECT id FROM logs WHERE origin = ?", (origin,)).fetchone()[0]
         return found
+
+    def _words(self, leaf: Coordinates) -> list[int | None]:
+        return [self._word(getattr(leaf, name)) for name in _WORDS]
 
     def _word(self, word: str | None) -> int | None:
         if word is None:
