@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -204,6 +205,10 @@ def input_hash(root: bytes, offset: int) -> bytes:
     return sha256(root + offset.to_bytes(8, "big")).digest()
 
 
+def _last(count: Count) -> int:
+    return count.last
+
+
 @dataclass(slots=True)
 class _Counted:
     """One flow: ours after its newest number, and what its party said.
@@ -212,7 +217,8 @@ class _Counted:
         kept: running hash after each number that is not confirmed; forgotten: the newest that was given up, so that
             a count that comes later than `KEPT` numbers is compared by the offline command only.
         confirmed: the last number that is.
-        waiting: counts of numbers that we have not come to. said: the last number that the party counted.
+        waiting: counts of numbers that we have not come to, in the order of their last number.
+        said: the last number that the party counted.
         heard: what it said last, to know it again.
     """
 
@@ -282,7 +288,7 @@ class Confirmations(Watcher):
             self._tell(count, f"the counts of a flow end at number {its.said}, and the next begins at {count.first}.")
         its.said = max(its.said, count.last)
         if count.last > its.last:
-            its.waiting.append(count)
+            insort(its.waiting, count, key=_last)
         else:
             self._compare(its, count)
 
@@ -313,10 +319,8 @@ class Confirmations(Watcher):
         if len(its.kept) > KEPT:
             its.forgotten = next(iter(its.kept))
             del its.kept[its.forgotten]
-        due = [count for count in its.waiting if count.last <= its.last]
-        for count in due:
-            its.waiting.remove(count)
-            self._compare(its, count)
+        while its.waiting and its.waiting[0].last <= its.last:
+            self._compare(its, its.waiting.pop(0))
 
     def _compare(self, its: _Counted, count: Count) -> None:
         root = its.kept.get(count.last)
@@ -353,7 +357,7 @@ class Confirmations(Watcher):
         """The inverse of `pack`."""
         for key, (lane, last, root, confirmed, said, forgotten, kept, waiting, heard) in data.items():
             hashes = {number: bytes.fromhex(its) for number, its in kept}
-            counts = [Count.parse(text) for text in waiting]
+            counts = sorted((Count.parse(text) for text in waiting), key=_last)
             self._flows[key] = _Counted(
                 lane, last, bytes.fromhex(root), confirmed, said, forgotten, hashes, counts, heard
             )

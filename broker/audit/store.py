@@ -187,6 +187,11 @@ class Store:
             self._ids.clear()  # words of this transaction are gone again
             raise
 
+    def hold(self) -> None:
+        """All that is read from now on is of this moment. Open the logs after it: they have all that was indexed."""
+        self._db.execute("BEGIN")
+        self._db.execute("SELECT 1 FROM logs LIMIT 1")  # the moment is that of the first look
+
     # ---- logs
 
     def position(self, origin: str) -> tuple[int, bytes | None]:
@@ -206,15 +211,7 @@ class Store:
         )
         log = self._log(origin)
         rows = [
-            (
-                log,
-                index,
-                leaf.time,
-                *(self._word(getattr(leaf, name)) for name in _WORDS),
-                _event(leaf.event),
-                leaf.span,
-                leaf.trace,
-            )
+            (log, index, leaf.time, *self._words(leaf), _event(leaf.event), leaf.span, leaf.trace)
             for index, leaf in leaves
         ]
         self._db.executemany(f"INSERT OR IGNORE INTO leaves VALUES ({','.join('?' * 15)})", rows)  # noqa: S608
@@ -222,6 +219,9 @@ class Store:
     def _log(self, origin: str) -> int:
         found: int = self._db.execute("SELECT id FROM logs WHERE origin = ?", (origin,)).fetchone()[0]
         return found
+
+    def _words(self, leaf: Coordinates) -> list[int | None]:
+        return [self._word(getattr(leaf, name)) for name in _WORDS]
 
     def _word(self, word: str | None) -> int | None:
         if word is None:

@@ -18,12 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Final
 
 import structlog
@@ -32,9 +29,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client import Counter as Total
 
 from broker.app.health import HealthServer
-from broker.audit.count import Count, CountError
-from broker.audit.leaf import canonical
-from broker.audit.log.note import NoteError, Verifier, render, split_note
+from broker.auditlog.judging import Budget, Kept, Last, judge
 from broker.engine import Clients, CompactedTail, EngineConfig, RegistryView, TopicCounts
 from broker.engine.ending import end_within, told_to_end
 from broker.engine.failures import pause_s
@@ -42,15 +37,11 @@ from broker.engine.transaction import LaneProducer, pack, settle, stop_producer,
 from broker.errors import BrokerError, ConfigError
 from broker.exchange.model import AUDIT_CONTROL, Outgoing
 from broker.kafka.access import COUNT_KEEPER
-from broker.schemas import catalogue
 
 log = structlog.get_logger("broker.auditlog")
 
 TOPIC: Final = "audit.counts"
 STATE_TOPIC: Final = "counts.state"
-MOST_NOTE_BYTES: Final = 4_096
-_PARTY: Final = "[a-z0-9][a-z0-9-]{1,38}[a-z0-9]"
-_FLOW: Final = re.compile(rf"(exchange\.in\.{_PARTY}\.[0-9]{{1,5}}/out\.{_PARTY}\.([a-z-]+)|in\.{_PARTY})/[0-9]{{1,5}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,73 +76,6 @@ class Places:
 
 
 PLACES: Final = Places(*(TopicPartition(topic, 0) for topic in (TOPIC, AUDIT_CONTROL, STATE_TOPIC)))
-
-
-@dataclass(frozen=True, slots=True)
-class Last:
-    """The last count of a flow that became a leaf: its last number, and the SHA-256 of its text, in hex."""
-
-    last: int
-    text: str
-
-
-class Refused(Exception):
-    """Why a note is passed over: `length`, `note`, `flow`, `duplicate` or `backwards`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What comes of some notes.
-
-    Args:
-        leaves: for the control log, in order. flows: what changes of the last counts.
-        refused: how many were passed over, by reason.
-    """
-
-    leaves: list[bytes]
-    flows: dict[str, Last]
-    refused: Mapping[str, int]
-
-
-def judge(
-    notes: Iterable[bytes | None], keys: Mapping[str, Sequence[Verifier]], origin: str, flows: Mapping[str, Last]
-) -> Kept:
-    """Which notes become leaves.
-
-    Args:
-        keys: verifier keys by party. origin: of the installation's logs. flows: their last counts.
-    """
-    leaves, new, refused = list[bytes](), dict[str, Last](), Counter[str]()
-    for note in notes:
-        try:
-            count, leaf = _good(note, keys, origin)
-            mine = Last(count.last, sha256(count.text().encode()).hexdigest())
-            last = new.get(count.flow) or flows.get(count.flow)
-            if last is not None and count.first <= last.last:
-                raise Refused("duplicate" if mine == last else "backwards")
-        except Refused as reason:
-            refused[str(reason)] += 1
-        else:
-            leaves.append(leaf)
-            new[count.flow] = mine
-    return Kept(leaves, new, refused)
-
-
-def _good(note: bytes | None, keys: Mapping[str, Sequence[Verifier]], origin: str) -> tuple[Count, bytes]:
-    """A count and its leaf; other signatures on the note are left out, since anything can stand there."""
-    if note is None or len(note) > MOST_NOTE_BYTES:
-        raise Refused("length")
-    try:
-        count = Count.open(note, keys, origin)
-        text, signatures = split_note(note)
-    except (CountError, NoteError):
-        raise Refused("note") from None
-    form = _FLOW.fullmatch(count.flow)
-    if form is None or (form[2] is not None and form[2] not in {name for name, _ in catalogue().families}):
-        raise Refused("flow")  # else a party could write texts of its own into a log that nobody can shorten
-    own = {(key.name, key.key_id) for key in keys[count.party]}
-    signature = next(line for line in signatures if (line.name, line.key_id) in own)
-    return count, canonical({"count": {"note": render(text, [signature]).decode()}, "v": 1})
 
 
 class KeeperMetrics:
@@ -200,6 +124,7 @@ class CountKeeper:
         self._id = transactional_id
         self._engine = EngineConfig(backoff_s=self._config.backoff_s, fenced_backoff_s=self._config.backoff_s[0])
         self._failures = 0
+        self._budget = Budget()
         self.stands = False
 
     async def run(self) -> None:
@@ -259,6 +184,7 @@ class CountKeeper:
             log.error("counts.lost", topic=places.source.topic, first=position, last=first - 1)
             self._metrics.lost.inc(first - position)
         consumer.seek(places.source, max(position, first))
+        self._budget = Budget()  # what a transaction spent that failed is not spent
         log.info("counts.took_over", position=max(position, first), flows=len(flows))
         return flows
 
@@ -272,22 +198,25 @@ class CountKeeper:
             async with asyncio.timeout(self._config.takeover_s):  # a key that was there before the note counts
                 await self._registry.confirmed_after(time.monotonic())
             parties = self._registry.current.parties.values()
-            keys = {party.id: party.count_verifiers() for party in parties if party.count_keys}
-            kept = judge([record.value for record in records], keys, self._origin, flows)
+            keys = {party.id: party.count_verifiers() for party in parties}
+            notes = [(record.value, record.timestamp) for record in records]
+            kept = judge(notes, keys, self._origin, flows, self._budget)
             await write_kept(producer, self._places, kept, records[-1].offset + 1)
             flows |= kept.flows
-            self._count(kept, records)
+            told(kept, self._metrics, records[0].offset, records[-1].offset)
             self._failures = 0
         if end is not None:
             self._metrics.behind.set(max(0, end - (await consumer.position(source))))
 
-    def _count(self, kept: Kept, records: Sequence[ConsumerRecord]) -> None:
-        self._metrics.leaves.inc(len(kept.leaves))
-        for reason, number in kept.refused.items():
-            self._metrics.refused.labels(reason).inc(number)
-            log.warning(
-                "counts.refused", reason=reason, number=number, first=records[0].offset, last=records[-1].offset
-            )  # fmt: skip
+
+def told(kept: Kept, metrics: KeeperMetrics, first: int, last: int) -> None:
+    """Count and tell what came of the notes at these offsets."""
+    metrics.leaves.inc(len(kept.leaves))
+    for reason, number in kept.refused.items():
+        metrics.refused.labels(reason).inc(number)
+        log.warning("counts.refused", reason=reason, number=number, first=first, last=last)
+    if kept.often:
+        log.warning("counts.often", parties=sorted(kept.often))
 
 
 async def write_kept(producer: LaneProducer, places: Places, kept: Kept, position: int) -> None:

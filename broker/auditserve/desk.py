@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from broker.identity.vault import VaultCipher
 from broker.registry import Registry
 
 AT_ONCE: Final = 4  # each reads files and hashes in a thread of its own
+EACH_AT_ONCE: Final = 2  # of one asker
 QUESTION_S: Final = 20.0
 Keep = Callable[[Sequence[Row]], Iterable[Row]]
 #: Codes of answers that were found and are not given.
@@ -93,10 +95,11 @@ class Source:
         """
         known = keys_beside_logs(self.logs) if self.keys is None else keys_in_file(self.keys)
         with Store(self.store, read_only=True) as store:
+            store.hold()
             query = Query(store, self.logs, known, paths=True)
             logs = {origin: (log.note, store.position(origin)[0]) for origin, log in query.logs.items()}
             store.give_up_at(until)
-            return Seen(query.find(wanted, keep), logs)
+            return Seen(query.find(wanted, lambda rows: _in_time(keep(rows), until)), logs)
 
 
 class Desk:
@@ -118,6 +121,7 @@ class Desk:
         self._source, self._views, self._cipher, self._recorder = source, views, cipher, recorder
         self._clock_ms = clock_ms
         self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._each_at_once = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(EACH_AT_ONCE))
 
     async def answer(self, name: str, question: Question, body: bytes) -> dict[str, Any]:
         """The answer as JSON.
@@ -151,7 +155,7 @@ class Desk:
         if isinstance(asked, Lines):
             await self._recorder.write(query_leaf(who, question, asked, registry, at_ms, rows=len(lines)))
             return lezen.answer_of(lines)
-        seen = Seen([], {}) if narrowed is None else await self._look(narrowed)
+        seen = Seen([], {}) if narrowed is None else await self._look(who, narrowed)
         found = [one for one in seen.found if narrowed is not None and _fits(one, narrowed)]
         if isinstance(asked, Receipt):
             delivered = (asked.receiver, "delivered")
@@ -215,15 +219,27 @@ class Desk:
                 names = tuple(name for several in schools.values() for name in several)
                 wanted = replace(wanted, schools=names, most=MOST_ROWS + 1)
         reading = lezen.Reading(boards, who.id, asked, keys, wanted.most)
-        return reading.lines((await self._look(wanted, reading.keep)).found)
+        return reading.lines((await self._look(who, wanted, reading.keep)).found)
 
-    async def _look(self, wanted: Wanted, keep: Keep = iter) -> Seen:
+    async def _look(self, who: Asker, wanted: Wanted, keep: Keep = iter) -> Seen:
         until = time.monotonic() + QUESTION_S
         try:
-            async with asyncio.timeout(QUESTION_S), self._at_once:
+            async with asyncio.timeout(QUESTION_S), self._each_at_once[who.id], self._at_once:
                 return await asyncio.to_thread(self._source.look, wanted, until, keep)
         except TimeoutError:
             raise TransientError("There is too much to do just now. Ask again later.", code="audit.busy") from None
+
+
+def _in_time(rows: Iterable[Row], until: float) -> Iterator[Row]:
+    """The rows, each of which takes a proof.
+
+    Raises:
+        TransientError: `audit.too_long`.
+    """
+    for row in rows:
+        if time.monotonic() > until:
+            raise TransientError("The question takes too long. Ask for a shorter time, or less.", code="audit.too_long")
+        yield row
 
 
 def _fits(found: Found, wanted: Wanted) -> bool:

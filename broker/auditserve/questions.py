@@ -84,7 +84,7 @@ class Before(_Written):
 
     time: Moment
     log: Origin
-    index: Annotated[int, Field(ge=0)]
+    index: Annotated[int, Field(ge=0, lt=1 << 53)]
 
 
 class Find(_Written):

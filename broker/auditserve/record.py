@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from broker.audit.leaf import control_leaf
 from broker.auditserve.questions import Asked, Find, Lines, People
-from broker.auditserve.rights import Asker, Question
+from broker.auditserve.rights import Asker, Question, named
 from broker.engine.ending import end_within, told_to_end
 from broker.errors import TransientError
 from broker.exchange.model import AUDIT_CONTROL
@@ -55,8 +55,8 @@ def query_leaf(
         "role": who.role.value,
     }  # fmt: skip
     person = asked.person if isinstance(asked, Lines) else None
-    named = person[0].school if person is not None else asked.school if isinstance(asked, Find | People) else None
-    school = None if named is None else registry.school(named)
+    name = person[0].school if person is not None else asked.school if isinstance(asked, Find | People) else None
+    school = None if name is None else named(registry, name)
     content |= {} if school is None else {"school": school.id}
     if isinstance(asked, People) or person is not None:  # how much is known of a pupil could tell who it is
         return control_leaf(KIND, content)

@@ -108,6 +108,15 @@ def schools_of(registry: Registry, board: str) -> dict[str, tuple[str, ...]]:
     return {school.id: tuple(_names(registry, school, claims)) for school in schools}
 
 
+def named(registry: Registry, name: str) -> School | None:
+    """The school that has this name: as `schools_of` has them, by whichever board; None if nobody has."""
+    found = registry.school(name)
+    if found is not None:
+        return found
+    had = (school for school in registry.schools.values() if name in school.formerly or name[:4] in school.formerly)
+    return next(had, None)
+
+
 def _names(registry: Registry, school: School, claims: Mapping[str, int]) -> Iterator[str]:
     yield school.id
     # The registry's checks allow no BRIN that is another school's, or claimed twice; a view of it may be half a change.
@@ -116,4 +125,5 @@ def _names(registry: Registry, school: School, claims: Mapping[str, int]) -> Ite
         if claims[brin] == 1 and registry.school(brin) is None:
             yield brin
             if len(brin) == 4:
-                yield from (brin + location[4:] for location in school.locations)
+                then = (brin + location[4:] for location in school.locations)
+                yield from (name for name in then if name not in claims and name not in registry.schools)

@@ -11,6 +11,7 @@ import math
 import sqlite3
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from typing import Any, Final, Protocol, cast
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import Counter as Total
 
 from broker.app.health import HealthServer
 from broker.auditserve import lezen
@@ -36,6 +38,8 @@ log = structlog.get_logger("broker.auditserve")
 BODY_S: Final = 10.0
 HANDSHAKE_S: Final = 10.0
 KEEP_ALIVE_S: Final = 30.0
+CONNECTION_S: Final = 300.0  # of one connection, whatever goes on; a client opens another one
+MOST_CONNECTIONS: Final = 20  # of one certificate
 PER_S, BURST = 2.0, 20
 SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 #: Codes that are no plain refusal: there is nothing of that name for who asks.
@@ -55,7 +59,7 @@ class ServiceMetrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.answers = Counter(
+        self.answers = Total(
             "broker_audit_service_answers_total", "Answers, by question and HTTP status.", ("question", "status"),
             registry=registry,
         )  # fmt: skip
@@ -123,7 +127,40 @@ class Listening:
 
 
 class _Handler(web.RequestHandler):
-    """Says nothing of a request that could not be read: aiohttp would quote it, in its answer and in its log."""
+    """One connection: it ends in time, and is one of a few of its certificate.
+
+    Says nothing of a request that could not be read: aiohttp would quote it, in its answer and in its log.
+
+    Args:
+        connections: by certificate, how many there are now.
+    """
+
+    def __init__(self, server: web.Server, connections: Counter[bytes], **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self._connections = connections
+        self._of: bytes | None = None
+        self._end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TLS stands: take a place, or end."""
+        super().connection_made(transport)
+        name = _hash_of(transport)
+        if self._connections[name] >= MOST_CONNECTIONS:
+            cast("asyncio.Transport", transport).abort()
+            return
+        self._connections[name] += 1
+        self._of = name
+        self._end = asyncio.get_running_loop().call_later(CONNECTION_S, cast("asyncio.Transport", transport).abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give the place back."""
+        if self._end is not None and self._of is not None:
+            self._end.cancel()
+            self._connections[self._of] -= 1
+            if not self._connections[self._of]:
+                del self._connections[self._of]
+            self._of = self._end = None
+        super().connection_lost(exc)
 
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -155,6 +192,7 @@ class AuditServer:
         self._desk, self._listening, self._ready = desk, listening, ready
         self.metrics = metrics or ServiceMetrics()
         self._buckets = TokenBuckets(per_s, burst)
+        self.connections: Counter[bytes] = Counter()
         self._stack = AsyncExitStack()
         self.port = self.http_port = 0
 
@@ -169,10 +207,12 @@ class AuditServer:
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
             loop = asyncio.get_running_loop()
-            settings: dict[str, Any] = {"access_log": None, "keepalive_timeout": KEEP_ALIVE_S}
+            settings: dict[str, Any] = {
+                "access_log": None, "keepalive_timeout": KEEP_ALIVE_S, "auto_decompress": False,
+            }  # fmt: skip
 
             def handler() -> _Handler:
-                return _Handler(cast("web.Server", runner.server), loop=loop, **settings)
+                return _Handler(cast("web.Server", runner.server), self.connections, loop=loop, **settings)
 
             server = await loop.create_server(
                 handler, listening.host, listening.port, ssl=context, ssl_handshake_timeout=HANDSHAKE_S
@@ -193,18 +233,23 @@ class AuditServer:
 
     @web.middleware
     async def _around(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """One line of log and one count for each answer; and no error that says what was asked."""
+        """One count for each answer, one line of log for most; and no error that says what was asked."""
         began, asked = time.monotonic(), _question(request)
         response = await self._answered(request, handler)
         name, seconds = asked.value if asked else "other", time.monotonic() - began
         self.metrics.answers.labels(name, str(response.status)).inc()
         self.metrics.seconds.labels(name).observe(seconds)
-        log.info("audit.answered", reason=name, code=str(response.status), seconds=round(seconds, 3))
+        if response.status != HTTPStatus.TOO_MANY_REQUESTS:  # so many lines that they fill a disk
+            log.info("audit.answered", reason=name, code=str(response.status), seconds=round(seconds, 3))
         return response
 
     async def _answered(self, request: web.Request, handler: Any) -> web.Response:
         say = _problem if _reads(request) else _error
         try:
+            _, certificate = _name_of(request)
+            wait = self._buckets.take(certificate)
+            if wait:
+                raise _Limited(wait)
             response: web.Response = await handler(request)
         except web.HTTPException as error:  # of the router, and of a body that is too large
             return say(error.status, "audit.http", f"{error.status} {error.reason}.")
@@ -227,10 +272,7 @@ class AuditServer:
         return response
 
     async def _answer(self, request: web.Request) -> web.Response:
-        name, certificate = _name_of(request)
-        wait = self._buckets.take(certificate)
-        if wait:
-            raise _Limited(wait)
+        name, _ = _name_of(request)
         question = _question(request)
         if question is None:
             raise web.HTTPNotFound
@@ -266,9 +308,15 @@ def _name_of(request: web.Request) -> tuple[str, bytes]:
     found: Any = None if connection is None else connection.getpeercert()
     names = [value for part in (found or {}).get("subject", ()) for kind, value in part if kind == "commonName"]
     # A connection may last longer than the certificate.
-    if connection is None or not found or len(names) != 1 or ssl.cert_time_to_seconds(found["notAfter"]) <= time.time():
+    if transport is None or not found or len(names) != 1 or ssl.cert_time_to_seconds(found["notAfter"]) <= time.time():
         raise AccessDenied("A valid client certificate with one common name is needed.", code="audit.who")
-    return str(names[0]), sha256(connection.getpeercert(binary_form=True) or b"").digest()
+    return str(names[0]), _hash_of(transport)
+
+
+def _hash_of(transport: asyncio.BaseTransport) -> bytes:
+    """Of the certificate behind a connection."""
+    connection: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    return sha256((connection and connection.getpeercert(binary_form=True)) or b"").digest()
 
 
 def _reads(request: web.Request) -> bool:

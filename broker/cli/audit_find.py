@@ -199,6 +199,7 @@ def _query(store: Path, logs: Path, key_file: Path | None) -> Iterator[Query]:
         raise ConfigError(f"{store} is not there. Make it: broker audit index.", code="audit.store")
     known = _keys(logs, key_file)
     with Store(store) as opened:
+        opened.hold()
         yield Query(opened, logs, known)
 
 

@@ -222,12 +222,14 @@ class CountBook:
             for count in self._tally.counts():
                 self._tally.unsent[count.flow] = count.sign(self._signer)
             await self.save()
-            try:
-                async with asyncio.timeout(SEND_S):
-                    await self._send(dict(self._tally.unsent))
-            except (KafkaError, TimeoutError, ConfigError) as error:
+            # aiokafka lets a CancelledError of its own tasks escape while Kafka is away: that is a failure like others.
+            sending = asyncio.wait_for(self._send(dict(self._tally.unsent)), SEND_S)
+            (error,) = await asyncio.gather(sending, return_exceptions=True)
+            if isinstance(error, KafkaError | TimeoutError | ConfigError | asyncio.CancelledError):
                 text = str(error) if isinstance(error, ConfigError) else type(error).__name__
                 self._tell(f"counts could not be sent, and are kept until the next time: {text}")
+            elif error is not None:
+                raise error
             await self.save()
 
     async def _send(self, notes: dict[str, bytes]) -> None:
@@ -244,8 +246,7 @@ class CountBook:
         except (TopicAuthorizationFailedError, UnknownTopicOrPartitionError) as error:
             raise missing_topic(TOPIC, self._profile.party) from error
         finally:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(producer.stop(), STOP_S)
+            await asyncio.gather(asyncio.wait_for(producer.stop(), STOP_S), return_exceptions=True)
 
     async def _tell_now_and_then(self) -> None:
         pause_s = 0.0 if self._tally.unsent else self._every_s

@@ -27,6 +27,7 @@ TOPIC_NAME: Final = re.compile(r"[a-z0-9.-]{1,200}")
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 #: Kafka's own default would keep records for 7 days, whatever they are: each topic says it itself (R22).
 STATED: Final[Mapping[str, frozenset[str]]] = {"compact": frozenset(), "delete": frozenset({"retention.ms"})}
+MOST_PARTITIONS: Final = 12  # of any topic
 OF_FAMILY: Final = re.compile(r"out\.\{party\}\.(.+)")
 
 
@@ -202,7 +203,7 @@ class _Metadata(_Model):
 
 class _Spec(_Model):
     topic_name: str = Field(alias="topicName")
-    partitions: int = Field(ge=1, le=12)
+    partitions: int = Field(ge=1, le=MOST_PARTITIONS)
     replicas: int = Field(ge=1, le=5)
     config: dict[str, str | bool | int | float]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,23 +16,16 @@ from confluent_kafka.admin import AdminClient
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from broker.audit import verify
 from broker.audit.count import Count
 from broker.audit.log.note import Signer
 from broker.audit.told import LeafError, Other, read_count, read_gap, read_leaf
 from broker.auditlog import counting as module
-from broker.auditlog.counting import (
-    MOST_NOTE_BYTES,
-    CountKeeper,
-    KeeperConfig,
-    KeeperMetrics,
-    Last,
-    Places,
-    judge,
-    read_state,
-)
+from broker.auditlog.counting import CountKeeper, KeeperConfig, KeeperMetrics, Places, read_state, told
 from broker.auditlog.folders import count_leaf
+from broker.auditlog.judging import HOUR_MS, MOST_NOTE_BYTES, Budget, Kept, Last, judge
 from broker.engine import CompactedTail, KafkaClients, RegistryView
 from broker.engine.transaction import LaneProducer
 from broker.errors import ConfigError
@@ -43,7 +36,7 @@ from tests.audit.test_count import KEYS, LANE, ORIGIN, VKEYS
 from tests.auditlog.conftest import PATIENCE_S
 from tests.auditlog.test_builder import Killed, _kill
 from tests.engine.machine import create_topics
-from tests.exchange.world import DELTA, PORTAL
+from tests.exchange.world import DELTA, PORTAL, SIS
 from tests.registry.entries import party
 
 FLOW = f"{LANE}/out.{PORTAL}.usage/0"
@@ -68,9 +61,16 @@ def leaf(first: int, last: int, flow: str = FLOW) -> bytes:
     return f'{{"count":{{"note":{text}}},"v":1}}'.encode()
 
 
+def judged(
+    *notes: bytes | None, flows: Mapping[str, Last] | None = None, at_ms: int = 0, budget: Budget | None = None
+) -> Kept:
+    """What comes of these, of which Kafka took each at this moment."""
+    return judge([(one, at_ms) for one in notes], VKEYS, ORIGIN, flows or {}, budget or Budget())
+
+
 def test_a_good_count_becomes_a_leaf_that_reads_back() -> None:
     """As canonical JSON, its note to the byte; verifier and reconciler know the kind."""
-    kept = judge([note(1, 5), note(6, 9)], VKEYS, ORIGIN, {})
+    kept = judged(note(1, 5), note(6, 9))
     assert kept.leaves == [leaf(1, 5), leaf(6, 9)]
     assert kept.refused == {}
     for number, made in enumerate(kept.leaves):
@@ -92,6 +92,10 @@ BAD: dict[str, tuple[str, bytes | None]] = {
     "other-logs": ("note", note(1, 5, origin="other.example/audit")),
     "free-text": ("flow", note(1, 5, f"Emma-de-Vries.in.{DELTA}.0/out.{PORTAL}.usage/0")),
     "no-family": ("flow", note(1, 5, f"{LANE}/out.{PORTAL}.emma/0")),
+    "no-party": ("flow", note(1, 5, f"exchange.in.emma-de-vries.0/out.{PORTAL}.usage/0")),
+    "no-partition": ("flow", note(1, 5, f"{LANE}/out.{PORTAL}.usage/12")),
+    "spelled-otherwise": ("flow", note(1, 5, f"{LANE}/out.{PORTAL}.usage/00")),
+    "no-input": ("flow", note(1, 5, f"in.{DELTA}/12")),
 }
 
 
@@ -99,7 +103,7 @@ BAD: dict[str, tuple[str, bytes | None]] = {
 def test_what_is_not_good_is_passed_over_by_its_reason(name: str) -> None:
     """And keeps nothing behind it from being a leaf."""
     reason, bad = BAD[name]
-    kept = judge([bad, note(1, 5)], VKEYS, ORIGIN, {})
+    kept = judged(bad, note(1, 5))
     assert kept.refused == {reason: 1}
     assert kept.leaves == [leaf(1, 5)]
 
@@ -110,7 +114,7 @@ def test_a_count_that_comes_again_or_goes_backwards_is_no_leaf(*, apart: bool) -
     notes = [note(1, 5), note(1, 5), note(3, 9), note(1, 4), note(6, 6), note(9, 9), note(0, 3, f"in.{DELTA}/1")]
     flows, leaves, refused = dict[str, Last](), list[bytes](), dict[str, int]()
     for batch in [[one] for one in notes] if apart else [notes]:
-        kept = judge(batch, VKEYS, ORIGIN, flows)
+        kept = judged(*batch, flows=flows)
         flows |= kept.flows
         leaves += kept.leaves
         for reason, number in kept.refused.items():
@@ -119,19 +123,52 @@ def test_a_count_that_comes_again_or_goes_backwards_is_no_leaf(*, apart: bool) -
     assert refused == {"duplicate": 1, "backwards": 2}
 
 
+def test_a_party_has_so_many_leaves_an_hour_and_no_more() -> None:
+    """Nobody can shorten the log again. By Kafka's clock, whatever it does; another party is not concerned."""
+    budget, flows = Budget(2), dict[str, Last]()
+    for at_ms, notes, leaves, refused in (
+        (HOUR_MS, [note(1, 1), note(2, 2), note(3, 3), note(0, 3, f"in.{DELTA}/1")], 3, 1),
+        (2 * HOUR_MS - 1, [note(3, 3)], 0, 1),
+        (2 * HOUR_MS, [note(3, 3)], 1, 0),
+        (HOUR_MS, [note(4, 4), note(5, 5)], 1, 1),
+        (2 * HOUR_MS, [note(5, 5)], 0, 1),
+        (9 * HOUR_MS, [note(5, 5)], 1, 0),
+    ):
+        kept = judged(*notes, flows=flows, at_ms=at_ms, budget=budget)
+        flows |= kept.flows
+        assert (len(kept.leaves), kept.refused.get("often", 0)) == (leaves, refused)
+        assert kept.often == ({PORTAL} if refused else set()), "the operator must know whom to call"
+
+
+def test_the_operator_reads_who_counts_too_often() -> None:
+    """By the party's id, which its signature proves; of other notes it is not known whose they are."""
+    with capture_logs() as lines:
+        told(judged(note(1, 1), note(2, 2), b"nothing", budget=Budget(1)), KeeperMetrics(), 7, 9)
+    assert [(line["event"], line.get("reason"), line.get("parties")) for line in lines] == [
+        ("counts.refused", "often", None), ("counts.refused", "note", None), ("counts.often", None, [PORTAL]),
+    ]  # fmt: skip
+
+
+def test_who_repeats_a_note_spends_nothing() -> None:
+    """The client sends one again that it has no answer for."""
+    kept = judged(*[note(1, 5)] * 9, note(6, 6), budget=Budget(2))
+    assert kept.leaves == [leaf(1, 5), leaf(6, 6)]
+    assert kept.refused == {"duplicate": 8}
+
+
 def test_other_signatures_on_a_note_do_not_come_into_the_log() -> None:
     """Anything could stand there."""
     extra = "— emma.de.vries AAAAAAAAAAAA\n".encode()
     text, _, own = note(1, 5).rpartition(b"\n\n")
     for signatures in (own + extra, extra + own):
-        kept = judge([text + b"\n\n" + signatures], VKEYS, ORIGIN, {})
+        kept = judged(text + b"\n\n" + signatures)
         assert kept.leaves == [leaf(1, 5)]
 
 
 @given(st.lists(st.binary() | st.binary().map(lambda data: note(1, 5)[: len(data) * 9] + data)))
 def test_no_bytes_stop_the_keeper(notes: Sequence[bytes]) -> None:
     """Each is a leaf, or has a reason."""
-    kept = judge(notes, VKEYS, ORIGIN, {})
+    kept = judged(*notes)
     assert len(kept.leaves) + sum(kept.refused.values()) == len(notes)
 
 
@@ -251,7 +288,10 @@ LEAVES = "broker_counts_leaves_total"
 
 
 async def test_counts_become_leaves_and_a_restart_repeats_none(office: Office) -> None:
-    """What is refused is counted by reason, once; keys count as the registry has them at that moment."""
+    """What is refused is counted by reason, once; keys count as the registry has them at that moment.
+
+    Of what a sender sent that does not count itself, its receiver counts all the same.
+    """
     new = Signer(PORTAL, Ed25519PrivateKey.from_private_bytes(b"n" * 32))
     await office.count(note(1, 5), b"nothing", note(1, 5), a_count(6, 7).sign(new))
     async with office.keeping():
@@ -263,15 +303,17 @@ async def test_counts_become_leaves_and_a_restart_repeats_none(office: Office) -
         await office.register(PORTAL, new)
         await office.count(note(9, 9), a_count(9, 10).sign(new))
         await office.until(LEAVES, 3)
+    await office.register(SIS)
+    from_sis = f"exchange.in.{SIS}.0/out.{PORTAL}.roster/0"
     async with office.keeping():
-        await office.count(note(0, 4, f"in.{DELTA}/1"), note(0, 4, f"in.{DELTA}/1"))
-        await office.until(LEAVES, 4)
+        await office.count(note(0, 4, f"in.{DELTA}/1"), note(0, 4, f"in.{DELTA}/1"), a_count(1, 2, from_sis).sign(new))
+        await office.until(LEAVES, 5)
         await office.until("broker_counts_refused_total", 2, reason="duplicate")
     found = [
         Count.parse((read_count(one) or b"").decode().partition("\n\n")[0] + "\n") for one in await office.leaves()
     ]
     assert [(count.party, count.first, count.last) for count in found] == [
-        (PORTAL, 1, 5), (PORTAL, 6, 8), (PORTAL, 9, 10), (DELTA, 0, 4),
+        (PORTAL, 1, 5), (PORTAL, 6, 8), (PORTAL, 9, 10), (DELTA, 0, 4), (PORTAL, 1, 2),
     ]  # fmt: skip
     assert office.value("broker_counts_refused_total", reason="note") == 3
     assert office.value("broker_counts_behind") == 0

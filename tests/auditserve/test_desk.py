@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
+import threading
+import time
 from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -14,11 +18,14 @@ import pytest
 
 from broker.audit.coordinates import coordinates
 from broker.audit.leaf import b64url
+from broker.audit.query import Query
 from broker.audit.store import Store
 from broker.auditserve import desk as desk_module
 from broker.auditserve.answers import Answer
+from broker.auditserve.desk import Source
 from broker.auditserve.people import tags_of
 from broker.auditserve.rights import Question
+from broker.auditserve.service import cipher_of
 from broker.client import Subject
 from broker.errors import AccessDenied, BrokerError, ContractError, TransientError
 from broker.wire import AUDIT_SALT
@@ -215,6 +222,7 @@ async def test_a_receipt_is_of_one_delivery(office: Office) -> None:
         (Question.FIND, b'{"since":182071649}', "since"),
         (Question.FIND, b'{"event":"L0001"}', "event"),
         (Question.FIND, b'{"before":{"time":1,"log":"x","index":"L0001"}}', "before"),
+        (Question.FIND, b'{"before":{"time":1800000000000,"log":"L0001","index":9223372036854775808}}', "before"),
         (Question.EXPLAIN, b"{}", "event"),
         (Question.RECEIPT, b'{"event":"00000000-0000-4000-8000-000000000000"}', "receiver"),
         (Question.PEOPLE, b'{"school":"99PA","sector":"L0001","type":"L0001","value":1}', "sector, type, value"),
@@ -280,7 +288,9 @@ async def test_a_pupil_is_found_under_the_brin_that_the_school_had(office: Offic
         assert [one.entry for one in (await ask(office, BOARD, Question.FIND, school=name)).found] == entries(
             office, school="99PA"
         )
-    assert {leaf["school"] for leaf in office.recorded.said if "school" in leaf} == {"99PB"}
+    assert [leaf["school"] for leaf in office.recorded.said] == ["99PB"] * 4
+    await refused(office, OTHER_BOARD, Question.PEOPLE, **pupil(school="99PA00"))
+    assert office.recorded.said[-1]["school"] == "99PB", "also a location of it, and in a refusal"
 
 
 async def test_rows_of_an_erased_person_are_not_found(office: Office) -> None:
@@ -375,6 +385,66 @@ async def test_a_question_that_takes_too_long_is_given_up(office: Office) -> Non
             await ask(office, BOARD, Question.FIND)
     assert caught.value.code in ("audit.busy", "audit.too_long")
     assert office.recorded.leaves == []
+
+
+async def test_a_proof_that_takes_too_long_is_given_up_too(office: Office) -> None:
+    """Between two rows; else its thread would go on, and be one more than may be at once."""
+    until = time.monotonic() + 60
+    with patch.object(desk_module, "time", SimpleNamespace(monotonic=lambda: until + 1)):
+        with pytest.raises(TransientError) as caught:
+            office.source.look(desk_module.Wanted(), until)
+        assert caught.value.code == "audit.too_long"
+        assert office.source.look(desk_module.Wanted(schools=()), until).found == []
+
+
+async def test_who_asks_much_at_once_keeps_nobody_else_waiting(office: Office) -> None:
+    """A board whose questions take long waits for its own; another one is answered meanwhile."""
+    told, began = threading.Event(), list[str]()
+
+    class Slow(Source):
+        """One board's questions wait until they are told to go on."""
+
+        def look(self, wanted: desk_module.Wanted, *more: Any) -> desk_module.Seen:
+            if wanted.schools == ("99PA",):
+                began.append("99PA")
+                told.wait(60)
+            return super().look(wanted, *more)
+
+    source = Slow(office.source.store, office.source.logs)
+    office.desk = desk_module.Desk(source, office.views, cipher_of(office.world.keys), office.recorded)
+    asked = [asyncio.create_task(ask(office, BOARD, Question.FIND, since=NOW_MS - DAY_MS)) for _ in range(9)]
+    try:
+        async with asyncio.timeout(10):
+            while not began:  # noqa: ASYNC110 - a thread tells nobody
+                await asyncio.sleep(0.01)
+            found = (await ask(office, OTHER_BOARD, Question.FIND, since=NOW_MS - DAY_MS)).found
+        assert [one.entry for one in found] == entries(office, school="99VA")
+        assert not any(task.done() for task in asked)
+    finally:
+        told.set()
+        answers = await asyncio.gather(*asked)
+    assert {len(answer.found) for answer in answers} == {len(entries(office, school="99PA"))}
+
+
+async def test_what_is_signed_and_indexed_meanwhile_is_no_false_alarm(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store may know of more leaves than the checkpoint that was read a moment before: that took none back."""
+    before = office.log.builder.edge.size
+
+    class Overtaken(Query):
+        """Between its look at the logs and that into the store, leaves are signed and indexed."""
+
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            office.world.send(DELTA, event())
+            office.index()
+
+    monkeypatch.setattr(desk_module, "Query", Overtaken)
+    answer = await ask(office, BOARD, Question.FIND)
+    assert {one.status for one in answer.found} == {f"proven at size {before}"}
+    assert answer.searched == {office.log.origin: (before, before)}
+    assert office.log.builder.edge.size > before
 
 
 async def test_the_store_can_not_be_written_through_the_service(office: Office) -> None:

@@ -69,3 +69,16 @@ def test_a_school_is_known_by_its_locations_and_by_what_it_was_called() -> None:
     world.edit("school/99VA", board=BOARD)
     assert schools_of(world.registry, OTHER_BOARD) == {}
     assert schools_of(world.registry, BOARD).keys() == {"99PA", "99VA"}
+
+
+def test_a_location_that_is_another_school_now_is_not_had_by_its_old_brin() -> None:
+    """Of a BRIN that a school had, one location may have gone elsewhere: under its own name, or under a new one."""
+    world = school_world()
+    world.edit("school/99VA", formerly=["99VB"])
+    assert schools_of(world.registry, OTHER_BOARD)["99VA"] == ("99VA", "99VA00", "99VA01", "99VB", "99VB00", "99VB01")
+    world.edit("school/99PA", formerly=["99VB01"])
+    assert schools_of(world.registry, OTHER_BOARD)["99VA"] == ("99VA", "99VA00", "99VA01", "99VB", "99VB00")
+    assert schools_of(world.registry, BOARD)["99PA"] == ("99PA", "99VB01")
+    alone = world.records["school/99PA"].replace(b'"99PA"', b'"99VB00"').replace(b'"99VB01"', b'"99VC"')
+    registry = world.registry.with_changes({"school/99VB00": alone})
+    assert schools_of(registry, OTHER_BOARD)["99VA"] == ("99VA", "99VA00", "99VA01", "99VB")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,14 @@ async def test_a_body_that_is_too_large_is_not_taken(office: Office) -> None:
     assert office.recorded.leaves == []
 
 
+async def test_a_body_that_is_packed_is_not_unpacked(office: Office) -> None:
+    """A few bytes can become very many; and no question is so long that it would have to be packed."""
+    async with office.open() as server:
+        body, headers = gzip.compress(json.dumps(PUPIL).encode()), {"Content-Encoding": "gzip"}
+        status, _, text = await office.post(server, office.context(BOARD), "people", body, headers=headers)
+    assert (status, code(text)) == (400, "audit.question")
+
+
 async def test_a_body_that_does_not_come_is_not_waited_for(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who sends byte by byte holds no place."""
     monkeypatch.setattr(server_module, "BODY_S", 0.05)
@@ -226,6 +236,67 @@ async def test_each_certificate_may_ask_only_so_often(office: Office) -> None:
         assert 50 <= int(headers["Retry-After"]) <= 100
         assert (await office.post(server, office.context(OTHER_BOARD), "find"))[0] == 200
     assert len(office.recorded.leaves) == 3
+
+
+async def test_who_asks_too_often_writes_no_lines_into_the_log(office: Office) -> None:
+    """Whatever path he asks for: it would fill the disk. The metric has them all."""
+    async with office.open(per_s=0.01, burst=1) as server:
+        ours = office.context(BOARD)
+        with capture_logs() as lines:
+            said = [await office.post(server, ours, path) for path in ("find", "find", "nothing", "/x", "/lezen/x")]
+    assert [status for status, _, _ in said] == [200, 429, 429, 429, 429]
+    assert [line["code"] for line in lines if line["event"] == "audit.answered"] == ["200"]
+    told = office.metrics.text().decode()
+    assert 'broker_audit_service_answers_total{question="find",status="429"} 1.0' in told
+    assert 'broker_audit_service_answers_total{question="other",status="429"} 3.0' in told
+
+
+async def held(server: AuditServer, context: ssl.SSLContext) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that is kept open; it may be at its end already."""
+    reader, writer = await asyncio.open_connection("localhost", server.port, ssl=context)
+    return reader, writer
+
+
+async def at_its_end(reader: asyncio.StreamReader) -> None:
+    """Wait until the service closes a connection; that nothing came on it."""
+    with suppress(ConnectionError, ssl.SSLError):
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+
+
+async def test_each_certificate_may_hold_only_so_many_connections(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One beyond is closed at once, other certificates are not concerned; one that ended makes place."""
+    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 2)
+    async with office.open() as server:
+        ours = office.context(BOARD)
+        kept = [await held(server, ours) for _ in range(2)]
+        reader, writer = await held(server, ours)
+        await at_its_end(reader)
+        writer.close()
+        assert (await office.post(server, office.context(OTHER_BOARD), "find"))[0] == 200
+        with pytest.raises(NO_WAY_IN):
+            await office.post(server, ours, "find")
+        kept[0][1].close()
+        async with asyncio.timeout(10):
+            while server.connections.total() > 1:  # noqa: ASYNC110 - the service hears of it some time later
+                await asyncio.sleep(0.01)
+        assert (await office.post(server, ours, "find"))[0] == 200
+        kept[1][1].close()
+        async with asyncio.timeout(10):
+            while server.connections:  # noqa: ASYNC110 - and keeps no name of who is gone
+                await asyncio.sleep(0.01)
+
+
+async def test_a_connection_has_an_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends slowly, or never reads his answer, holds neither a place nor the answer for ever."""
+    monkeypatch.setattr(server_module, "CONNECTION_S", 0.1)
+    async with office.open() as server:
+        reader, writer = await held(server, office.context(BOARD))
+        writer.write(b"POST /v1/find HTTP/1.1\r\n")
+        await at_its_end(reader)
+        writer.close()
 
 
 # ---- failures

@@ -36,12 +36,13 @@ class Topic:
     """`audit.counts`, and its producer.
 
     Attributes:
-        fails: what each sending meets. then: how many records are taken before it.
+        fails: what each sending meets. then: how many records are taken before it. ends_with: what `stop` meets.
     """
 
     notes: list[bytes] = field(default_factory=list)
-    fails: Exception | None = None
+    fails: BaseException | None = None
     then: int = 0
+    ends_with: BaseException | None = None
 
     def __call__(self, **_settings: Any) -> Topic:
         """A producer."""
@@ -52,6 +53,8 @@ class Topic:
 
     async def stop(self) -> None:
         """Close."""
+        if self.ends_with is not None:
+            raise self.ends_with
 
     async def partitions_for(self, topic: str) -> set[int]:
         """See aiokafka."""
@@ -331,3 +334,41 @@ def test_outcomes_are_not_counted(tmp_path: Path) -> None:
     )
     assert isinstance(done.exception, ConfigError)
     assert done.exception.code == "count.status"
+
+
+@pytest.mark.parametrize("where", ["fails", "ends_with"])
+async def test_a_cancellation_of_kafka_s_client_itself_is_a_failure_like_others(
+    profile: Profile, topic: Topic, where: str
+) -> None:
+    """aiokafka lets one of its own tasks' escape while Kafka is away: who receives must not be ended by it."""
+    setattr(topic, where, asyncio.CancelledError())
+    told = list[str]()
+    its = book(profile, told)
+    await its.open()
+    read(its, 1, 2)
+    await its.close()
+    assert [sentence.rpartition(": ")[2] for sentence in told] == (["CancelledError"] if where == "fails" else [])
+    topic.fails = topic.ends_with = None
+    its = book(profile)
+    await its.open()
+    await its.close()
+    assert list(opened(profile, topic.notes)) == [(1, 2)]
+
+
+async def test_who_is_told_to_end_while_counts_are_sent_ends(profile: Profile, topic: Topic) -> None:
+    """That is no failure of Kafka's client."""
+    sending = asyncio.Event()
+
+    async def waits(*_: object, **__: object) -> None:
+        sending.set()
+        await asyncio.Event().wait()
+
+    topic.send_and_wait = waits  # type: ignore[method-assign,assignment]
+    its = book(profile)
+    await its.open()
+    read(its, 1)
+    closing = asyncio.create_task(its.close())
+    await sending.wait()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
