@@ -235,7 +235,8 @@ def _check_order(found: Verdict, outputs: list[Output]) -> None:
 def _check_withdrawals(found: Verdict, history: History) -> None:
     for gone in history.withdrawals:
         found.late += [
-            f"{output.place} {output.kind}, {output.at_ms - gone.at_ms} ms after the withdrawal"
+            f"{output.place} {output.kind}, written {output.at_ms - gone.at_ms} ms after the withdrawal, and not "
+            "committed when the deadline had passed"
             for output in history.outputs
             if (output.sender, output.receiver, output.family) == (gone.sender, gone.receiver, gone.family)
             and gone.school in (None, output.school)
@@ -247,7 +248,10 @@ def _check_withdrawals(found: Verdict, history: History) -> None:
 def _is_late(output: Output, gone: Withdrawal) -> bool:
     if gone.ends is None:
         return output.at_ms > gone.at_ms + DEADLINE_MS
-    return output.place.offset >= gone.ends.get(_partition(output.place), 0)
+    offset, name = output.place.offset, _partition(output.place)
+    return offset >= gone.ends.get(name, 0) and not any(
+        low <= offset < high for low, high in (gone.behind or {}).get(name, ())
+    )
 
 
 def _partition(place: Place) -> str:

@@ -12,9 +12,11 @@ from typing import Any, Final, Self, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from broker.demo.stage import Stage
+from broker.engine import KafkaClients
 from broker.engine.ending import end_within, told_to_end
 from broker.registry.store import change
 from chaos.checker import DEADLINE_MS
+from chaos.committed import Ranges, committed_behind
 from chaos.history import Withdrawal
 from chaos.proxy import Mode, Way
 from chaos.recorder import Receiver
@@ -130,8 +132,8 @@ class Field:
             await self._change(changes)
             at = time.time()
             await asyncio.sleep(DEADLINE_MS / 1000)
-            ends = await self._ends(f"out.{receiver}.usage")
-            self.withdrawals.append(Withdrawal(sender, receiver, "usage", int(at * 1000), school, ends))
+            ends, behind = await self._ends(f"out.{receiver}.usage")
+            self.withdrawals.append(Withdrawal(sender, receiver, "usage", int(at * 1000), school, ends, behind))
 
         self._changes.append(self.start(take_back()))
 
@@ -148,23 +150,31 @@ class Field:
 
         await self._until_done(once, "registry not changed yet")
 
-    async def _ends(self, topic: str) -> dict[str, int]:
-        """Where what can be read ends; a little later if Kafka is away."""
+    async def _ends(self, topic: str) -> tuple[dict[str, int], dict[str, Ranges]]:
+        """Where what can be read ends, and what is committed behind it; a little later if Kafka is away."""
 
-        async def once() -> dict[str, int]:
+        async def once() -> tuple[dict[str, int], dict[str, Ranges]]:
+            connection = self._scene.kafka.admin_connection()
             consumer = AIOKafkaConsumer(
-                **self._scene.kafka.admin_connection().aiokafka(), isolation_level="read_committed",
-                enable_auto_commit=False,
-            )  # fmt: skip
+                **connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False
+            )
+            client = KafkaClients(connection).metadata()
             try:
                 await consumer.start()
+                await client.bootstrap()
+                client.set_topics([topic])
                 consumer.assign([TopicPartition(topic, 0)])  # makes the client ask for metadata of this topic
                 while not (numbers := consumer.partitions_for_topic(topic)):  # noqa: ASYNC110 - no event for it
                     await asyncio.sleep(0.05)
                 found = await consumer.end_offsets([TopicPartition(topic, number) for number in numbers])
-                return {f"{p.topic}/{p.partition}": offset for p, offset in found.items()}
+                behind = {place: await committed_behind(client, place, offset) for place, offset in found.items()}
+                return (
+                    {f"{p.topic}/{p.partition}": offset for p, offset in found.items()},
+                    {f"{p.topic}/{p.partition}": ranges for p, ranges in behind.items() if ranges},
+                )
             finally:
                 await end_within(consumer.stop(), RETRY_S)
+                await end_within(client.close(), RETRY_S)
 
         return await self._until_done(once, "ends not known yet")
 

@@ -123,6 +123,8 @@ class Withdrawal(NamedTuple):
         school: whose; None: for all schools.
         ends: where each output partition (`topic/partition`) ended for its readers when the deadline had passed; what
             was committed later lies there or behind it, whatever a clock says. None: not looked at.
+        behind: ranges of offsets (the second not included) that were committed by then all the same, behind a
+            transaction that was still open. None: nothing was.
     """
 
     sender: str
@@ -131,6 +133,7 @@ class Withdrawal(NamedTuple):
     at_ms: int
     school: str | None = None
     ends: Mapping[str, int] | None = None
+    behind: Mapping[str, list[list[int]]] | None = None
 
 
 class Seen(NamedTuple):

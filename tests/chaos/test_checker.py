@@ -54,7 +54,12 @@ def clean_history() -> History:
     history.lanes = {LANE: Lane(8, {f"out.{to}.usage/0": 4 for to in (PORTAL, SHOP)}, 1)}
     history.ends = {LANE: 8, f"{IN}/1": 0}
     history.seen = [Seen(output.place, output.event) for output in history.outputs if output.receiver == PORTAL]
-    history.withdrawals = [Withdrawal(SENDER, PORTAL, "usage", 10_000, SCHOOL, {f"out.{PORTAL}.usage/0": 100})]
+    name, last = f"out.{PORTAL}.usage/0", max(output.place.offset for output in history.outputs)
+    history.withdrawals = [
+        Withdrawal(SENDER, PORTAL, "usage", 10_000, SCHOOL, {name: 100}),
+        # Nothing could be read yet, but all was committed behind what was still open.
+        Withdrawal(SENDER, PORTAL, "usage", 10_000, SCHOOL, {name: 0}, {name: [[0, 1], [1, last + 1]]}),
+    ]
     return history
 
 
@@ -237,6 +242,11 @@ def _late_by_where_it_lies(h: History) -> None:
     h.withdrawals = [Withdrawal(SENDER, PORTAL, "usage", 10_000, SCHOOL, {f"out.{PORTAL}.usage/0": 8})]
 
 
+def _late_behind_what_was_open(h: History) -> None:
+    name, last = f"out.{PORTAL}.usage/0", max(o.place.offset for o in h.outputs if o.receiver == PORTAL)
+    h.withdrawals = [Withdrawal(SENDER, PORTAL, "usage", 10_000, SCHOOL, {name: 0}, {name: [[0, last]]})]
+
+
 def _read_and_gone(h: History) -> None:
     h.seen.append(Seen(Place(f"out.{PORTAL}.usage", 0, 7), "a3"))
 
@@ -277,6 +287,7 @@ FAULTS: dict[Callable[[History], None], str] = {
     _a_pupil_in_two_partitions: "reordered", _numbers_out_of_order: "reordered", _gap_in_the_numbers: "reordered",
     _output_without_leaf: "unaudited", _told_what_was_not_decided: "unaudited",
     _quarantined_without_leaf: "unaudited", _late_by_the_clock: "late", _late_by_where_it_lies: "late",
+    _late_behind_what_was_open: "late",
     _read_and_gone: "aborted", _lane_elsewhere: "disagreeing", _lane_counts_otherwise: "disagreeing",
     _lane_parks_otherwise: "disagreeing", _a_settling_record_is_visible: "disagreeing", _leaf_of_another_input: "disagreeing",
 }  # fmt: skip
