@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from broker.kafka.embedded import EmbeddedKafka
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own() -> Iterator[None]:
+    """A test that runs one of our commands has it set logging up for the process; the next test must not have that."""
+    yield
+    root = logging.getLogger()
+    root.handlers[:] = [
+        one for one in root.handlers if not isinstance(one.formatter, structlog.stdlib.ProcessorFormatter)
+    ]
+    for name in ("broker", "broker.app.worker"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    logging.raiseExceptions = True
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
