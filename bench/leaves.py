@@ -28,6 +28,7 @@ SUPPLIERS: Final = 50
 DAYS: Final = 30
 DAY_MS: Final = 86_400_000
 BEGIN_MS: Final = int(datetime(2026, 9, 1, tzinfo=UTC).timestamp() * 1000)
+ACTIVITY: Final = "https://register.horizon.example/verwerkingen/Gebruik"
 BLOCK: Final = 8_192  # leaves whose random bytes are drawn together
 
 _FAMILIES: Final = ("usage", "order", "licence", "result", "roster")
@@ -76,8 +77,7 @@ class Leaves:
                 "event": _uuid(drawn), "offset": number, "came": drawn[102:145], "school": one.school,
                 "supplier": one.supplier, "seq": number + 1, "value": drawn[145:188],
             }  # fmt: skip
-            activity = "https://register.horizon.example/verwerkingen/Gebruik"
-            yield kind.form.fill(ids, activity, drawn[80:102], one.time, one.time, own)
+            yield kind.form.fill(ids, ACTIVITY, drawn[80:102], one.time, one.time, own)
 
     def coordinates(self, start: int, end: int) -> Iterator[tuple[int, Coordinates]]:
         """What the store keeps of them, by their place in the log."""
@@ -86,7 +86,7 @@ class Leaves:
                 number,
                 Coordinates(
                     time=one.time, event=_uuid(one.drawn), span=bytes.fromhex(one.drawn[32:48]), school=one.school,
-                    receiver=one.supplier, **one.kind.said,
+                    receiver=one.supplier, activity=ACTIVITY, trace=bytes.fromhex(one.drawn[:32]), **one.kind.said,
                 ),
             )  # fmt: skip
 

@@ -52,7 +52,7 @@ def _write(home: Path, entries: list[bytes], step: int) -> tuple[float, float]:
     """Seconds on the clock, and of CPU."""
     signer = Signer(_NAME.origin, Ed25519PrivateKey.generate())
     # Kafka is not part of it: the offsets are those of a partition without gaps.
-    growing = _Growing(_NAME, LogDirectory(home / _NAME.folder), TileBuilder(), None, b"", None)  # type: ignore[arg-type]
+    growing = _Growing(_NAME, LogDirectory(home / _NAME.folder), TileBuilder(), None, b"", None, None)  # type: ignore[arg-type]
     wall, cpu = time.perf_counter(), time.process_time()
     for start in range(0, len(entries), step):
         new = entries[start : start + step]
