@@ -68,7 +68,9 @@ async def make_all(scene: Stage, people: Iterable[dict[str, Any]], delivered: It
             log = SignedLog.open(LogDirectory(one), known)
             assert log is not None
             index_log(store, log)
-        await read_people(store, scene.connections["auditor"], SchoolKeys(scene.keys.secret("school-keys")))
+        schools, lost = SchoolKeys(scene.keys.secret("school-keys")), list[str]()
+        await read_people(store, scene.connections["auditor"], schools, lost.append)
+        assert lost == []
         query = Query(store, scene.home / auditlog.LOGS, known)
         rows, receipts = _exported(query, folder), 0
         for evidence in list(delivered)[:RECEIPTS]:
