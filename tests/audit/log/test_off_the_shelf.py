@@ -1,4 +1,7 @@
-"""Programs that nobody here wrote accept our logs: transparency-dev's fsck, unmodified, where Go is on the machine."""
+"""What nobody here wrote accepts our logs, where Go is on the machine: transparency-dev's fsck and golang.org/x/mod/sumdb.
+
+Both unmodified. The second is a library; what asks it is `sumdb/main.go` beside this file.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,26 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("go") is None, reason="Go is not on this machine"),
     pytest.mark.timeout(INSTALL_S + 200),
 ]
+
+
+SUMDB: Final = Path(__file__).parent / "sumdb"
+
+
+@pytest.fixture(scope="module")
+def sumdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A verifier on the library that checks Go's own modules."""
+    source = shutil.copytree(SUMDB, tmp_path_factory.mktemp("sumdb") / "source")
+    command = ["go", "build", "-o", str(source / "sumdb"), "."]
+    try:
+        done = subprocess.run(
+            command, cwd=source, env={**os.environ, "GOFLAGS": ""}, capture_output=True, text=True, timeout=INSTALL_S,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        pytest.skip("x/mod could not be fetched and built in time")
+    if done.returncode:
+        pytest.skip(f"x/mod could not be fetched: {done.stderr[-200:]}")
+    return source / "sumdb"
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +107,22 @@ def test_fsck_does_not_find_a_changed_log_whole(fsck: Path, tmp_path: Path) -> N
     data[40] ^= 1
     bundle.write_bytes(data)
     assert WELL not in says(fsck, log)
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 600, 70_000])
+def test_sumdb_finds_every_entry_in_the_signed_tree(sumdb: Path, tmp_path: Path, size: int) -> None:
+    """And each smaller tree that it looks at is the beginning of this one."""
+    done = subprocess.run([sumdb, a_log(tmp_path / "log", size)], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(f"WHOLE: {size} entries"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", ["checkpoint", "log.vkey", "tile/entries/001", "tile/0/001", "tile/1/000.p/2"])
+def test_sumdb_finds_what_was_changed(sumdb: Path, tmp_path: Path, file: str) -> None:
+    """One bit of any file: else the test above would show nothing."""
+    changed = a_log(tmp_path / "log", 600) / file
+    data = bytearray(changed.read_bytes())
+    data[40] ^= 1
+    changed.write_bytes(data)
+    done = subprocess.run([sumdb, tmp_path / "log"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("NOT WHOLE")
