@@ -114,7 +114,10 @@ def find(
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a header.")] = False,
     parquet: Annotated[Path | None, typer.Option(help="Write a Parquet file (needs the extra `audit`).")] = None,
 ) -> None:
-    """Find decisions, each with its proof. Never a value. Ends with 1 when one could not be proven."""
+    """Find decisions, each with its proof. Never a value. Ends with 1 when one could not be proven.
+
+    By pupil, local id or ECK iD: `broker audit ask person`, for only the audit service has the school's key.
+    """
     if as_json + as_csv + (parquet is not None) > 1:
         raise ConfigError("Choose one of --json, --csv and --parquet.", code="audit.format")
     wanted = Wanted(school, party, process, event, decision, code, moment_of(since), moment_of(until), most=most)
