@@ -213,7 +213,8 @@ async def test_the_service_looks_again_after_a_failure(tmp_path: Path, world: Wo
         assert (await asyncio.to_thread(asked, port, "healthz"))[0] == 200
         metrics = (await asyncio.to_thread(asked, port, "metrics"))[1]
         assert f'broker_index_leaves{{log="p0-1"}} {len(audit_events(world))}.0' in metrics
-        (tmp_path / "store").write_bytes(b"this is no store; " * 1000)
+        (tmp_path / "other").write_bytes(b"this is no store; " * 1000)
+        (tmp_path / "other").replace(tmp_path / "store")  # at once: a look must not find an empty file, and fill it
         await until(lambda: asked(port, "readyz")[0] == 503)
         assert not task.done()
     with pytest.raises(asyncio.CancelledError):
