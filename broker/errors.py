@@ -87,3 +87,8 @@ class Fenced(BrokerError):
     """Another worker took this lane over."""
 
     default_code = "fenced"
+
+
+def told(error: BaseException) -> str:
+    """What may be logged of an error: our own say what to do, the text of another may hold anything."""
+    return str(error) if isinstance(error, BrokerError) else type(error).__name__

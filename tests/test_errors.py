@@ -10,7 +10,16 @@ import pytest
 
 import broker
 from broker import errors
-from broker.errors import AccessDenied, BrokerError, ConfigError, ContractError, Fenced, FieldError, TransientError
+from broker.errors import (
+    AccessDenied,
+    BrokerError,
+    ConfigError,
+    ContractError,
+    Fenced,
+    FieldError,
+    TransientError,
+    told,
+)
 from broker.exchange.outcomes import CODES, reference
 
 PACKAGE = Path(broker.__file__).parent
@@ -34,6 +43,12 @@ def test_every_error_has_a_code(kind: type[BrokerError]) -> None:
     """Its own by default, another where one is given."""
     assert kind("x").code == kind.default_code
     assert kind("x", code="a.b").code == "a.b"
+
+
+def test_what_is_logged_of_an_error_that_is_not_ours_is_its_type() -> None:
+    """Its text may quote what was read."""
+    assert told(TransientError("Kafka is away")) == str(TransientError("Kafka is away"))
+    assert told(ValueError("Jan Jansen")) == "ValueError"
 
 
 def test_default_codes_differ() -> None:

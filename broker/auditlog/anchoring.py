@@ -28,7 +28,7 @@ from broker.app.health import HealthServer
 from broker.audit.anchor import MAX_TOKEN_BYTES, AnchorError, check_token, request_for, text_of, time_in
 from broker.audit.log.directory import HistoryDiffers
 from broker.durable import sync_folder, write_over
-from broker.errors import BrokerError, ConfigError, TransientError
+from broker.errors import BrokerError, ConfigError, TransientError, told
 from broker.tls import client_context, may_be_asked
 
 log = structlog.get_logger("broker.auditlog")
@@ -269,8 +269,7 @@ class AnchorService:
             self._good, retry_s = False, min(RETRY_S, self._every_s)
             code = error.code if isinstance(error, BrokerError) else "files"
             self.metrics.failures.labels(code).inc()
-            text = str(error) if isinstance(error, BrokerError) else type(error).__name__
-            log.warning("auditlog.anchor.failed", error=text, retry_s=retry_s)
+            log.warning("auditlog.anchor.failed", error=told(error), retry_s=retry_s)
             return retry_s
         self._good = True
         if done is not None:

@@ -42,7 +42,7 @@ from broker.engine import Clients, CompactedTail, EngineConfig
 from broker.engine.ending import end_within, told_to_end
 from broker.engine.failures import pause_s
 from broker.engine.transaction import LaneProducer, settle, stop_producer
-from broker.errors import BrokerError, ConfigError
+from broker.errors import BrokerError, ConfigError, told
 
 log = structlog.get_logger("broker.auditlog")
 
@@ -148,9 +148,8 @@ class LogBuilder:
         stopped = isinstance(error, HistoryLost | HistoryDiffers | TileError | ConfigError)
         pause = self._config.stopped_s if stopped else pause_s(self._engine, self._failures, error)
         self._failures += 1
-        text = str(error) if isinstance(error, BrokerError) else type(error).__name__
         tell = log.error if stopped else log.warning
-        tell("auditlog.stopped" if stopped else "auditlog.retry", log=self._id, error=text, retry_s=pause)
+        tell("auditlog.stopped" if stopped else "auditlog.retry", log=self._id, error=told(error), retry_s=pause)
         self._watcher.failed(self._place, error, stopped=stopped)
         return pause
 

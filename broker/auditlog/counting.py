@@ -34,7 +34,7 @@ from broker.engine import Clients, CompactedTail, EngineConfig, RegistryView, To
 from broker.engine.ending import end_within, told_to_end
 from broker.engine.failures import pause_s
 from broker.engine.transaction import LaneProducer, pack, settle, stop_producer, write
-from broker.errors import BrokerError, ConfigError
+from broker.errors import ConfigError, told
 from broker.exchange.model import AUDIT_CONTROL, Outgoing
 from broker.kafka.access import COUNT_KEEPER
 
@@ -152,8 +152,7 @@ class CountKeeper:
         pause = pause_s(self._engine, self._failures, error)
         self._failures += 1
         self._metrics.failures.labels(type(error).__name__).inc()
-        text = str(error) if isinstance(error, BrokerError) else type(error).__name__
-        log.warning("counts.retry", error=text, retry_s=pause)
+        log.warning("counts.retry", error=told(error), retry_s=pause)
         return pause
 
     def _consumer(self) -> AIOKafkaConsumer:
@@ -203,13 +202,13 @@ class CountKeeper:
             kept = judge(notes, keys, self._origin, flows, self._budget)
             await write_kept(producer, self._places, kept, records[-1].offset + 1)
             flows |= kept.flows
-            told(kept, self._metrics, records[0].offset, records[-1].offset)
+            tell(kept, self._metrics, records[0].offset, records[-1].offset)
             self._failures = 0
         if end is not None:
             self._metrics.behind.set(max(0, end - (await consumer.position(source))))
 
 
-def told(kept: Kept, metrics: KeeperMetrics, first: int, last: int) -> None:
+def tell(kept: Kept, metrics: KeeperMetrics, first: int, last: int) -> None:
     """Count and tell what came of the notes at these offsets."""
     metrics.leaves.inc(len(kept.leaves))
     for reason, number in kept.refused.items():

@@ -21,8 +21,8 @@ from broker.audit.log.directory import KEY, LogDirectory
 from broker.audit.signed import SignedLog, folders, keys_in_file
 from broker.audit.store import Store
 from broker.auditlog.indexer import LOST, read_people
-from broker.auditlog.looking import keep_looking, told
-from broker.errors import BrokerError
+from broker.auditlog.looking import keep_looking
+from broker.errors import BrokerError, told
 from broker.kafka.connection import KafkaConnection
 
 log = structlog.get_logger("broker.auditlog")

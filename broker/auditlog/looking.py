@@ -11,16 +11,11 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from broker.app.health import HealthServer
-from broker.errors import BrokerError
+from broker.errors import BrokerError, told
 
 log = structlog.get_logger("broker.auditlog")
 
 _EXPECTED: Final = (BrokerError, OSError, sqlite3.Error)
-
-
-def told(error: Exception) -> str:
-    """What is logged of an error: our own say what to do, the text of another may hold anything."""
-    return str(error) if isinstance(error, BrokerError) else type(error).__name__
 
 
 async def keep_looking(

@@ -26,7 +26,7 @@ from broker.audit.log.note import Note, NoteError, SignatureLine, open_note, ren
 from broker.audit.log.policy import Policy, Witness
 from broker.audit.log.tiles import TileReader
 from broker.auditlog.asking import Alarming, NotCosigned, ask, body_of, checkpoint_of
-from broker.errors import BrokerError, ConfigError
+from broker.errors import BrokerError, ConfigError, told
 from broker.tls import client_context, may_be_asked
 
 log = structlog.get_logger("broker.auditlog")
@@ -178,9 +178,7 @@ class Witnessing:
             if lines or one.signed_anew:
                 await asyncio.to_thread(self._show, one, lines)
         except (BrokerError, OSError) as error:
-            self._warn(
-                (folder.name, ""), "files", str(error) if isinstance(error, BrokerError) else type(error).__name__
-            )
+            self._warn((folder.name, ""), "files", told(error))
 
     def _read(self, folder: Path) -> _Log:
         directory = self._directories.setdefault(folder, LogDirectory(folder))

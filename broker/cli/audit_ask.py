@@ -14,7 +14,7 @@ from broker.audit import export
 from broker.audit.signed import keys_in_file
 from broker.audit.story import story
 from broker.auditserve.rights import Question
-from broker.cli.audit_find import Moment, bytes_of, moment_of, salt_of
+from broker.cli.audit_find import Moment, ReceiptFile, bytes_of, moment_of, salt_of, write_receipt
 from broker.cli.output import err, json_line, table
 from broker.errors import ConfigError
 
@@ -129,9 +129,7 @@ def receipt(
     salt_file: Annotated[
         Path, typer.Option(help="The record's header `audit-salt`: 32 bytes, or the same in base64url. It is not sent.")
     ],
-    out: Annotated[
-        Path, typer.Option(help="Where the .tlog-proof goes. It holds the salt: treat it as personal data.")
-    ],
+    out: ReceiptFile,
     value_file: Annotated[
         Path | None, typer.Option(help="The record's value; the receipt is then checked against it. It is not sent.")
     ] = None,
@@ -143,10 +141,7 @@ def receipt(
     known = _service(service, cert, cert_key, ca, key_file)
     salt, value = salt_of(bytes_of(salt_file)), None if value_file is None else bytes_of(value_file)
     answer, _ = _one(known, Question.RECEIPT, {"event": event, "receiver": receiver})
-    data = receipt_of(answer, salt, known.verifiers, value)
-    out.touch(mode=0o600)
-    out.write_bytes(data)
-    err.print(f"{out} is written; check it with: broker audit verify receipt {out}", markup=False)
+    write_receipt(out, receipt_of(answer, salt, known.verifiers, value))
 
 
 def _service(url: str, cert: Path, cert_key: Path, ca: Path | None, key_file: Path) -> Service:

@@ -31,6 +31,9 @@ KeyFile = Annotated[
         "shows damage but no forger."
     ),
 ]
+ReceiptFile = Annotated[
+    Path, typer.Option("--out", help="Where the .tlog-proof goes. It holds the salt: treat it as personal data.")
+]
 Moment = Annotated[
     str | None, typer.Option(help="A day or moment of ISO 8601, such as 2026-11-24 or 2026-11-24T09:00; UTC.")
 ]
@@ -161,9 +164,7 @@ def receipt(
     salt_file: Annotated[
         Path, typer.Option(help="The record's header `audit-salt`: 32 bytes, or the same in base64url.")
     ],
-    out: Annotated[
-        Path, typer.Option(help="Where the .tlog-proof goes. It holds the salt: treat it as personal data.")
-    ],
+    out: ReceiptFile,
     value_file: Annotated[
         Path | None, typer.Option(help="The record's value; the receipt is then checked against it.")
     ] = None,
@@ -174,7 +175,7 @@ def receipt(
     value = None if value_file is None else bytes_of(value_file)
     with _query(store, logs, key_file) as query:
         data = query.receipt(event, receiver, salt, value)
-    _write(out, data)
+    write_receipt(out, data)
 
 
 def erasure(
@@ -187,10 +188,11 @@ def erasure(
     """Write the receipt of an erasure: what shows, without the broker, that it was carried out."""
     with _query(store, logs, key_file) as query:
         data = query.erasure(event)
-    _write(out, data)
+    write_receipt(out, data)
 
 
-def _write(out: Path, data: bytes) -> None:
+def write_receipt(out: Path, data: bytes) -> None:
+    """For its owner alone; says how it is checked."""
     out.touch(mode=0o600)
     out.write_bytes(data)
     err.print(f"{out} is written; check it with: broker audit verify receipt {out}", markup=False)

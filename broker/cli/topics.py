@@ -12,7 +12,7 @@ import typer
 from aiokafka.errors import KafkaError
 
 from broker.cli.output import err, json_line, table
-from broker.errors import BrokerError
+from broker.errors import BrokerError, told
 from broker.kafka.access import AclSpec, desired_acls
 from broker.kafka.admin import Admin, Change
 from broker.kafka.connection import KafkaConnection
@@ -98,8 +98,7 @@ def trim(
         except (BrokerError, KafkaError, TimeoutError) as error:
             if every is None:
                 raise
-            text = str(error) if isinstance(error, BrokerError) else type(error).__name__
-            err.print(f"nothing was removed this time, it is tried again in {every:g} minutes: {text}")
+            err.print(f"nothing was removed this time, it is tried again in {every:g} minutes: {told(error)}")
         else:
             _show_removed(removed, as_json)
         if every is None:

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from broker.app.health import HealthServer
 from broker.audit.log.note import Cosigner, NoteError
-from broker.errors import BrokerError, ConfigError
+from broker.errors import BrokerError, ConfigError, told
 from broker.tls import is_loopback
 from broker.witness.cosign import MAX_BODY_BYTES, Cosigned, Refused, Request, Suspicion, TrustedLogs, judge
 from broker.witness.state import State, origin_hash
@@ -175,7 +175,7 @@ async def _answer(witness: Witness, request: web.Request) -> web.Response:
 
 
 def _failed(error: BrokerError | OSError) -> web.Response:
-    log.error("witness.failed", error=str(error) if isinstance(error, BrokerError) else type(error).__name__)
+    log.error("witness.failed", error=told(error))
     return web.Response(status=500, text="the witness can not rely on its state; nothing was cosigned\n")
 
 

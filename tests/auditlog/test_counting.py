@@ -23,7 +23,7 @@ from broker.audit.count import Count
 from broker.audit.log.note import Signer
 from broker.audit.told import LeafError, Other, read_count, read_gap, read_leaf
 from broker.auditlog import counting as module
-from broker.auditlog.counting import CountKeeper, KeeperConfig, KeeperMetrics, Places, read_state, told
+from broker.auditlog.counting import CountKeeper, KeeperConfig, KeeperMetrics, Places, read_state, tell
 from broker.auditlog.folders import count_leaf
 from broker.auditlog.judging import HOUR_MS, MOST_NOTE_BYTES, Budget, Kept, Last, judge
 from broker.engine import CompactedTail, KafkaClients, RegistryView
@@ -143,7 +143,7 @@ def test_a_party_has_so_many_leaves_an_hour_and_no_more() -> None:
 def test_the_operator_reads_who_counts_too_often() -> None:
     """By the party's id, which its signature proves; of other notes it is not known whose they are."""
     with capture_logs() as lines:
-        told(judged(note(1, 1), note(2, 2), b"nothing", budget=Budget(1)), KeeperMetrics(), 7, 9)
+        tell(judged(note(1, 1), note(2, 2), b"nothing", budget=Budget(1)), KeeperMetrics(), 7, 9)
     assert [(line["event"], line.get("reason"), line.get("parties")) for line in lines] == [
         ("counts.refused", "often", None), ("counts.refused", "note", None), ("counts.often", None, [PORTAL]),
     ]  # fmt: skip
