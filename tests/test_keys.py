@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import broker.keys
 from broker.errors import ConfigError
-from broker.keys import FileKeys, KeyProvider, MemoryKeys, RecipientKey
+from broker.keys import FileKeys, KeyProvider, MemoryKeys, RecipientKey, provider
+from broker.keys import files as key_files
 
 Store = FileKeys | MemoryKeys
 
@@ -68,7 +68,7 @@ def test_the_newest_key_comes_first_also_within_one_second(store: Store) -> None
 def test_the_newest_key_comes_first_when_the_clock_was_set_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new key is the newest whatever the clock says."""
     first = store.create("delta")
-    monkeypatch.setattr(broker.keys.time, "time", lambda: 1_000_000_000.0)
+    monkeypatch.setattr(provider.time, "time", lambda: 1_000_000_000.0)
     second = store.create("delta")
     assert [k.kid for k in store.recipient_keys("delta")] == [second.kid, first.kid]
 
@@ -255,7 +255,7 @@ def test_a_crash_while_writing_leaves_nothing_behind(files: FileKeys, monkeypatc
     def crash(_: int) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(broker.keys.os, "fsync", crash)
+    monkeypatch.setattr(key_files.os, "fsync", crash)
     with pytest.raises(OSError, match="full"):
         files.create("delta")
     assert list(files.folder.iterdir()) == []

@@ -1,124 +1,29 @@
-"""Where keys live: a small seam, and a folder of files behind it.
-
-Two kinds of keys. *Recipient keys* are EC P-256 pairs with an id; several overlap at rotation, and the newest is
-the one to seal for. *Secrets* are 32 random bytes with a name, for keyed hashes and for the vault.
-"""
+"""Keys as files in one folder."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import stat
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
-
-from joserfc.jwk import ECKey
+from typing import Any
 
 from broker.durable import sync_folder
 from broker.errors import ConfigError
-
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
-KID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,83}")  # an owner, and 21 characters
-SECRET_BYTES: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientKey:
-    """A public recipient key.
-
-    Args:
-        kid: `<owner>-<yyyymmddThhmmss>-<4 hex>`; sorts by age.
-        jwk: the public members only (RFC 7517, RFC 7518 section 6.2).
-        created: seconds since 1970.
-    """
-
-    kid: str
-    jwk: Mapping[str, str]
-    created: int
-
-
-class KeyProvider(Protocol):
-    """What the rest of the package asks of a key store."""
-
-    def recipient_keys(self, owner: str) -> tuple[RecipientKey, ...]:
-        """Public keys of an owner, newest first."""
-
-    def private_key(self, kid: str) -> Mapping[str, str] | None:
-        """The private JWK, or None when it is not here (any more)."""
-
-    def secret(self, name: str) -> bytes:
-        """A named secret of 32 bytes.
-
-        Raises:
-            ConfigError: `keys.missing`.
-        """
-
-
-class MemoryKeys:
-    """Keys that live as long as the process: for tests, ours and those of our users."""
-
-    def __init__(self) -> None:
-        self._private: dict[str, dict[str, str]] = {}
-        self._public: dict[str, list[RecipientKey]] = {}
-        self._secrets: dict[str, bytes] = {}
-        self._destroyed: set[str] = set()
-
-    def create(self, owner: str) -> RecipientKey:
-        """Make a new recipient key; it becomes the owner's newest."""
-        public, private = _generate(_checked(owner), self.recipient_keys(owner))
-        self._private[public.kid] = private
-        self._public.setdefault(owner, []).insert(0, public)
-        return public
-
-    def create_secret(self, name: str) -> bool:
-        """Make a named secret unless there is one; tells whether it was made."""
-        if _checked(name) in self._destroyed:
-            raise _was_destroyed(name)
-        if name in self._secrets:
-            return False
-        self._secrets[name] = secrets.token_bytes(SECRET_BYTES)
-        return True
-
-    def destroy_secret(self, name: str) -> bool:
-        """See FileKeys."""
-        self._destroyed.add(_checked(name))
-        return self._secrets.pop(name, None) is not None
-
-    def destroy(self, kid: str) -> None:
-        """Forget a key pair."""
-        if self._private.pop(kid, None) is None:
-            raise _missing(kid, "memory")
-        for owner, keys in self._public.items():
-            self._public[owner] = [key for key in keys if key.kid != kid]
-
-    def owners(self) -> tuple[str, ...]:
-        """Whose recipient keys are here."""
-        return tuple(sorted(owner for owner, keys in self._public.items() if keys))
-
-    def secret_names(self) -> tuple[str, ...]:
-        """Which named secrets are here."""
-        return tuple(sorted(self._secrets))
-
-    def recipient_keys(self, owner: str) -> tuple[RecipientKey, ...]:
-        """See KeyProvider."""
-        return tuple(self._public.get(owner, ()))
-
-    def private_key(self, kid: str) -> Mapping[str, str] | None:
-        """See KeyProvider."""
-        return self._private.get(kid)
-
-    def secret(self, name: str) -> bytes:
-        """See KeyProvider."""
-        if _checked(name) not in self._secrets:
-            raise _missing(name, "memory")
-        return self._secrets[name]
+from broker.keys.provider import (
+    KID,
+    SECRET_BYTES,
+    RecipientKey,
+    checked_name,
+    generate,
+    missing,
+    public_half,
+    was_destroyed,
+)
 
 
 class FileKeys:
@@ -132,7 +37,7 @@ class FileKeys:
 
     def create(self, owner: str) -> RecipientKey:
         """Make a new recipient key; it becomes the owner's newest. The older ones stay until destroyed."""
-        public, private = _generate(_checked(owner), self.recipient_keys(owner))
+        public, private = generate(checked_name(owner), self.recipient_keys(owner))
         document = {"kid": public.kid, "owner": owner, "created": public.created, "jwk": private}
         self._write(f"{public.kid}.jwk", json.dumps(document, indent=1).encode())
         return public
@@ -144,14 +49,14 @@ class FileKeys:
             ConfigError: `keys.name`, if the key's id is not one of this owner; `keys.exists`, if a key of that id is
                 here already with its private half, or is another's. Nothing is overwritten then.
         """
-        if not KID.fullmatch(key.kid) or not key.kid.startswith(f"{_checked(owner)}-"):
+        if not KID.fullmatch(key.kid) or not key.kid.startswith(f"{checked_name(owner)}-"):
             raise ConfigError(f"the key's id is not one of {owner}; nothing was changed", code="keys.name")
         path = self.folder / f"{key.kid}.jwk"
         if path.exists() and ((known := self._read_key(path))["owner"] != owner or "d" in known["jwk"]):
             raise ConfigError(
                 f"{key.kid} is in {self.folder} already, with its private half; nothing was changed", code="keys.exists"
             )
-        document = {"kid": key.kid, "owner": _checked(owner), "created": key.created, "jwk": dict(key.jwk)}
+        document = {"kid": key.kid, "owner": checked_name(owner), "created": key.created, "jwk": dict(key.jwk)}
         self._write(f"{key.kid}.jwk", json.dumps(document, indent=1).encode())
 
     def create_secret(self, name: str) -> bool:
@@ -161,8 +66,8 @@ class FileKeys:
             ConfigError: `keys.destroyed`: there was one of that name.
         """
         if self._is_destroyed(name):
-            raise _was_destroyed(name)
-        if (self.folder / f"{_checked(name)}.secret").exists():
+            raise was_destroyed(name)
+        if (self.folder / f"{checked_name(name)}.secret").exists():
             return False
         self._write(f"{name}.secret", secrets.token_bytes(SECRET_BYTES).hex().encode() + b"\n")
         return True
@@ -173,7 +78,7 @@ class FileKeys:
         Returns:
             Whether there was one.
         """
-        path = self.folder / f"{_checked(name)}.secret"
+        path = self.folder / f"{checked_name(name)}.secret"
         if not self._is_destroyed(name):
             self._write(f"{name}.destroyed", b"")
         there = path.exists()
@@ -183,13 +88,13 @@ class FileKeys:
         return there
 
     def _is_destroyed(self, name: str) -> bool:
-        return (self.folder / f"{_checked(name)}.destroyed").exists()
+        return (self.folder / f"{checked_name(name)}.destroyed").exists()
 
     def destroy(self, kid: str) -> None:
         """Delete a private key: what is sealed for it can not be opened any more."""
         path = self.folder / f"{kid}.jwk"
         if not KID.fullmatch(kid) or not path.exists():
-            raise _missing(kid if KID.fullmatch(kid) else "of that name", str(self.folder))
+            raise missing(kid if KID.fullmatch(kid) else "of that name", str(self.folder))
         _overwrite_and_unlink(path)
 
     def owners(self) -> tuple[str, ...]:
@@ -203,8 +108,8 @@ class FileKeys:
 
     def recipient_keys(self, owner: str) -> tuple[RecipientKey, ...]:
         """See KeyProvider."""
-        found = [self._read_key(p) for p in self.folder.glob(f"{_checked(owner)}-*.jwk")]
-        keys = [RecipientKey(d["kid"], _public(d["jwk"]), d["created"]) for d in found if d["owner"] == owner]
+        found = [self._read_key(p) for p in self.folder.glob(f"{checked_name(owner)}-*.jwk")]
+        keys = [RecipientKey(d["kid"], public_half(d["jwk"]), d["created"]) for d in found if d["owner"] == owner]
         return tuple(sorted(keys, key=lambda k: (k.created, k.kid), reverse=True))
 
     def private_key(self, kid: str) -> Mapping[str, str] | None:
@@ -216,9 +121,9 @@ class FileKeys:
 
     def secret(self, name: str) -> bytes:
         """See KeyProvider."""
-        path = self.folder / f"{_checked(name)}.secret"
+        path = self.folder / f"{checked_name(name)}.secret"
         if not path.exists() or self._is_destroyed(name):
-            raise _missing(name, str(self.folder))
+            raise missing(name, str(self.folder))
         try:
             value = bytes.fromhex(_read_private(path).decode())
         except ValueError:
@@ -253,15 +158,6 @@ class FileKeys:
         sync_folder(self.folder)  # else the name may be gone after a power cut, with all that was sealed for it
 
 
-def _generate(owner: str, older: Sequence[RecipientKey]) -> tuple[RecipientKey, dict[str, str]]:
-    # Within one second, or after the clock was set back, the new one must be the newest all the same.
-    now = max([int(time.time()), *(key.created + 1 for key in older)])
-    kid = f"{owner}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now)).lower()}-{secrets.token_hex(2)}"
-    made = ECKey.generate_key("P-256").as_dict(private=True)
-    private = {name: str(made[name]) for name in ("kty", "crv", "x", "y", "d")}
-    return RecipientKey(kid, _public(private), now), private
-
-
 def _is_key_document(document: Any) -> bool:
     if not isinstance(document, dict) or not isinstance(jwk := document.get("jwk"), dict):
         return False
@@ -272,30 +168,9 @@ def _is_key_document(document: Any) -> bool:
     )
 
 
-def _public(jwk: Mapping[str, str]) -> dict[str, str]:
-    return {name: jwk[name] for name in ("kty", "crv", "x", "y")}
-
-
-def _checked(name: str) -> str:
-    if not NAME.fullmatch(name):
-        raise ConfigError(
-            "a key's name has 1 to 63 characters of a-z, 0-9, dot and dash, and starts with a letter or digit",
-            code="keys.name",
-        )
-    return name
-
-
 def _overwrite_and_unlink(path: Path) -> None:
     path.write_bytes(os.urandom(path.stat().st_size))  # for media that overwrite in place; no promise
     path.unlink()
-
-
-def _was_destroyed(name: str) -> ConfigError:
-    return ConfigError(f"the secret {name} was destroyed; none of that name is made again", code="keys.destroyed")
-
-
-def _missing(name: str, where: str) -> ConfigError:
-    return ConfigError(f"there is no key {name} in {where}; make it with `broker keys create`", code="keys.missing")
 
 
 def _read_private(path: Path) -> bytes:
