@@ -250,6 +250,11 @@ class Consumer(_Reader):
     async def _receive(self, record: ConsumerRecord) -> Received:
         headers = dict(record.headers)
         envelope, associated = decode_envelope(record.value)
+        if envelope["receiver"] != self.profile.party:  # two systems of one supplier may have one key
+            raise ContractError(
+                f"a record on {record.topic} is for another receiver; somebody put it there: tell the operator",
+                code="receiver.other",
+            )
         subject, body = open_parts(envelope, associated, self._opener.open(headers[DATA_KEY]))
         schema = await self._writer_schema(envelope["body_schema"])
         event = Event(
