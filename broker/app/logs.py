@@ -25,6 +25,7 @@ ALLOWED: Final = frozenset({
     "timestamp", "topic", "version", "witness",
 })  # fmt: skip
 SPARSE_S: Final = 10.0
+TEXT_CHARS: Final = 1_000
 HIDDEN: Final = "[hidden]"
 _TELLING: Final = re.compile(
     r"https?://ketenid\.nl/\S*"
@@ -45,14 +46,15 @@ def scrub(text: str) -> str:
 
 
 def redact(_logger: Any, _method: str, event: Event) -> Event:
-    """Structlog processor: the allow-list, and `scrub` for every text."""
+    """Structlog processor: the allow-list, and `scrub` for every text, of which the beginning is enough."""
     for key in [key for key in event if key not in ALLOWED]:
         del event[key]
     for key, value in event.items():
         if value is None or isinstance(value, bool | int | float) or key == "timestamp":
             continue
         known = key == "version" and _VERSION.fullmatch(str(value))  # of the registry: public, and looks like a hash
-        event[key] = value if known else scrub(str(value))
+        # Cut afterwards: the half of an identifier would not be recognised.
+        event[key] = value if known else scrub(str(value))[:TEXT_CHARS]
     return event
 
 

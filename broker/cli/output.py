@@ -16,8 +16,10 @@ from broker import __version__
 
 WHOLE_CHARS: Final = 40
 
-out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# No markup, no emoji: a text of somebody else must not colour, hide or link anything on the terminal of who reads it.
+_AS_IT_IS: Final[dict[str, Any]] = {"highlight": False, "markup": False, "emoji": False}
+out = Console(soft_wrap=not sys.stdout.isatty(), **_AS_IT_IS)
+err = Console(stderr=True, soft_wrap=True, **_AS_IT_IS)
 
 
 def _print_version(asked: bool) -> None:

@@ -58,9 +58,10 @@ class DevelopmentCA:
         """Returns (certificate, key) of a client, for the mutual-TLS listener.
 
         Raises:
-            ConfigError: the name has other characters than `a-z 0-9 . -`, which the principal rules need.
+            ConfigError: the name has other characters than `a-z 0-9 . -`, which the principal rules need, or begins
+                or ends with a dot or a hyphen.
         """
-        if not re.fullmatch(r"[a-z0-9.-]{1,64}", name):
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,62}[a-z0-9])?", name):
             raise ConfigError(
                 f"{name!r} cannot be the name in a certificate. Use lower case letters, digits, dots and hyphens.",
                 code="kafka.certificate_name",
