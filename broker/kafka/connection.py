@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broker.errors import ConfigError
@@ -226,7 +227,7 @@ class KafkaConnection:
         env = _Environment()
         if env.connection:
             return cls.from_file(env.connection)
-        password = env.password
+        password = env.password.get_secret_value() if env.password else None
         if env.password_file:
             try:
                 password = env.password_file.read_text(encoding="utf-8").strip()
@@ -253,7 +254,7 @@ class _Environment(BaseSettings):
     bootstrap: str = ""
     ca_file: Path | None = None
     username: str | None = None
-    password: str | None = None
+    password: SecretStr | None = None
     password_file: Path | None = None
     mechanism: str = "SCRAM-SHA-512"
     insecure_plaintext: bool = False
