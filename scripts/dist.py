@@ -13,8 +13,8 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -54,8 +54,8 @@ def build(commit: str, out: Path) -> list[Path]:
     epoch = int(git("show", "--no-patch", "--format=%ct", commit))
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
-        with tarfile.open(fileobj=io.BytesIO(git("archive", "--format=tar", commit))) as tree:
-            tree.extractall(source, filter="data")
+        with zipfile.ZipFile(io.BytesIO(git("archive", "--format=zip", commit))) as tree:
+            tree.extractall(source)
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "PYTHONDONTWRITEBYTECODE": "1"}
         command = (sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source))
         subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
