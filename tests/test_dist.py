@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def test_what_lies_in_the_working_folder_gets_into_no_package(built: Path, tmp_p
     assert done.returncode == 0, done.stderr
     assert "not committed" in done.stderr
     assert (tmp_path / "out" / "SHA256SUMS").read_text("utf-8") == (built / "SHA256SUMS").read_text("utf-8")
+
+
+def test_everything_has_the_time_of_the_commit(built: Path, bill: dict[str, Any]) -> None:
+    """And not of the build: who builds it a year later gets the same."""
+    command = ("git", "show", "--no-patch", "--format=%ct", "HEAD")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    committed_at = datetime.fromtimestamp(int(done.stdout), UTC)
+    assert datetime.fromisoformat(bill["metadata"]["timestamp"]) == committed_at
+    (wheel,) = built.glob("*.whl")
+    for file in zipfile.ZipFile(wheel).infolist():
+        assert abs(datetime(*file.date_time, tzinfo=UTC) - committed_at) < timedelta(seconds=2)  # a zip counts in twos
 
 
 def test_the_sums_are_of_all_files(built: Path) -> None:

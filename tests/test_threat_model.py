@@ -30,6 +30,7 @@ def test_every_arrow_is_gone_through_by_all_six_letters() -> None:
     """A letter that nobody thought about is missed; a row has an id of its own, under its arrow."""
     ids = [row[0] for row in ROWS]
     assert len(ids) == len(set(ids))
+    assert [name for name in ids if not re.fullmatch(r"\d+[STRIDE](-\d)?", name)] == []
     for number, section in zip(ARROWS[::2], ARROWS[1::2], strict=True):
         found = re.findall(r"^\| (\d+)([STRIDE])(?:-\d)? \|", section, re.MULTILINE)
         assert {arrow for arrow, _ in found} == {number}
