@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench chaos lock clean
+.PHONY: help demo test check audit docs bench chaos dist lock clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
@@ -31,6 +31,9 @@ check: $(STAMP) ## Lint, types, generated docs and schemas
 	$(BIN)/mypy
 	$(BIN)/python scripts/generate.py --check
 
+audit: $(STAMP) ## Known vulnerabilities in what is locked, where the advisory service can be reached
+	$(BIN)/python scripts/audit_dependencies.py
+
 docs: $(STAMP) ## Write generated docs and output schemas anew
 	$(BIN)/python scripts/generate.py
 
@@ -41,6 +44,9 @@ SECONDS ?= 600
 BROKERS ?= 1
 chaos: $(STAMP) ## Faults on a real Kafka, judged by a checker of its own; SECONDS=60, BROKERS=3; history in build/chaos/
 	$(BIN)/python -m chaos run --seconds $(SECONDS) --brokers $(BROKERS)
+
+dist: $(STAMP) ## Wheel, sdist, bill of materials (CycloneDX) and SHA256SUMS of the last commit, in dist/
+	$(BIN)/python scripts/dist.py
 
 lock: ## Pin all requirements with hashes (maintainers; needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --all-extras -o requirements/dev.txt pyproject.toml
