@@ -140,8 +140,9 @@ class FileKeys:
         path = self.folder / f"{checked_name(name)}.secret"
         if not path.exists() or self._is_destroyed(name):
             raise missing(name, str(self.folder))
+        data = self._read(path)
         try:
-            value = bytes.fromhex(self._read(path).decode())
+            value = bytes.fromhex(data.decode())
         except ValueError:
             value = b""
         if len(value) != SECRET_BYTES:
@@ -151,8 +152,9 @@ class FileKeys:
     def _read_key(self, path: Path) -> dict[str, Any]:
         # The error is made after the handler: a JSONDecodeError holds the text of the file, that is: the key.
         document: Any = None
+        data = self._read(path)
         with suppress(ValueError):
-            document = json.loads(self._read(path))
+            document = json.loads(data)
         if not _is_key_document(document):
             raise ConfigError(f"key file {path} is damaged; restore it from backup", code="keys.damaged")
         found: dict[str, Any] = document

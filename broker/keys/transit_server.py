@@ -121,10 +121,11 @@ class TransitServer:
                 "port is that of the transit server, with TLS 1.2 or newer.",
                 code="transit.unreachable",
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a host that can be no name
+            why = getattr(error, "strerror", None) or type(error).__name__
             problem = TransientError(
-                f"The transit server {address} can not be reached ({error.strerror or type(error).__name__}); check "
-                "that it runs, and that the network lets us through.",
+                f"The transit server {address} can not be reached ({why}); check that it runs, and that the network "
+                "lets us through.",
                 code="transit.unreachable",
             )
         finally:

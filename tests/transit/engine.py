@@ -122,6 +122,12 @@ class FakeTransit:
         self.tokens[name] = Token(policy, **more)
         return name
 
+    def reply(self, method: str, path: str, headers: Mapping[str, str], sent: bytes) -> bytes:
+        """The body of an answer."""
+        if self.answers is not None:
+            return self.answers(path)
+        return json.dumps(self.answer(method, path, headers, json.loads(sent or b"{}"))).encode()
+
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> Any:
         """The document of a request."""
         if self.sealed:
@@ -206,13 +212,9 @@ def transit_engine(folder: Path) -> Iterator[FakeTransit]:
             status, more = 200, {}
             if engine.active is not None:
                 status, made, more = 307, b"", {"Location": f"{engine.active}{self.path}"}
-            elif engine.answers is not None:
-                made = engine.answers(path)
             else:
                 try:
-                    made = json.dumps(
-                        engine.answer(self.command, path, self.headers, json.loads(sent or b"{}"))
-                    ).encode()
+                    made = engine.reply(self.command, path, self.headers, sent)
                 except Refusal as refusal:
                     status, made = refusal.status, json.dumps({"errors": list(refusal.errors)}).encode()
             self.send_response(status)

@@ -19,7 +19,7 @@ from broker.keys.transit import Transit, TransitWrapping
 from broker.keys.transit_login import TokenFile
 from broker.keys.transit_server import TransitServer
 from broker.tls import client_context
-from tests.transit.engine import FakeTransit, Key, Token, transit_engine
+from tests.transit.engine import FakeTransit, Key, Refusal, Token, transit_engine
 from tests.transit.policies import KEY, policy
 
 Become = Callable[..., Path]
@@ -196,6 +196,7 @@ def test_each_way_to_fail_says_who_must_act(case: str, folder: Path, engine: Fak
     ("variable", "value", "kind", "code"),
     [
         ("ADDRESS", "https://127.0.0.1:1", TransientError, "transit.unreachable"),
+        ("ADDRESS", "https://not..a.host", TransientError, "transit.unreachable"),
         ("ADDRESS", "http://127.0.0.1:8200", ConfigError, "transit.settings"),
         ("ADDRESS", "https://127.0.0.1:8200/v1", ConfigError, "transit.settings"),
         ("MOUNT", "other", ConfigError, "transit.denied"),
@@ -302,13 +303,17 @@ def test_neither_keys_nor_tokens_are_in_errors_or_reprs(folder: Path, engine: Fa
     secret = "b64 of a key: " + "ab" * 32
     encoded = b64encode(secret.encode()).decode()
     (token,) = [t for t in engine.tokens if engine.tokens[t].policy == policy("service")]
+
+    def refuses(_: str) -> bytes:
+        raise Refusal(400, encoded, token)
+
     for broken in (
         f'{{"data": {{"plaintext": "{encoded}"',
         f'{{"data": {{"plaintext": ["{encoded}"]}}}}',
         f'{{"data": {{"plaintext": "{encoded}!"}}}}',
-        f'{{"errors": ["{encoded}", "{token}"]}}',
+        None,
     ):
-        engine.answers = lambda _, broken=broken: broken.encode()  # type: ignore[misc]
+        engine.answers = refuses if broken is None else lambda _, broken=broken: broken.encode()  # type: ignore[misc]
         keys = open_keys(folder)
         with pytest.raises(BrokerError) as caught:
             keys.secret(NAMES[0])
