@@ -1,11 +1,11 @@
-"""Tests of `broker.keys`: two key stores with one interface."""
+"""Tests of `broker.keys`: key stores with one interface."""
 
 from __future__ import annotations
 
 import json
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,24 @@ from hypothesis import strategies as st
 from broker.errors import ConfigError
 from broker.keys import FileKeys, KeyProvider, MemoryKeys, RecipientKey, provider
 from broker.keys import files as key_files
+from broker.keys.open import open_keys
+from tests.transit.engine import transit_engine
+from tests.transit.policies import as_role
 
 Store = FileKeys | MemoryKeys
 
 
-@pytest.fixture(params=["files", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """Both key stores: what is tested with this holds for either."""
-    return FileKeys(tmp_path / "keys") if request.param == "files" else MemoryKeys()
+@pytest.fixture(params=["files", "memory", "transit"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """Every key store: what is tested with this holds for each."""
+    if request.param == "memory":
+        yield MemoryKeys()
+    elif request.param == "files":
+        yield FileKeys(tmp_path / "keys")
+    else:
+        with transit_engine(tmp_path / "engine") as engine:
+            as_role(engine, "operator", tmp_path, monkeypatch)
+            yield open_keys(tmp_path / "keys")
 
 
 @pytest.fixture
@@ -38,7 +48,7 @@ def code_of(call: Callable[[], object]) -> str:
     return caught.value.code
 
 
-# ---- both
+# ---- every store
 
 
 def test_a_new_key_is_there_in_both_halves(store: Store) -> None:
@@ -51,7 +61,7 @@ def test_a_new_key_is_there_in_both_halves(store: Store) -> None:
     assert {**made.jwk, "d": private["d"]} == dict(private)
 
 
-def test_both_stores_are_key_providers(store: Store) -> None:
+def test_all_stores_are_key_providers(store: Store) -> None:
     """The seam that the rest of the package asks for."""
     provider: KeyProvider = store
     assert provider.recipient_keys("nobody") == ()

@@ -17,6 +17,7 @@ from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.publish import publish_keys, publish_schemas
 from broker.keys import FileKeys, RecipientKey
+from broker.keys.open import open_keys
 from broker.registry import PublicKey, Registry
 from broker.schemas import catalogue
 from broker.schemas.outputs import published
@@ -88,7 +89,7 @@ def add_broker_keys(folder: Path, operators_folder: Path) -> FileKeys:
         operators_folder: where the operator's private key is made. No worker gets it: quarantined content is for the
             eyes of people.
     """
-    keys, operators = FileKeys(folder), FileKeys(operators_folder)
+    keys, operators = open_keys(folder), open_keys(operators_folder)
     if not keys.recipient_keys(BROKER):
         keys.create(BROKER)
     if not operators.recipient_keys(OPERATOR):

@@ -25,6 +25,7 @@ from mode import Service
 
 from broker.app import logs
 from broker.app.health import HealthServer
+from broker.app.keys import keep_open, wait_for_keys
 from broker.app.metrics import Metrics
 from broker.app.rolling import keep_rolling
 from broker.engine import DataPlane, KafkaClients, RegistryView, VaultView, topic_identity
@@ -34,6 +35,7 @@ from broker.exchange.model import AUDIT_CONTROL, VAULT
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check
 from broker.keys import FileKeys
+from broker.keys.open import open_keys
 from broker.registry import Registry
 from broker.settings import WorkerSettings
 
@@ -55,11 +57,18 @@ class ExchangeService(Service):
     """The data plane as a part of the Faust app."""
 
     def __init__(
-        self, settings: WorkerSettings, connection: KafkaConnection, metrics: Metrics, ending: Ending, **options: Any
+        self,
+        settings: WorkerSettings,
+        connection: KafkaConnection,
+        metrics: Metrics,
+        ending: Ending,
+        keys: FileKeys | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
+        self._folder = keys or open_keys(settings.keys)
         self._settings, self._connection, self._metrics, self._ending = settings, connection, metrics, ending
-        self._keys = ExchangeKeys(FileKeys(settings.keys))
+        self._keys = ExchangeKeys(self._folder)
         self._plane: DataPlane | None = None
         self._ready = False
         self._http = HealthServer(lambda: ending.failure is None, self._is_ready, metrics.text)
@@ -98,6 +107,10 @@ class ExchangeService(Service):
                 lanes = await self._plane.ready()
                 self._ready = self._ending.served = True
                 log.info("worker.ready", lanes=lanes, text=f"ready: {lanes} lanes", http_port=self._http.port)
+
+    @Service.task
+    async def _open_keys(self) -> None:
+        await keep_open(self._folder)
 
     @Service.task
     async def _roll(self) -> None:
@@ -159,11 +172,16 @@ def output_topics(topic: str, registry: Registry) -> list[str]:
     ]
 
 
-def create_app(settings: WorkerSettings, ending: Ending | None = None) -> faust.App:
-    """The worker's Faust app, with the exchange as a service of it."""
+def create_app(settings: WorkerSettings, ending: Ending | None = None, keys: FileKeys | None = None) -> faust.App:
+    """The worker's Faust app, with the exchange as a service of it.
+
+    Args:
+        keys: those of the settings, if they are open already.
+    """
     connection, metrics = settings.kafka(), Metrics()
     reported = ending or Ending()
-    ExchangeKeys(FileKeys(settings.keys))  # what is missing shows before anything starts
+    folder = keys or open_keys(settings.keys)
+    ExchangeKeys(folder)  # what is missing shows before anything starts
     app = faust.App(
         f"{settings.group}-control",
         broker=connection.faust_broker_url(),
@@ -186,7 +204,7 @@ def create_app(settings: WorkerSettings, ending: Ending | None = None) -> faust.
     @app.service
     class Exchange(ExchangeService):
         def __init__(self, **options: Any) -> None:
-            super().__init__(settings, connection, metrics, reported, **options)
+            super().__init__(settings, connection, metrics, reported, folder, **options)
 
     @app.agent(app.topic(AUDIT_CONTROL, value_serializer="raw"))
     async def count_incidents(leaves: Any) -> None:
@@ -211,7 +229,7 @@ def run_worker(settings: WorkerSettings) -> int:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     ending = Ending()
-    app = create_app(settings, ending)
+    app = create_app(settings, ending, wait_for_keys(settings.keys))
     worker = faust.Worker(app, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.spinner = None  # it writes to the terminal
     try:

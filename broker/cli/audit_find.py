@@ -87,9 +87,9 @@ def _index_people(store: Store, connection: Path, keys: Path) -> None:
     from broker.auditlog.indexer import LOST, read_people  # with it come Kafka's clients
     from broker.identity.vault import SchoolKeys
     from broker.kafka.connection import KafkaConnection
-    from broker.keys import FileKeys
+    from broker.keys.open import open_keys
 
-    schools = SchoolKeys(FileKeys(keys).secret("school-keys"))
+    schools = SchoolKeys(open_keys(keys).secret("school-keys"))
 
     def lost(source: str) -> None:
         err.print(f"{source}: {LOST}", markup=False)

@@ -35,13 +35,13 @@ def serve(
     There is no way to listen without TLS.
     """
     from broker.app import logs as output  # with what follows it imports Kafka's clients, which takes a second
+    from broker.app.keys import kept_open, wait_for_keys
     from broker.app.worker import wait_for_kafka
     from broker.auditserve.desk import Source
     from broker.auditserve.server import Listening
     from broker.auditserve.service import ServiceJob, cipher_of
     from broker.auditserve.service import serve as run
     from broker.kafka.connection import KafkaConnection
-    from broker.keys import FileKeys
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and pupils' data
     host, port = address(listen)
@@ -49,11 +49,16 @@ def serve(
         cert, cert_key, client_ca, host, port, None if http is None else address(http), crl=client_crl
     )
     listening.context()  # what is wrong shows before anything starts
-    provider = FileKeys(keys)
-    cipher_of(provider)
     output.configure()
+    provider = wait_for_keys(keys)
+    cipher_of(provider)
     kafka = KafkaConnection.from_file(connection)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     wait_for_kafka(kafka)
     job = ServiceJob(kafka, provider, Source(store, logs, key_file), listening, state)
-    asyncio.run(run(job, lambda server: err.print(f"listens on {host}, port {server.port}", markup=False)))
+
+    async def answer() -> None:
+        async with kept_open(provider):
+            await run(job, lambda server: err.print(f"listens on {host}, port {server.port}", markup=False))
+
+    asyncio.run(answer())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +30,7 @@ from broker.cli.output import err
 from broker.engine import EngineConfig, KafkaClients
 from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
-from broker.keys import FileKeys
+from broker.keys.open import open_keys
 
 app = typer.Typer(no_args_is_help=True, help="Make signed logs of the audit topics (the log builder).")
 
@@ -55,13 +56,16 @@ def run(
 ) -> None:
     """Build the logs until stopped (SIGTERM). A second one of these does no harm, and no good."""
     from broker.app import logs as output
+    from broker.app.keys import kept_open, wait_for_keys
     from broker.app.worker import wait_for_kafka
     from broker.audit.log.policy import Policy
     from broker.auditlog.service import LogService, run_until_told
     from broker.auditlog.witnessing import WitnessingConfig
 
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
     output.configure("info")
-    signing = SigningKeys(FileKeys(keys))  # what is missing shows before anything starts
+    folder = wait_for_keys(keys)
+    signing = SigningKeys(folder)  # what is missing shows before anything starts
     witnesses = None if policy is None else WitnessingConfig(Policy.parse(policy.read_bytes()))
     kafka = KafkaConnection.from_file(connection)
     wait_for_kafka(kafka)
@@ -71,7 +75,8 @@ def run(
         service = LogService(
             name, clients, signing, logs, http=(http_host, http) if http else None, witnesses=witnesses
         )
-        await run_until_told(service.run())
+        async with kept_open(folder):
+            await run_until_told(service.run())
 
     asyncio.run(build())
 
@@ -151,20 +156,28 @@ def index(
 ) -> None:
     """Take into the store what is signed, as the logs grow, until stopped (SIGTERM). Once: `broker audit index`."""
     from broker.app import logs as output
+    from broker.app.keys import kept_open, wait_for_keys
     from broker.auditlog.indexing import Indexing, IndexService, People
     from broker.auditlog.service import run_until_told
     from broker.identity.vault import SchoolKeys
 
     if (connection is None) != (keys is None):
         raise ConfigError("--connection and --keys go together: entries are sealed.", code="audit.people")
-    people = None
-    if connection is not None and keys is not None:
-        schools = SchoolKeys(FileKeys(keys).secret("school-keys"))
-        people = People(KafkaConnection.from_file(connection), schools)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
     output.configure("info")
+    people = folder = None
+    if connection is not None and keys is not None:
+        folder = wait_for_keys(keys)
+        schools = SchoolKeys(folder.secret("school-keys"))
+        people = People(KafkaConnection.from_file(connection), schools)
     indexing = Indexing(logs, store, key_file=key_file, people=people)
     service = IndexService(indexing, look_s=every, http=(http_host, http) if http else None)
-    asyncio.run(run_until_told(service.run()))
+
+    async def follow() -> None:
+        async with kept_open(folder):
+            await run_until_told(service.run())
+
+    asyncio.run(follow())
 
 
 @app.command()
@@ -236,7 +249,7 @@ def vkey(
     keys: Keys = DEFAULT_KEYS,
 ) -> None:
     """Print the public keys of a log, newest last, to publish them where auditors trust them."""
-    for line in SigningKeys(FileKeys(keys)).vkeys(LogName(name, log, epoch)):
+    for line in SigningKeys(open_keys(keys)).vkeys(LogName(name, log, epoch)):
         sys.stdout.write(f"{line}\n")
 
 
@@ -253,7 +266,7 @@ def epoch(
     """Begin a log anew, when the history behind it is lost and can not be restored. The old one stays as it is."""
     place = LogName(name, log).place
     clients = KafkaClients.of_engine(KafkaConnection.from_file(connection), EngineConfig())
-    signing = SigningKeys(FileKeys(keys))
+    signing = SigningKeys(open_keys(keys))
     new, old = asyncio.run(
         begin_epoch(name, place, clients, signing, logs, reason=reason, operator=operator)
     )  # fmt: skip
@@ -274,7 +287,7 @@ def restore(
 ) -> None:
     """Make lost files of a log again, from a mirror and from Kafka, if they lead to the root that was signed."""
     clients = KafkaClients.of_engine(KafkaConnection.from_file(connection), EngineConfig())
-    signing = SigningKeys(FileKeys(keys))
+    signing = SigningKeys(open_keys(keys))
     done = asyncio.run(
         make_again(name, LogName(name, log).place, clients, signing, logs, copy=copy, epoch=epoch)
     )  # fmt: skip

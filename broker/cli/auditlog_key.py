@@ -17,7 +17,7 @@ from broker.cli.auditlog_options import DEFAULT_KEYS, DEFAULT_LOGS, Keys, Logs, 
 from broker.cli.output import err
 from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
-from broker.keys import FileKeys
+from broker.keys.open import open_keys
 
 app = typer.Typer(no_args_is_help=True, help="Replace the key that signs the logs.")
 
@@ -32,7 +32,7 @@ def key() -> None:
 @app.command()
 def new(name: Name, keys: Keys = DEFAULT_KEYS) -> None:
     """Make the next signing key, where the builder's keys are. Prints what the operator announces; it is public."""
-    _print(make_next(FileKeys(keys), name))
+    _print(make_next(open_keys(keys), name))
     err.print("both keys sign from now on; a builder that runs sees it by itself", markup=False)
     err.print("bring the line above to the operator: broker auditlog key announce FILE", markup=False)
 
@@ -40,7 +40,7 @@ def new(name: Name, keys: Keys = DEFAULT_KEYS) -> None:
 @app.command()
 def show(name: Name, keys: Keys = DEFAULT_KEYS) -> None:
     """Print again what `new` printed, while a rotation is under way."""
-    _print(change_of(FileKeys(keys), name))
+    _print(change_of(open_keys(keys), name))
 
 
 @app.command()
@@ -79,7 +79,7 @@ def retire(
     ] = False,
 ) -> None:
     """Destroy the old key, where the builder's keys are, once the signed logs show that the overlap is over."""
-    folder = FileKeys(keys)
+    folder = open_keys(keys)
     try:
         change = change_of(folder, name)
     except ConfigError:

@@ -22,6 +22,8 @@ from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
 from broker.kafka.publish import publish_keys, take_back_keys
 from broker.keys import FileKeys, RecipientKey
+from broker.keys.open import open_keys, transit_wrapping
+from broker.keys.wrapped import rewrap_folder, versions_in, wrap_folder
 
 app = typer.Typer(no_args_is_help=True, help="Make, replace, hand out and destroy keys.")
 
@@ -43,7 +45,7 @@ def create(
     """Make a recipient key, and named secrets. What is there already is kept: `rotate` makes a newer one."""
     if owner is None and not secret:
         raise ConfigError("say whose key to make, or which --secret", code="keys.name")
-    keys = FileKeys(folder)
+    keys = open_keys(folder)
     if owner is not None:
         known = keys.recipient_keys(owner)
         if known:
@@ -56,24 +58,28 @@ def create(
 
 @app.command("list")
 def show(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
-    """List keys, newest first, and the names of secrets."""
-    keys = FileKeys(folder)
+    """List keys, newest first, and the names of secrets; with the version of the transit key that wraps each."""
+    keys = open_keys(folder)
     rows: list[dict[str, Any]] = []
     for owner in keys.owners():
         for number, key in enumerate(keys.recipient_keys(owner)):
             rows.append({**_row(owner, key), "state": "older" if number else "newest"})
     rows += [{"kid": name, "owner": "", "created": "", "state": "secret"} for name in keys.secret_names()]
+    versions = versions_in(folder)
+    rows = [{**row, "wrapped": versions.get(row["kid"])} for row in rows]
     if as_json:
         for row in rows:
             json_line(row)
     else:
-        table(f"Keys in {folder}", ["kid", "owner", "created", "state"], [list(row.values()) for row in rows])
+        for row in rows:
+            row["wrapped"] = "in clear" if row["wrapped"] is None else f"v{row['wrapped']}"
+        table(f"Keys in {folder}", ["kid", "owner", "created", "state", "wrapped"], [[*row.values()] for row in rows])
 
 
 @app.command()
 def rotate(owner: Owner, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     """Make a newer key. The older ones still open what was sealed for them, until they are destroyed."""
-    keys = FileKeys(folder)
+    keys = open_keys(folder)
     _known(keys, owner)
     _show(owner, (keys.create(owner),), as_json)
     if owner == BROKER:
@@ -83,7 +89,7 @@ def rotate(owner: Owner, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = Fals
 @app.command()
 def export(owner: Owner, folder: Folder = DEFAULT_FOLDER) -> None:
     """Print the public keys as a JWK set (RFC 7517), newest first: what a registry or another party may have."""
-    found = _known(FileKeys(folder), owner)
+    found = _known(open_keys(folder), owner)
     document = {"keys": [{**key.jwk, "kid": key.kid, "use": "enc", "alg": JWE_ALG} for key in found]}
     sys.stdout.write(json.dumps(document, indent=1) + "\n")
 
@@ -103,7 +109,7 @@ def trust(
         raise ConfigError(f"{file} is no JWK set; make it with `broker keys export`", code="keys.damaged") from None
     if "d" in newest:
         raise ConfigError(f"{file} holds a private key: destroy it, and rotate that key", code="keys.private")
-    FileKeys(folder).add_public(owner, RecipientKey(kid, jwk, int(time.time())))
+    open_keys(folder).add_public(owner, RecipientKey(kid, jwk, int(time.time())))
     err.print(f"{kid} is trusted as the key of {owner}", markup=False)
 
 
@@ -119,14 +125,37 @@ def destroy(
             "nothing was destroyed: what is sealed for a destroyed key is lost for good; say --yes to do it",
             code="keys.confirm",
         )
-    FileKeys(folder).destroy(kid)
+    open_keys(folder).destroy(kid)
     err.print(f"{kid} is destroyed", markup=False)
+
+
+@app.command()
+def wrap(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Wrap all keys of a folder by the transit server that BROKER_TRANSIT_ADDRESS names. Stop what uses them first.
+
+    Each is read back before it takes the place of its original; at the end the originals are overwritten and removed.
+    Killed in the middle, run it again.
+    """
+    changed, already = wrap_folder(folder, transit_wrapping())
+    err.print(f"{changed} files of {folder} are wrapped now, {already} were so already", markup=False)
+    if changed:
+        err.print("backups and snapshots of before hold them in clear: destroy those", markup=False)
+
+
+@app.command()
+def rewrap(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Wrap all keys of a folder under the newest version of the transit key, after a rotation there.
+
+    They do not come here in clear. Killed in the middle, run it again.
+    """
+    changed, already = rewrap_folder(folder, transit_wrapping())
+    err.print(f"{changed} files of {folder} are rewrapped, {already} had the newest version already", markup=False)
 
 
 @app.command()
 def publish(connection: Connection, folder: Folder = DEFAULT_FOLDER) -> None:
     """Put the broker's public keys on the topic `broker.keys`, where senders find them; take destroyed ones back."""
-    found = _known(FileKeys(folder), BROKER)
+    found = _known(open_keys(folder), BROKER)
     cluster = KafkaConnection.from_file(connection)
     try:
         gone = asyncio.run(_publish(cluster, found))

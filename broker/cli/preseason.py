@@ -25,7 +25,7 @@ from broker.exchange.model import AUDIT_CONTROL, VAULT
 from broker.identity.vault import VaultCipher
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
-from broker.keys import FileKeys
+from broker.keys.open import open_keys
 from broker.registry import load_document, records_of, store
 from broker.season import Census, Entries, Facts, Finding, SchoolYear, Severity, preseason, unconfirmed
 
@@ -152,7 +152,7 @@ async def _facts(cluster: KafkaConnection, keys: Path | None, start: date) -> Fa
     pupils = None
     if keys is not None:
         names = ("vault-mac", "vault-records", "school-keys")
-        census = Census(VaultCipher(*(FileKeys(keys).secret(name) for name in names)))
+        census = Census(VaultCipher(*(open_keys(keys).secret(name) for name in names)))
         async for key, value in _records(cluster, topics, VAULT):
             census.put(key, value)
         pupils = census.counts(start)

@@ -17,7 +17,7 @@ from broker.cli.send import PROFILES_HELP
 from broker.client import Profile
 from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
-from broker.keys import FileKeys
+from broker.keys.open import open_keys
 from broker.quarantine import topic
 from broker.quarantine.content import Opened, lines, open_entry
 from broker.quarantine.entries import STATES, Entry, Place, Quarantine, moment
@@ -120,7 +120,7 @@ def show(
                 "Say why it is opened with --reason; it stands in the audit with your name.", code="quarantine.why"
             )
         who = operator or getpass.getuser()
-        opened = asyncio.run(topic.opened(_cluster(connection), entry, FileKeys(keys), who, reason))
+        opened = asyncio.run(topic.opened(_cluster(connection), entry, open_keys(keys), who, reason))
         err.print("this opening stands on the control log", markup=False)
     err.print("what follows is a person's data: use it for this fault only, and keep no copy", markup=False)
     _show_content(entry, found, opened, as_json)

@@ -1,4 +1,4 @@
-"""Keys as files in one folder."""
+"""Keys as files in one folder, in clear or wrapped."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from broker.durable import sync_folder
 from broker.errors import ConfigError
@@ -24,16 +24,32 @@ from broker.keys.provider import (
     public_half,
     was_destroyed,
 )
+from broker.keys.wrapping import PLAIN, Wrapping
+
+SUFFIXES: Final = (".jwk", ".secret")
 
 
 class FileKeys:
     """Keys as files in one folder: `<kid>.jwk` (0600) and `<name>.secret` (0600), in a folder of 0700.
 
     A file that others may read is refused, not repaired: it may have been read already.
+
+    Args:
+        wrapping: how the bytes of each file lie on the disk. With another one than `PLAIN` every method may raise
+            what it raises.
     """
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path | str, wrapping: Wrapping = PLAIN) -> None:
+        self.folder, self.wrapping = Path(folder), wrapping
+
+    def open_all(self) -> None:
+        """Unwrap all that is wrapped, and keep it in memory. See Wrapping."""
+        self.wrapping.open_all(self._wrapped_files())
+
+    def _wrapped_files(self) -> Iterator[tuple[str, bytes]]:
+        for path in key_files(self.folder):
+            with suppress(FileNotFoundError):  # destroyed at this moment
+                yield path.name, read_private(path)
 
     def create(self, owner: str) -> RecipientKey:
         """Make a new recipient key; it becomes the owner's newest. The older ones stay until destroyed."""
@@ -83,7 +99,7 @@ class FileKeys:
             self._write(f"{name}.destroyed", b"")
         there = path.exists()
         if there:
-            _overwrite_and_unlink(path)
+            overwrite_and_unlink(path)
             sync_folder(self.folder)
         return there
 
@@ -95,7 +111,7 @@ class FileKeys:
         path = self.folder / f"{kid}.jwk"
         if not KID.fullmatch(kid) or not path.exists():
             raise missing(kid if KID.fullmatch(kid) else "of that name", str(self.folder))
-        _overwrite_and_unlink(path)
+        overwrite_and_unlink(path)
 
     def owners(self) -> tuple[str, ...]:
         """Whose recipient keys are here."""
@@ -124,8 +140,9 @@ class FileKeys:
         path = self.folder / f"{checked_name(name)}.secret"
         if not path.exists() or self._is_destroyed(name):
             raise missing(name, str(self.folder))
+        data = self._read(path)
         try:
-            value = bytes.fromhex(_read_private(path).decode())
+            value = bytes.fromhex(data.decode())
         except ValueError:
             value = b""
         if len(value) != SECRET_BYTES:
@@ -135,27 +152,42 @@ class FileKeys:
     def _read_key(self, path: Path) -> dict[str, Any]:
         # The error is made after the handler: a JSONDecodeError holds the text of the file, that is: the key.
         document: Any = None
+        data = self._read(path)
         with suppress(ValueError):
-            document = json.loads(_read_private(path))
+            document = json.loads(data)
         if not _is_key_document(document):
             raise ConfigError(f"key file {path} is damaged; restore it from backup", code="keys.damaged")
         found: dict[str, Any] = document
         return found
 
+    def _read(self, path: Path) -> bytes:
+        return self.wrapping.unwrap(path.name, read_private(path))
+
     def _write(self, name: str, data: bytes) -> None:
-        """Whole or not at all, and never readable by others, not even for a moment."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")  # mkstemp creates 0600
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-            Path(temporary).rename(self.folder / name)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        sync_folder(self.folder)  # else the name may be gone after a power cut, with all that was sealed for it
+        # The mark of what was destroyed says all by its name.
+        write_private(self.folder, name, self.wrapping.wrap(name, data) if data else data)
+
+
+def key_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold keys, by name; marks and what a killed process left are none."""
+    there = sorted(path for suffix in SUFFIXES for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
+    return [path for path in there if not path.with_suffix(".destroyed").exists()]
+
+
+def write_private(folder: Path, name: str, data: bytes) -> None:
+    """Have a file in the folder, whole or not at all, and never readable by others, not even for a moment."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")  # mkstemp creates 0600
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(temporary).rename(folder / name)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(folder)  # else the name may be gone after a power cut, with all that was sealed for it
 
 
 def _is_key_document(document: Any) -> bool:
@@ -168,12 +200,18 @@ def _is_key_document(document: Any) -> bool:
     )
 
 
-def _overwrite_and_unlink(path: Path) -> None:
+def overwrite_and_unlink(path: Path) -> None:
+    """Remove a file that holds a key."""
     path.write_bytes(os.urandom(path.stat().st_size))  # for media that overwrite in place; no promise
     path.unlink()
 
 
-def _read_private(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
+    """The bytes of a file that only its owner may read.
+
+    Raises:
+        ConfigError: `keys.permissions`: others may.
+    """
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise ConfigError(

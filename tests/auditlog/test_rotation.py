@@ -384,7 +384,7 @@ def test_a_retirement_that_was_killed_is_ended_by_the_next(
         raise Killed(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("broker.keys._overwrite_and_unlink", die)
+        patch.setattr("broker.keys.files.overwrite_and_unlink", die)
         assert run(*words("retire", "--before-the-overlap-ends"))[0] == 1
     assert (folder.folder / "audit-log.secret").exists()
     assert SigningKeys(folder).public_keys() == [new]
