@@ -131,17 +131,22 @@ def test_what_it_sends_is_delivered_and_opens_everywhere(client: Client, place: 
         assert body["frequency"] == line["body"]["frequency"]
         assert datetime.fromisoformat(body["progress"]["at"]) == datetime.fromisoformat(line["body"]["progress"]["at"])
         assert body["progress"]["assignable_unit_id"] == "les-1"
-    theirs = {one["event_id"]: one for one in lines(client.receive(place.receiver, "usage", max=len(ours), idle=20))}
+    theirs = {
+        one["event_id"]: one
+        for one in lines(client.receive(place.receiver, "usage", group=client.language, max=len(ours), idle=20))
+    }
     for event_id, one in ours.items():
         assert as_ours(theirs[event_id]) == one.event.json(), event_id
         assert (theirs[event_id]["flow"], theirs[event_id]["policy"]) == (one.flow.split(">")[0], one.policy)
-    told = {one["event_id"]: one for one in lines(client.receive(place.sender, "status", group="s", idle=5))}
+    told = {
+        one["event_id"]: one for one in lines(client.receive(place.sender, "status", group=client.language, idle=5))
+    }
     assert {result["outcome"] for event_id in ids for result in told[event_id]["results"]} == {"DELIVERED"}
 
 
 def test_what_our_own_client_sent_opens(client: Client, place: Place) -> None:
     """The first event on the topic, for a reading group of its own; what was printed does not come again."""
-    options = {"group": "ours", "sender": story.PUBLISHER, "idle": 20}
+    options = {"group": f"ours-{client.language}", "sender": story.PUBLISHER, "idle": 20}
     (line,) = lines(client.receive(place.receiver, "usage", max=1, **options))
     assert as_ours(line) == place.ours.event.json()
     again = client.receive(place.receiver, "usage", **(options | {"idle": 3}))
@@ -149,21 +154,21 @@ def test_what_our_own_client_sent_opens(client: Client, place: Place) -> None:
 
 
 @pytest.fixture(scope="module")
-def changed(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A receiver's folder with a topic on which stands an event whose envelope names another school."""
+def changed(place: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A receiver's folder with a topic on which an event's envelope names another school; and where that stands."""
     topic = f"out.{story.PORTAL}.licence"
     folder = write_bundle(place.scene, story.PORTAL, tmp_path_factory.mktemp("changed") / "b", out={"usage": topic})
     scene, usages = place.scene, f"out.{story.PORTAL}.usage"
 
-    async def write() -> None:
-        first = await anext(raw(scene.profile(story.PORTAL).connection, lambda name: name == usages))
+    async def write() -> str:
+        first, *_ = [one async for one in raw(scene.profile(story.PORTAL).connection, lambda name: name == usages)]
         other = first.value.replace(story.PO_SCHOOL.encode(), b"99PB", 1)
         assert other != first.value
         async with AIOKafkaProducer(**scene.connections["exchange"].aiokafka()) as producer:
-            await producer.send_and_wait(topic, other, partition=0, headers=first.headers)
+            where = await producer.send_and_wait(topic, other, partition=0, headers=list(first.headers))
+        return f"{where.topic}/{where.partition}/{where.offset}"
 
-    asyncio.run(write())
-    return folder
+    return folder, asyncio.run(write())
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -177,10 +182,12 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert "SECRET" not in done.stderr
 
 
-def test_it_refuses_what_it_can_not_verify(client: Client, changed: Path) -> None:
+def test_it_refuses_what_it_can_not_verify(client: Client, changed: tuple[Path, str]) -> None:
     """The event does not open, its place is told, and it does not count as read: it is there again."""
+    folder, where = changed
     for _ in range(2):
-        refused(client.receive(changed, "usage", idle=20), f"out.{story.PORTAL}.licence/0/0", "does not open")
+        done = client.receive(folder, "usage", group=client.language, idle=20)
+        refused(done, where, "does not open")
 
 
 def test_it_refuses_a_wrong_line_and_sends_nothing(client: Client, place: Place, tmp_path: Path) -> None:

@@ -43,8 +43,11 @@ func LoadBundle(folder string) (*Bundle, error) {
 	if err != nil || json.Unmarshal(raw, bundle) != nil {
 		return nil, Refuse("party.json in %s is missing or is not JSON", folder)
 	}
-	topics := bundle.Topics
-	for _, name := range []string{bundle.Party, bundle.GroupPrefix, topics.In, topics.Status, topics.Schemas, topics.BrokerKeys} {
+	needed := []string{
+		bundle.Party, bundle.GroupPrefix, bundle.Topics.In, bundle.Topics.Status, bundle.Topics.Schemas,
+		bundle.Topics.BrokerKeys,
+	}
+	for _, name := range needed {
 		if name == "" {
 			return nil, Refuse("party.json in %s is not complete: party, group_prefix and topics must be there", folder)
 		}

@@ -78,7 +78,8 @@ async function sealing(vector, schemas) {
 /** Two lanes abort, the later one first: Kafka lists them so, and neither's records may come through. */
 function abortedAreTakenOut() {
   const message = (offset, producerId, end) => ({
-    offset: String(offset), key: end === undefined ? null : Buffer.from([0, 0, 0, end]), isControlRecord: end !== undefined,
+    offset: String(offset), key: end === undefined ? null : Buffer.from([0, 0, 0, end]),
+    isControlRecord: end !== undefined,
     batchContext: { producerId, inTransaction: true },
   });
   const messages = [

@@ -187,7 +187,8 @@ export async function unwrap(header, privateKey) {
     throw new Refusal('the data-key header is not a compact JWE');
   }
   const { alg, enc, kid } = parameters;
-  if (alg !== ALG || enc !== ENC || Object.keys(parameters).sort().join() !== 'alg,enc,epk,kid' || typeof kid !== 'string') {
+  const names = Object.keys(parameters).sort().join();
+  if (alg !== ALG || enc !== ENC || names !== 'alg,enc,epk,kid' || typeof kid !== 'string') {
     throw new Refusal(`the data-key header has other parameters than alg ${ALG}, enc ${ENC}, kid, epk`);
   }
   const jwk = privateKey(kid);

@@ -44,7 +44,8 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := receive(flag.Arg(0), flag.Arg(1), *group, *sender, *schemas, *most, time.Duration(*idle)*time.Second); err != nil {
+	quiet := time.Duration(*idle) * time.Second
+	if err := receive(flag.Arg(0), flag.Arg(1), *group, *sender, *schemas, *most, quiet); err != nil {
 		fmt.Fprintln(os.Stderr, "refused:", err)
 		os.Exit(1)
 	}

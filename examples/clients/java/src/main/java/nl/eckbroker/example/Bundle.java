@@ -62,10 +62,10 @@ final class Bundle {
         String algorithm = settings.getProperty("ssl.endpoint.identification.algorithm", "https");
         if (!"SASL_SSL".equals(settings.getProperty("security.protocol")) || !"https".equalsIgnoreCase(algorithm)
                 || !settings.getProperty("sasl.mechanism", "").startsWith("SCRAM-SHA-")) {
-            throw new Refusal("kafka/java.properties must have security.protocol=SASL_SSL, a SCRAM mechanism and the host's"
-                    + " name checked: this program does not connect otherwise");
+            throw new Refusal("kafka/java.properties must have security.protocol=SASL_SSL, a SCRAM mechanism and the"
+                    + " host's name checked: this program does not connect otherwise");
         }
-        settings.computeIfPresent("ssl.truststore.location", (name, path) -> folder.resolve(path.toString()).toString());
+        settings.computeIfPresent("ssl.truststore.location", (name, path) -> folder.resolve((String) path).toString());
         settings.put("default.api.timeout.ms", PATIENCE_MS);
         settings.put("request.timeout.ms", PATIENCE_MS - 1000);
         return settings;

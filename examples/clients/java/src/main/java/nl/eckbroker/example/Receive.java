@@ -173,10 +173,11 @@ public final class Receive {
     }
 
     private static byte[] header(ConsumerRecord<byte[], byte[]> record, String name) {
-        Header[] found = Arrays.stream(record.headers().toArray()).filter(h -> h.key().equals(name)).toArray(Header[]::new);
-        if (found.length != 1 || found[0].value() == null) {
+        List<Header> found =
+                Arrays.stream(record.headers().toArray()).filter(header -> header.key().equals(name)).toList();
+        if (found.size() != 1 || found.get(0).value() == null) {
             throw new Refusal("the record has not one header " + name);
         }
-        return found[0].value();
+        return found.get(0).value();
     }
 }

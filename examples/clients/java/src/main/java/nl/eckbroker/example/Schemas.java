@@ -43,7 +43,8 @@ final class Schemas {
     private Schema file(String name) {
         Path path = folder.resolve(name + ".v1.avsc");
         if (!name.matches("[a-z]+") || !Files.isRegularFile(path)) {
-            throw new Refusal("there is no schema " + name + ".v1.avsc in " + folder + "; name its folder with --schemas");
+            throw new Refusal(
+                    "there is no schema " + name + ".v1.avsc in " + folder + "; name its folder with --schemas");
         }
         try {
             return parse(Files.readString(path));

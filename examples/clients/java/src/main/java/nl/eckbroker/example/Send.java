@@ -36,7 +36,8 @@ public final class Send {
         List<Records.Event> events = read(arguments.words.get(2), bundle.party, family, schemas);
         String fingerprint = Schemas.hex(schemas.family(family));
         if (!bundle.published(bundle.text("topics", "schemas")).containsKey(fingerprint)) {
-            throw new Refusal("the broker does not know this " + family + " schema (" + fingerprint + "): take its files");
+            throw new Refusal(
+                    "the broker does not know this " + family + " schema (" + fingerprint + "): take its files");
         }
         Wire.DataKeyMaker keys = new Wire.DataKeyMaker(bundle.brokerKey());
         byte[] secret = bundle.recordKeySecret();
