@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from broker.client import Consumer, Event, Identity, Received, Usage, pupil
+from broker.data import data_path
 from broker.demo import story
 from broker.demo.stage import Stage, stage
 from broker.kafka.pki import DevelopmentCA
@@ -70,6 +72,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
         ours = asyncio.run(begin())
         sender = write_bundle(scene, story.PUBLISHER, folder / "sender")
+        shutil.copytree(data_path("schemas") / "avro", sender / "schemas")  # the receiver takes those of the tree
         yield Place(scene, sender, write_bundle(scene, story.PORTAL, folder / "receiver"), ours)
 
 

@@ -79,14 +79,20 @@ func (s *Schema) Family() string {
 	return family
 }
 
-// Schemas are those that a program was made for: schemas/avro.
+// Schemas are those that a program was made for.
 type Schemas struct {
 	Envelope, Subject, Status *Schema
 	folder                    string
 }
 
-// LoadSchemas reads a folder.
-func LoadSchemas(folder string) (*Schemas, error) {
+// LoadSchemas reads the folder that is named, else that of the party's folder, else that of the broker's source tree.
+func LoadSchemas(folder, bundle string) (*Schemas, error) {
+	if folder == "" {
+		folder = filepath.Join(bundle, "schemas")
+		if _, err := os.Stat(filepath.Join(folder, "envelope.v1.avsc")); err != nil {
+			folder = "../../../schemas/avro"
+		}
+	}
 	found := &Schemas{folder: folder}
 	for name, schema := range map[string]**Schema{
 		"envelope": &found.Envelope, "subject": &found.Subject, "status": &found.Status,

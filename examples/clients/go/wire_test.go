@@ -45,7 +45,7 @@ func same(t *testing.T, what string, expected, found []byte) {
 
 func schemasOf(t *testing.T) *Schemas {
 	t.Helper()
-	schemas, err := LoadSchemas("../../../schemas/avro")
+	schemas, err := LoadSchemas("", ".")
 	if err != nil {
 		t.Fatal(err)
 	}

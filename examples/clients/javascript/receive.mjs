@@ -104,7 +104,7 @@ await run(async () => {
   const outcomes = family === 'status';
   const topic = outcomes ? bundle.text('topics', 'status') : bundle.out(family);
   const kafka = bundle.kafka();
-  const receiver = new Receiver(bundle, kafka, new Schemas(options.schemas), family, options.sender);
+  const receiver = new Receiver(bundle, kafka, new Schemas(options.schemas, folder), family, options.sender);
   if (!(await withAdmin(kafka, (admin) => admin.listTopics())).includes(topic)) {
     throw new Refusal(`there is no topic ${topic} for ${bundle.party}`);
   }

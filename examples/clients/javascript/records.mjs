@@ -13,13 +13,16 @@ const EVENT = [
 ];
 const DAY_MS = 86_400_000;
 
-/** The schemas that a program was made for: schemas/avro. */
+/** The schemas that a program was made for. */
 export class Schemas {
   #folder;
   #families = new Map();
 
-  constructor(folder = fileURLToPath(new URL('../../../schemas/avro', import.meta.url))) {
-    this.#folder = folder;
+  /** Those that are named, else those of the party's folder, else those of the broker's source tree. */
+  constructor(named, bundle) {
+    const own = join(bundle, 'schemas');
+    const ours = fileURLToPath(new URL('../../../schemas/avro', import.meta.url));
+    this.#folder = named ?? (existsSync(join(own, 'envelope.v1.avsc')) ? own : ours);
     this.envelope = this.#file('envelope');
     this.subject = this.#file('subject');
     this.status = this.#file('status');

@@ -12,7 +12,7 @@ const USAGE = 'node send.mjs BUNDLE FAMILY FILE|- [--schemas FOLDER]';
 await run(async () => {
   const { words: [folder, family, file], options } = parse(process.argv.slice(2), USAGE, 3, ['schemas']);
   const bundle = new Bundle(folder);
-  const schemas = new Schemas(options.schemas);
+  const schemas = new Schemas(options.schemas, folder);
   // All lines first: with an error in one, nothing is sent.
   const events = read(file, bundle.party, family, schemas);
   const kafka = bundle.kafka();

@@ -94,7 +94,7 @@ function abortedAreTakenOut() {
 await run(async () => {
   const usage = 'node vectors.mjs FOLDER [--schemas FOLDER]';
   const { words: [folder], options } = parse(process.argv.slice(2), usage, 1, ['schemas']);
-  const schemas = new Schemas(options.schemas);
+  const schemas = new Schemas(options.schemas, folder);
   const read = (name) => JSON.parse(readFileSync(join(folder, `${name}.json`), 'utf8'));
   framing(read('framing'), schemas);
   const hashes = read('keyed-hash');

@@ -34,7 +34,7 @@ func main() {
 	most := flag.Int("max", 0, "end after so many; 0: no limit")
 	idle := flag.Int("idle", 0, "end when nothing came for so many seconds; 0: wait for ever")
 	sender := flag.String("sender", "", "refuse events of any other party")
-	schemas := flag.String("schemas", "../../../schemas/avro", "folder with the broker's schemas")
+	schemas := flag.String("schemas", "", "folder with the broker's schemas; without it, that of BUNDLE")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: receive [options] BUNDLE FAMILY|status")
 		flag.PrintDefaults()
@@ -57,7 +57,7 @@ func receive(folder, family, group, sender, schemasFolder string, most int, idle
 	if err != nil {
 		return err
 	}
-	schemas, err := client.LoadSchemas(schemasFolder)
+	schemas, err := client.LoadSchemas(schemasFolder, folder)
 	if err != nil {
 		return err
 	}

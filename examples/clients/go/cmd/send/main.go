@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	schemas := flag.String("schemas", "../../../schemas/avro", "folder with the broker's schemas")
+	schemas := flag.String("schemas", "", "folder with the broker's schemas; without it, that of BUNDLE")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: send [-schemas FOLDER] BUNDLE FAMILY FILE|-")
 		flag.PrintDefaults()
@@ -38,7 +38,7 @@ func send(ctx context.Context, folder, family, file, schemasFolder string) error
 	if err != nil {
 		return err
 	}
-	schemas, err := client.LoadSchemas(schemasFolder)
+	schemas, err := client.LoadSchemas(schemasFolder, folder)
 	if err != nil {
 		return err
 	}

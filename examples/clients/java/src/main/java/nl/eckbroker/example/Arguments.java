@@ -1,5 +1,6 @@
 package nl.eckbroker.example;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -40,8 +41,11 @@ final class Arguments {
         }
     }
 
-    Schemas schemas() {
-        return new Schemas(Path.of(option("schemas", SCHEMAS)));
+    /** Those that are named, else those of the party's folder, else those of the broker's source tree. */
+    Schemas schemas(Path bundle) {
+        Path own = bundle.resolve("schemas");
+        boolean there = Files.isRegularFile(own.resolve("envelope.v1.avsc"));
+        return new Schemas(Path.of(option("schemas", there ? own.toString() : SCHEMAS)));
     }
 
     interface Program {

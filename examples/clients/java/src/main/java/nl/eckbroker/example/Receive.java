@@ -51,9 +51,10 @@ public final class Receive {
     public static void main(String[] given) {
         Arguments.run(() -> {
             Arguments arguments = new Arguments(given, USAGE, 2, List.of("group", "max", "idle", "sender", "schemas"));
-            Bundle bundle = new Bundle(Path.of(arguments.words.get(0)));
+            Path folder = Path.of(arguments.words.get(0));
+            Bundle bundle = new Bundle(folder);
             String sender = arguments.option("sender", null);
-            new Receive(bundle, arguments.schemas(), arguments.words.get(1), sender).run(arguments);
+            new Receive(bundle, arguments.schemas(folder), arguments.words.get(1), sender).run(arguments);
         });
     }
 

@@ -29,8 +29,9 @@ public final class Send {
     }
 
     private static void send(Arguments arguments) throws Exception {
-        Bundle bundle = new Bundle(Path.of(arguments.words.get(0)));
-        Schemas schemas = arguments.schemas();
+        Path folder = Path.of(arguments.words.get(0));
+        Bundle bundle = new Bundle(folder);
+        Schemas schemas = arguments.schemas(folder);
         String family = arguments.words.get(1);
         // All lines first: with an error in one, nothing is sent.
         List<Records.Event> events = read(arguments.words.get(2), bundle.party, family, schemas);

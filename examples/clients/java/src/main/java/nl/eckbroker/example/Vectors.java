@@ -21,7 +21,7 @@ public final class Vectors {
         Arguments.run(() -> {
             Arguments arguments = new Arguments(given, "Vectors FOLDER [--schemas FOLDER]", 1, List.of("schemas"));
             Path folder = Path.of(arguments.words.get(0));
-            Schemas schemas = arguments.schemas();
+            Schemas schemas = arguments.schemas(folder);
             framing(read(folder, "framing"), schemas);
             keyedHash(read(folder, "keyed-hash"));
             partition(read(folder, "partition"));
