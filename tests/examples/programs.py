@@ -19,7 +19,7 @@ BUILD_S: Final = 600
 RUN_S: Final = 90
 # What the three say when nobody answers; another failure of fetching, such as a version that does not exist, is a failure.
 _NOBODY_ANSWERS: Final = re.compile(
-    r"UnknownHost|Could not transfer artifact|in offline mode|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT"
+    r"UnknownHost|Could not transfer artifact|in offline mode|ENOTCACHED|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT"
     r"|ENETUNREACH|EHOSTUNREACH|dial tcp|i/o timeout|no such host|module lookup disabled"
 )
 
