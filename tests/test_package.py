@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ import pytest
 from broker.kafka.artifacts import versions
 
 ROOT = Path(__file__).parent.parent
+BUILT = {"target", "node_modules", "bin"}  # what building the example clients leaves; git ignores it
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +32,31 @@ def test_the_wheel_carries_all_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in ("schemas", "topics", "policies", "connectors", "examples"):
         expected = {
-            f"broker/_data/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*") if path.is_file()
+            f"broker/_data/{path.relative_to(ROOT).as_posix()}"
+            for path in (ROOT / folder).rglob("*")
+            if path.is_file() and not BUILT & set(path.parts)
         }
         assert expected
         assert expected <= names
     assert {f"broker/kafka/{path.name}" for path in versions().values()} <= names
     assert "broker/py.typed" in names
     assert not any(name.startswith("tests/") for name in names)
+
+
+def test_the_wheel_has_no_build_output_of_the_example_clients(tmp_path: Path) -> None:
+    """From a tree in which all three were built: their sources go along, tens of megabytes of libraries do not."""
+    tree = tmp_path / "tree"
+    for name in ("broker", "schemas", "topics", "policies", "connectors", "examples"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", *BUILT))
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, tree / name)
+    for place in ("java/target", "javascript/node_modules", "go/bin"):
+        (tree / "examples" / "clients" / place).mkdir()
+        (tree / "examples" / "clients" / place / "built").touch()
+    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(tree), cwd=tree)
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    assert [name for name in names if name.endswith("/built")] == []
+    assert {f"broker/_data/examples/clients/{name}" for name in ("java/pom.xml", "go/wire.go")} <= set(names)
 
 
 @pytest.mark.kafka

@@ -44,7 +44,7 @@ def test_packages_come_by_hash_only() -> None:
 def test_the_image_has_the_files_of_the_wheel() -> None:
     """What is copied, and where to, is what pyproject.toml puts into the wheel."""
     wheel = tomllib.loads((TREE / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
-    data = {name: target.removeprefix("broker/") for name, target in wheel["wheel"]["force-include"].items()}
+    data = {name: target.removeprefix("broker/") for name, target in wheel["wheel"]["sources"].items()}
     expected = {"broker": SITE} | {name: f"{SITE}{target}/" for name, target in data.items()}
     copied = dict(step.split() for step in steps("COPY") if not step.startswith(("--", "requirements")))
     assert {source.rstrip("/"): target for source, target in copied.items()} == expected
