@@ -22,10 +22,11 @@ from typing import Any, Final, Protocol, cast
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client import Counter as Total
+from prometheus_client import Histogram, generate_latest
 
 from broker.app.health import HealthServer
+from broker.app.scrape import new_registry
 from broker.auditserve import lezen
 from broker.auditserve.bucket import TokenBuckets
 from broker.auditserve.desk import Desk
@@ -58,7 +59,7 @@ class ServiceMetrics:
     """What is counted; nothing of who asked, or about whom."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = new_registry()
         self.answers = Total(
             "broker_audit_service_answers_total", "Answers, by question and HTTP status.", ("question", "status"),
             registry=registry,
