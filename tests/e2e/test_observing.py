@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ from typer.testing import CliRunner
 
 from broker.app.metricpage import everything
 from broker.cli import build
-from broker.client import Event, Identity, Subject, pupil
+from broker.client import Consumer, Event, Identity, Producer, Subject, pupil
+from broker.client.producer import Sealed
+from broker.crypto import DataKeyMaker
 from broker.demo import auditlog, story
 from broker.demo.stage import Stage
 from broker.status import Watch, findings
-from tests.e2e.watch import leaves, outcomes, send
+from tests.e2e.watch import leaves, outcomes, raw, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -159,11 +162,7 @@ def test_a_worker_serves_what_the_page_of_metrics_says(busy: Stage) -> None:
 
 async def test_what_was_withheld_is_counted_as_the_audit_has_it(busy: Stage) -> None:
     """By the names in the leaves of deliveries; and each record that was committed has its latency."""
-    known = [
-        replace(story.early_bird(story.today()), event_id=story.new_id(), subject=pupil(las_key=k))
-        for k in ("L1", "L2")
-    ]
-    sent = await send(busy, story.PUBLISHER, known)
+    sent = await send(busy, story.PUBLISHER, [known("L1"), known("L2")])
     results = await outcomes(busy, story.PUBLISHER, sent)
     assert any(result.outcome == "DELIVERED" for status in results.values() for result in status[0].results)
     withheld = Counter(name for leaf in await leaves(busy) for name in leaf["x"].get("dropped", ()))
@@ -178,6 +177,76 @@ async def test_what_was_withheld_is_counted_as_the_audit_has_it(busy: Stage) -> 
     (records,) = (s.value for s in found["broker_records_total"].samples if s.name.endswith("_total"))
     (timed,) = (s.value for s in found["broker_end_to_end_seconds"].samples if s.name.endswith("_count"))
     assert timed == records
+
+
+# ---- traces
+
+GOOD = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+FORM = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01")
+
+
+class Odd(Producer):
+    """A client of somebody else's making, which sets what headers it likes."""
+
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    def seal(self, event: Event, maker: DataKeyMaker) -> Sealed:
+        """As ours, with more headers."""
+        key, value, headers = super().seal(event, maker)
+        return key, value, [*headers, *self.headers]
+
+
+async def test_a_trace_goes_from_the_sender_to_each_receiver_and_into_the_audit(busy: Stage) -> None:
+    """The trace id stays; each delivery has a span of its own, whose parent is the sender's; the leaf has all three."""
+    event = known("L1")
+    async with Producer(busy.profile(story.PUBLISHER)) as producer:
+        sent = await producer.send(event, traceparent=GOOD)
+    trace, span = await arrived(busy, event.event_id)
+    assert trace == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert span != "00f067aa0ba902b7"
+    mine = [leaf["ldv"] for leaf in await leaves(busy) if leaf["x"].get("event") == sent.event_id]
+    assert [(line["trace_id"], line["parent_span_id"]) for line in mine] == [(trace, "00f067aa0ba902b7")] * len(mine)
+    assert span in {line["span_id"] for line in mine}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"00-4bf9\nSet-Cookie: x",
+        b"<script>",
+        GOOD.upper().encode(),
+        b"00-" + NUMBER.encode().rjust(32, b"0") + GOOD[35:].encode(),
+    ],
+    ids=["newline", "markup", "upper", "number"],
+)
+async def test_what_is_no_trace_is_replaced_and_not_passed_on(busy: Stage, header: bytes) -> None:
+    """The event goes on under a trace that the broker makes; neither it nor the sender's `tracestate` gets out."""
+    event = known("L2")
+    async with Odd(busy.profile(story.PUBLISHER)) as producer:
+        producer.headers = (("traceparent", header), ("tracestate", b"vendor=Emma"))
+        await producer.send(event)
+    trace, _ = await arrived(busy, event.event_id)
+    assert NUMBER not in trace
+    records = [r async for r in raw(busy.kafka.admin_connection(), lambda t: t.startswith(f"out.{story.PORTAL}."))]
+    headers = [name for record in records for name, _ in record.headers]
+    assert "tracestate" not in headers
+    assert not [value for record in records for _, value in record.headers if header in value]
+
+
+def known(las_key: str) -> Event:
+    """Usage of a pupil who is enrolled."""
+    return replace(story.early_bird(story.today()), event_id=story.new_id(), subject=pupil(las_key=las_key))
+
+
+async def arrived(scene: Stage, event_id: str) -> tuple[str, str]:
+    """Trace and span of the delivery of an event to the portal, as its client shows them."""
+    async with asyncio.timeout(60), Consumer(scene.profile(story.PORTAL), "usage", group=f"trace-{event_id}") as portal:
+        async for one in portal:
+            if one.event.event_id == event_id:
+                found = FORM.fullmatch(one.traceparent or "")
+                assert found is not None
+                return (found[1], found[2])
+    raise AssertionError("it did not come")
 
 
 # ---- at the end: without workers
