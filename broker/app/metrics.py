@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from broker.app.scrape import new_registry
+from broker.app.scrape import Certificates, new_registry
 from broker.engine import BatchReport, DataPlane, Observer
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -86,6 +86,7 @@ class Metrics(Observer):
             "broker_worker_ready", "1: it serves, as /readyz says; 0: it loads, or its views are too old.",
             registry=self.registry,
         )  # fmt: skip
+        self.certificates = Certificates(self.registry)
         self._plane = _PlaneCollector()
         self.registry.register(self._plane)
 

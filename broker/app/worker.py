@@ -79,6 +79,7 @@ class ExchangeService(Service):
         )  # fmt: skip
         self._metrics.watch(plane, self._is_ready)
         watch_disk(self._metrics.registry, settings.state)
+        self._metrics.certificates.watch("kafka-ca", self._connection.ca_file)
         if settings.http_port:
             await self._http.start(settings.http_host, settings.http_port)
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker import __version__
 from broker.app.metricpage import SERVICES, described, everything, reference
-from broker.app.scrape import PYTHON, new_registry, watch_disk
+from broker.app.scrape import PYTHON, Certificates, new_registry, watch_disk
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 # What a label may hold: all of it comes out of the code, the schemas, the registry or the installation.
 BOUNDED = {
-    "attribute", "code", "kind", "log", "origin", "outcome", "partition", "python", "question", "reason", "result", "rule",
+    "attribute", "certificate", "code", "kind", "log", "origin", "outcome", "partition", "python", "question", "reason", "result", "rule",
     "state", "status", "topic", "version", "view", "witness",
 }  # fmt: skip
 
@@ -60,6 +64,32 @@ def test_a_service_says_which_version_it_is_and_what_room_is_left(tmp_path: Path
     gone = registry.get_sample_value("broker_disk_free_bytes")
     assert gone is not None
     assert math.isnan(gone)
+
+
+def test_a_certificate_tells_when_it_ends_and_a_renewed_one_too(tmp_path: Path) -> None:
+    """Of several in a file the first to end; a file that can not be read is no number, and does not break the scrape."""
+    registry, file = new_registry(), tmp_path / "ca.pem"
+    certificates = Certificates(registry)
+    certificates.watch("kafka-ca", file)
+    certificates.watch("service", None)
+
+    def end() -> float:
+        return registry.get_sample_value("broker_certificate_end_timestamp_seconds", {"certificate": "kafka-ca"}) or 0
+
+    assert math.isnan(end())
+    file.write_bytes(certificate(datetime(2027, 1, 2, tzinfo=UTC)) + certificate(datetime(2027, 1, 1, tzinfo=UTC)))
+    assert end() == datetime(2027, 1, 1, tzinfo=UTC).timestamp()
+    file.write_bytes(certificate(datetime(2028, 1, 1, tzinfo=UTC)))
+    assert end() == datetime(2028, 1, 1, tzinfo=UTC).timestamp()
+    file.write_text("no certificate", encoding="utf-8")
+    assert math.isnan(end())
+
+
+def certificate(end: datetime) -> bytes:
+    """One that ends then, PEM."""
+    key, name = Ed25519PrivateKey.generate(), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, datetime(2026, 1, 1, tzinfo=UTC), end)
+    return made.sign(key, None).public_bytes(Encoding.PEM)
 
 
 def test_labels_are_told_before_anything_was_counted() -> None:

@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import GroupAuthorizationFailedError
 from click.testing import Result
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
@@ -87,6 +89,16 @@ def test_the_operator_sees_workers_lag_quarantine_logs_and_registry(busy: Stage)
     assert [finding["alert"] for finding in found["findings"]] == ["IncidentSeen"]
     assert not found["well"]
     assert result.exit_code == 1
+
+
+async def test_the_operator_sees_the_workers_group_and_can_not_join_it(busy: Stage) -> None:
+    """To describe is not to read: he takes no lane away and moves no position."""
+    consumer = AIOKafkaConsumer("registry", **busy.connections["operator"].aiokafka(), group_id="exchange")
+    try:
+        with pytest.raises(GroupAuthorizationFailedError):
+            await consumer.start()
+    finally:
+        await consumer.stop()
 
 
 def test_an_auditor_sees_the_logs_and_is_told_what_he_does_not_see(busy: Stage) -> None:
