@@ -19,7 +19,7 @@ class WorkerSettings(BaseSettings):
         keys: folder with the broker's keys.
         state: folder for the vault's local copy, of this worker alone; what is in it can be made anew.
         group: consumer group and transactional ids; all workers of one exchange have the same.
-        http_host, http_port: of /healthz, /readyz and /metrics; port 0 switches them off.
+        http_host, http_port: of /livez, /readyz and /metrics; port 0 switches them off.
         log_level: debug, info, warning or error.
         batch_records, batch_bytes, view_age_s, patience_s: see `EngineConfig`.
     """

@@ -1,4 +1,4 @@
-"""Write what is generated: output schemas and the reference of outcome codes. `--check` only compares.
+"""Write what is generated: output schemas, and the references of outcome codes and metrics. `--check` only compares.
 
 Run by `make docs` and `make check`.
 """
@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from broker.app import metricpage
 from broker.exchange.outcomes import reference
 from broker.policy import Policy, Routes
 from broker.schemas import Catalogue
@@ -22,6 +23,7 @@ def generated() -> dict[Path, str]:
     schemas = file_texts(Catalogue(ROOT / "schemas" / "avro"), Policy.load(), Routes.load())
     files = {ROOT / "schemas" / "avro" / "outputs" / name: text for name, text in schemas.items()}
     files[ROOT / "docs" / "reference" / "outcomes.md"] = reference()
+    files[ROOT / "docs" / "reference" / "metrics.md"] = metricpage.reference()
     return files
 
 

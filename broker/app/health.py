@@ -1,4 +1,4 @@
-"""A small HTTP endpoint for probes and Prometheus: /healthz, /readyz, /metrics. Loopback unless set otherwise."""
+"""A small HTTP endpoint for probes and Prometheus: /livez, /readyz, /metrics. Loopback unless set otherwise."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class _Handler(web.RequestHandler):
 
 
 class HealthServer:
-    """Serves three fixed paths; takes no input.
+    """Serves fixed paths; takes no input. `/healthz` is the older name of `/livez`.
 
     Args:
-        healthy: whether the process should go on living.
+        alive: whether the process should go on living: it gets on with its work, or has none.
         ready: whether it serves.
         metrics: the exposition text.
     """
 
-    def __init__(self, healthy: Callable[[], bool], ready: Callable[[], bool], metrics: Callable[[], bytes]) -> None:
-        async def healthz(_: web.Request) -> web.Response:
-            return _answer(healthy())
+    def __init__(self, alive: Callable[[], bool], ready: Callable[[], bool], metrics: Callable[[], bytes]) -> None:
+        async def livez(_: web.Request) -> web.Response:
+            return _answer(alive())
 
         async def readyz(_: web.Request) -> web.Response:
             return _answer(ready())
@@ -70,7 +70,8 @@ class HealthServer:
             return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
         app = web.Application()
-        app.router.add_get("/healthz", healthz)
+        app.router.add_get("/livez", livez)
+        app.router.add_get("/healthz", livez)
         app.router.add_get("/readyz", readyz)
         app.router.add_get("/metrics", text)
         self._runner = web.AppRunner(app, access_log=None)

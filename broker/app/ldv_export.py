@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import Counter, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector as MetricSource
@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector as MetricSource
 from broker.app.ldv_boards import Boards
 from broker.app.ldv_collector import Busy, Pauses, Rejected
 from broker.app.ldv_leaves import Leaf, Leaves, Place
+from broker.app.scrape import new_registry
 from broker.audit.ldv import LdvLine, entry_of
 from broker.audit.otlp import request_of
 from broker.engine import RegistryView
@@ -96,16 +97,18 @@ class ExportMetrics:
     """What is counted, in a registry of its own; no label comes from a line."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         self.leaves = Counter("broker_ldv_leaves_total", "Leaves read and done, of all boards.", registry=self.registry)
         self.lines = Counter("broker_ldv_lines_total", "Lines that the Logboek took.", registry=self.registry)
         self.requests = Counter(
             "broker_ldv_requests_total", "Requests, by what came of them.", ("result",), registry=self.registry
         )
+        self._lag = _Lag()
+        self.registry.register(self._lag)
 
     def watch(self, exporter: Exporter) -> None:
         """Read an exporter's lag at every scrape."""
-        self.registry.register(_Lag(exporter))
+        self._lag.exporter = exporter
 
     def text(self) -> bytes:
         """The exposition format."""
@@ -113,14 +116,13 @@ class ExportMetrics:
 
 
 class _Lag(MetricSource):
-    def __init__(self, exporter: Exporter) -> None:
-        self._exporter = exporter
+    exporter: Exporter | None = None
 
     def collect(self) -> Iterator[Metric]:
         lag = GaugeMetricFamily(
             "broker_ldv_lag_records", "Leaves that were not looked at yet.", labels=("topic", "partition")
         )
-        for place, records in self._exporter.lag().items():
+        for place, records in (self.exporter.lag() if self.exporter is not None else {}).items():
             lag.add_metric((place.topic, str(place.partition)), records)
         yield lag
 

@@ -19,14 +19,15 @@ from typing import Any, Final
 import structlog
 
 ALLOWED: Final = frozenset({
-    "age_s", "at", "bytes", "code", "end", "error", "event", "evidence", "expected", "failures", "first", "group",
-    "http_port", "kept", "lane", "lanes", "last", "level", "log", "logger", "next_offset", "offset", "origin", "parked",
-    "partition", "partitions", "reason", "records", "resumed", "retry_s", "seconds", "signal", "size", "start", "text",
-    "timestamp", "topic", "version", "witness",
+    "address", "age_s", "at", "blocked", "bytes", "code", "end", "error", "event", "evidence", "expected",
+    "failures", "first", "flows", "group", "hour", "http_port", "kept", "lane", "lanes", "last", "leaves", "level",
+    "log", "logger", "new", "next_offset", "number", "offset", "origin", "parked", "parties", "partition",
+    "partitions", "position", "reason", "records", "resumed", "retry_s", "rule", "seconds", "signal", "since",
+    "size", "start", "text", "timestamp", "topic", "version", "window", "witness",
 })  # fmt: skip
 SPARSE_S: Final = 10.0
-TEXT_CHARS: Final = 1_000
 HIDDEN: Final = "[hidden]"
+MOST_CHARS: Final = 1_000
 _TELLING: Final = re.compile(
     r"https?://ketenid\.nl/\S*"
     r"|\b[0-9A-Fa-f]{40,}\b"  # hashes and pseudonyms; a version of ours has 32
@@ -35,14 +36,24 @@ _TELLING: Final = re.compile(
     r"|(?=[a-z0-9+/_-]*[A-Z])(?=[A-Z0-9+/_-]*[a-z])(?=[A-Za-z+/_-]*[0-9])[A-Za-z0-9+/_-]{22,}={0,2}"
 )
 _VERSION: Final = re.compile(r"sha256:[0-9a-f]{32,64}")
+# Line ends and escape sequences of terminals among them; and halves of characters, which no encoding takes.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+# Nobody sees them, but they change how a text reads, or stand between the digits of a number.
+_INVISIBLE: Final = re.compile(r"[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._:/#@ -]{1,120}")
 
 Event = MutableMapping[str, Any]
 
 
 def scrub(text: str) -> str:
-    """Replace what looks like an identifier of a person, a hash or a token."""
-    return _TELLING.sub(HIDDEN, text)
+    """Replace what looks like an identifier of a person, a hash or a token, and what is no plain text of one line.
+
+    A log is read in terminals, by programs and by people in a hurry: nobody may write a second line into it, colour it,
+    or fill it.
+    """
+    # Cut afterwards: the half of an identifier would not be recognised.
+    plain = _TELLING.sub(HIDDEN, _CONTROL.sub(" ", _INVISIBLE.sub("", text)))
+    return plain if len(plain) <= MOST_CHARS else f"{plain[:MOST_CHARS]}…"
 
 
 def redact(_logger: Any, _method: str, event: Event) -> Event:
@@ -53,8 +64,7 @@ def redact(_logger: Any, _method: str, event: Event) -> Event:
         if value is None or isinstance(value, bool | int | float) or key == "timestamp":
             continue
         known = key == "version" and _VERSION.fullmatch(str(value))  # of the registry: public, and looks like a hash
-        # Cut afterwards: the half of an identifier would not be recognised.
-        event[key] = value if known else scrub(str(value))[:TEXT_CHARS]
+        event[key] = value if known else scrub(str(value))
     return event
 
 

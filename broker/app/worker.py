@@ -28,6 +28,7 @@ from broker.app.health import HealthServer
 from broker.app.keys import keep_open, wait_for_keys
 from broker.app.metrics import Metrics
 from broker.app.rolling import keep_rolling
+from broker.app.scrape import watch_disk
 from broker.engine import DataPlane, KafkaClients, RegistryView, VaultView, topic_identity
 from broker.errors import BrokerError, ConfigError
 from broker.exchange import ExchangeKeys, InputRecord, LaneState, Parked, Step, Views, exchange, set_aside
@@ -85,7 +86,9 @@ class ExchangeService(Service):
             outputs=lambda topic: output_topics(topic, registry.current), config=config, observer=self._metrics,
             on_loaded=freeze_heap, set_aside=self._set_aside,
         )  # fmt: skip
-        self._metrics.watch(plane)
+        self._metrics.watch(plane, self._is_ready)
+        watch_disk(self._metrics.registry, settings.state)
+        self._metrics.certificates.watch("kafka-ca", self._connection.ca_file)
         if settings.http_port:
             await self._http.start(settings.http_host, settings.http_port)
 

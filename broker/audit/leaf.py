@@ -31,6 +31,7 @@ _TRACE_BYTES, _SPAN_BYTES = (16).to_bytes(4, "big"), (8).to_bytes(4, "big")
 _VALUE: Final = length_prefixed("audit/value/v1")
 _LOOKUP: Final = length_prefixed("audit/lookup/v1")
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_NUMBER: Final = re.compile(rb"0*[0-9]{1,10}0*")  # by chance: never
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
@@ -248,7 +249,7 @@ def _not_zero(value: bytes) -> bytes:
 def _traceparent(header: bytes | None) -> tuple[bytes, bytes] | None:
     """W3C Trace Context, section 3.2: `00-<32 hex>-<16 hex>-<2 hex>`, lower case; anything else is as if absent."""
     found = None if header is None else _TRACEPARENT.fullmatch(header)
-    if found is None:
+    # A trace id goes to every receiver: a number of a person, filled up with zeroes, is none. Nor are zeroes alone.
+    if found is None or _NUMBER.fullmatch(found[1]) or _NUMBER.fullmatch(found[2]):
         return None
-    trace, span = bytes.fromhex(found[1].decode()), bytes.fromhex(found[2].decode())
-    return (trace, span) if any(trace) and any(span) else None
+    return bytes.fromhex(found[1].decode()), bytes.fromhex(found[2].decode())

@@ -22,9 +22,10 @@ from typing import Final
 import aiohttp
 import structlog
 from cryptography import x509
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import Counter, Gauge, generate_latest
 
 from broker.app.health import HealthServer
+from broker.app.scrape import new_registry
 from broker.audit.anchor import MAX_TOKEN_BYTES, AnchorError, check_token, request_for, text_of, time_in
 from broker.audit.log.directory import HistoryDiffers
 from broker.durable import sync_folder, write_over
@@ -212,7 +213,7 @@ class AnchorMetrics:
     """What is counted."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = new_registry()
         self.at = Gauge(
             "broker_auditlog_anchor_timestamp_seconds", "When the logs were stamped last; 0: never.", registry=registry
         )

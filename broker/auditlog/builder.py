@@ -97,6 +97,9 @@ class Watcher:
     def sealed(self, sealed: Sealed) -> None:
         """A checkpoint is shown."""
 
+    def current(self, place: TopicPartition, at_s: float) -> None:
+        """All committed records that Kafka took before this moment, seconds since 1970, are signed."""
+
     def failed(self, place: TopicPartition, error: BaseException, *, stopped: bool) -> None:
         """A builder begins again; `stopped`: nothing is signed until a person has looked."""
 
@@ -229,12 +232,14 @@ class LogBuilder:
 
     async def _grow(self, growing: _Growing, producer: LaneProducer) -> None:
         while True:
+            began_s = time.time()
             records = await self._gather(growing)
             if records:
                 await self._seal(growing, records, producer)
                 self._failures = 0
             elif growing.standing is not None and self._keys.lack(growing.name, growing.standing.note):
                 await self._sign(growing, growing.standing, producer)
+            self._watcher.current(self._place, records[-1].timestamp / 1000 if records else began_s)
 
     async def _gather(self, growing: _Growing) -> list[ConsumerRecord]:
         """What came, until it is time to seal."""

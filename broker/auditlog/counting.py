@@ -25,10 +25,11 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client import Counter as Total
+from prometheus_client import Gauge, generate_latest
 
 from broker.app.health import HealthServer
+from broker.app.scrape import new_registry
 from broker.auditlog.judging import Budget, Kept, Last, judge
 from broker.engine import Clients, CompactedTail, EngineConfig, RegistryView, TopicCounts
 from broker.engine.ending import end_within, told_to_end
@@ -82,7 +83,7 @@ class KeeperMetrics:
     """What is counted of counts."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = new_registry()
         self.leaves = Total("broker_counts_leaves_total", "Counts that became leaves.", registry=registry)
         self.refused = Total(
             "broker_counts_refused_total", "Notes that were passed over, by reason.", ("reason",), registry=registry
@@ -94,7 +95,7 @@ class KeeperMetrics:
             "broker_counts_failures_total", "Times that it began again, by type of error.", ("kind",),
             registry=registry,
         )  # fmt: skip
-        self.behind = Gauge("broker_counts_behind", "Records that are not read yet.", registry=registry)
+        self.behind = Gauge("broker_counts_behind_records", "Records that are not read yet.", registry=registry)
 
     def text(self) -> bytes:
         """For Prometheus."""

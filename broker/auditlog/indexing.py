@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import Counter, Gauge
 
+from broker.app.scrape import new_registry
 from broker.audit.indexing import SchoolCiphers, index_log
 from broker.audit.log.directory import KEY, LogDirectory
 from broker.audit.signed import SignedLog, folders, keys_in_file
@@ -41,7 +42,7 @@ class IndexMetrics:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._good_at = clock, clock()
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = new_registry()
         self.leaves = Gauge(
             "broker_index_leaves", "Leaves of a log that were taken in or passed over.", ("log",), registry=registry
         )

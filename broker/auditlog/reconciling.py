@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import Counter, Gauge
 
+from broker.app.scrape import new_registry
 from broker.audit.count import Confirmations, read_counts
 from broker.audit.reconcile import LATENESS_MS, Finding, Reconciler
 from broker.audit.told import InputGap, LeafError, read_gap
@@ -36,7 +37,7 @@ class ReconcileMetrics:
     """What is counted of findings."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = new_registry()
         self.findings = Counter(
             "broker_reconcile_findings_total", "What did not add up, by rule.", ("rule",), registry=registry
         )

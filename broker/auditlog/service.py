@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import TopicPartition
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Counter, Gauge, Histogram, generate_latest
 
 from broker.app.health import HealthServer
+from broker.app.scrape import new_registry, watch_disk
 from broker.auditlog.book import TOPIC, SigningKeys
 from broker.auditlog.builder import BuilderConfig, LogBuilder, Sealed, Watcher
 from broker.auditlog.witnessing import Witnessing, WitnessingConfig
@@ -29,11 +30,15 @@ class LogMetrics(Watcher):
     """What is counted of all logs."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = new_registry()
         self._size = Gauge("broker_auditlog_leaves", "Leaves that are signed.", ("log",), registry=registry)
         self._at = Gauge(
             "broker_auditlog_checkpoint_timestamp_seconds", "When the last checkpoint was signed.", ("log",),
             registry=registry,
+        )  # fmt: skip
+        self._current = Gauge(
+            "broker_auditlog_current_timestamp_seconds", "All committed records of a partition before then are signed.",
+            ("topic", "partition"), registry=registry,
         )  # fmt: skip
         self._stopped = Gauge(
             "broker_auditlog_stopped", "1: the history does not fit, nothing is signed.", ("topic", "partition"),
@@ -58,6 +63,10 @@ class LogMetrics(Watcher):
         self._at.labels(sealed.name.id).set(now)
         self._delay.observe(max(0.0, now - sealed.oldest_ms / 1000))
         self._stop(sealed.name.place, stopped=False)
+
+    def current(self, place: TopicPartition, at_s: float) -> None:
+        """See Watcher."""
+        self._current.labels(place.topic, place.partition).set(at_s)
 
     def failed(self, place: TopicPartition, error: BaseException, *, stopped: bool) -> None:
         """See Watcher."""
@@ -96,6 +105,7 @@ class LogService:
         self._base, self._clients, self._keys, self._root = base, clients, keys, root
         self._config, self._http = config or BuilderConfig(), http
         self.metrics = LogMetrics()
+        watch_disk(self.metrics.registry, root)
         self._tail = CompactedTail(clients, TOPIC)
         self._witnessing = None if witnesses is None else Witnessing(root, witnesses, self.metrics.registry)
 

@@ -22,10 +22,11 @@ from typing import Any, Final, Protocol, cast
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client import Counter as Total
+from prometheus_client import Histogram, generate_latest
 
 from broker.app.health import HealthServer
+from broker.app.scrape import Certificates, new_registry
 from broker.auditserve import lezen
 from broker.auditserve.bucket import TokenBuckets
 from broker.auditserve.desk import Desk
@@ -58,7 +59,7 @@ class ServiceMetrics:
     """What is counted; nothing of who asked, or about whom."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = new_registry()
         self.answers = Total(
             "broker_audit_service_answers_total", "Answers, by question and HTTP status.", ("question", "status"),
             registry=registry,
@@ -67,6 +68,7 @@ class ServiceMetrics:
             "broker_audit_service_seconds", "How long an answer took.", ("question",), buckets=SECONDS,
             registry=registry,
         )  # fmt: skip
+        self.certificates = Certificates(registry)
         for question in Question:
             self.answers.labels(question.value, "200")  # 0 is told too
 
@@ -191,6 +193,7 @@ class AuditServer:
     ) -> None:
         self._desk, self._listening, self._ready = desk, listening, ready
         self.metrics = metrics or ServiceMetrics()
+        self.metrics.certificates.watch("service", listening.cert_file)
         self._buckets = TokenBuckets(per_s, burst)
         self.connections: Counter[bytes] = Counter()
         self._stack = AsyncExitStack()

@@ -12,7 +12,7 @@ import typer
 from broker.cli.output import version
 from broker.errors import BrokerError
 
-COMMANDS: Final = ("demo", "send", "receive", "worker")
+COMMANDS: Final = ("demo", "send", "receive", "worker", "status")
 GROUPS: Final = (
     "kafka",
     "topics",

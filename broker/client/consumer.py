@@ -34,6 +34,8 @@ class Received:
         flow, seq: number of the record within its flow (the broker's lane and this partition); consecutive.
         record: value of the record as it came, sealed parts and all; the audit leaf has a commitment to these bytes.
         salt: opens that commitment. Keep both if you may have to show what you got (`broker.client.receipts`).
+        traceparent: the trace of the event, with the broker's span of this delivery as the parent of what you do with
+            it (W3C Trace Context); the same ids are in the audit leaf.
     """
 
     event: Event
@@ -45,6 +47,7 @@ class Received:
     seq: int
     record: bytes = field(repr=False)
     salt: bytes = field(repr=False)
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +272,7 @@ class Consumer(_Reader):
         self._follow(flow, seq)
         return Received(
             event, record.topic, record.partition, record.offset, headers[POLICY].decode(), flow, seq,
-            record.value, headers[AUDIT_SALT],
+            record.value, headers[AUDIT_SALT], headers[TRACEPARENT].decode() if TRACEPARENT in headers else None,
         )  # fmt: skip
 
     def _follow(self, flow: str, seq: int) -> None:

@@ -15,11 +15,12 @@ from broker.client.counting import CountBook
 from broker.client.profile import RECORD_KEY_SECRET, Profile
 from broker.client.published import broker_key, missing_topic
 from broker.client.records import Event, milliseconds, school_year_of
+from broker.client.tracing import current_traceparent, require_traceparent
 from broker.crypto import DataKeyMaker, keyed_hash, partition_of
 from broker.errors import BrokerError, ConfigError, ContractError, TransientError
 from broker.kafka.diagnosis import explain
 from broker.schemas import catalogue
-from broker.wire import DATA_KEY, encode_event
+from broker.wire import DATA_KEY, TRACEPARENT, encode_event
 
 KEY_REFRESH_SECONDS = 900.0
 KEY_LOOKUP_SECONDS = 15.0
@@ -106,22 +107,27 @@ class Producer:
             if counting is not None:
                 await counting.close()
 
-    async def send(self, event: Event) -> Sent:
+    async def send(self, event: Event, *, traceparent: str | None = None) -> Sent:
         """Send one event and wait until Kafka has it.
 
+        Args:
+            traceparent: of the trace that it belongs to (W3C Trace Context); by default that of OpenTelemetry's current
+                span, if `opentelemetry-api` is installed and there is one. All receivers see its trace id.
+
         Raises:
-            ContractError: the event does not fit its family; nothing was sent.
+            ContractError: the event does not fit its family, or `trace.form`; nothing was sent.
             TransientError: Kafka did not take it in time; send it again with the same event id.
         """
-        return await (await self.send_soon(event))
+        return await (await self.send_soon(event, traceparent=traceparent))
 
-    async def send_soon(self, event: Event) -> asyncio.Future[Sent]:
-        """Queue one event; the future tells when Kafka has it. For many events: queue, then gather.
+    async def send_soon(self, event: Event, *, traceparent: str | None = None) -> asyncio.Future[Sent]:
+        """Queue one event; the future tells when Kafka has it. For many events: queue, then gather. Else as `send`.
 
         Raises:
             ContractError: as `send`.
         """
-        return await self._queue(event.event_id, self.seal(event, await self._fresh_key()))
+        trace = require_traceparent(traceparent) if traceparent is not None else current_traceparent()
+        return await self._queue(event.event_id, self.seal(event, await self._fresh_key()), trace)
 
     async def send_many(self, events: Iterable[Event]) -> list[Sent]:
         """Send many events and wait for all. All are checked and sealed first: with an error in one, nothing is sent.
@@ -138,12 +144,15 @@ class Producer:
             except ContractError as error:
                 message = f"event {number}: {error}; nothing was sent"
                 raise ContractError(message, code=error.code, field=error.field) from None
-        return list(await asyncio.gather(*[await self._queue(event_id, one) for event_id, one in sealed]))
+        trace = current_traceparent()
+        return list(await asyncio.gather(*[await self._queue(event_id, one, trace) for event_id, one in sealed]))
 
-    async def _queue(self, event_id: str, sealed: Sealed) -> asyncio.Future[Sent]:
+    async def _queue(self, event_id: str, sealed: Sealed, trace: str | None = None) -> asyncio.Future[Sent]:
         if self._producer is None:
             raise ConfigError("the producer was not started; use `async with`", code="client.not_started")
         key, value, headers = sealed
+        if trace is not None:
+            headers = [*headers, (TRACEPARENT, trace.encode())]
         partition = partition_of(key, self._partitions)
         try:
             queued = await self._counted(

@@ -46,6 +46,11 @@ class Trial(NamedTuple):
     guilty: InputRecord | Parked | None = None
     gap: Gap | None = None
 
+    @property
+    def arrived_ms(self) -> list[int]:
+        """When Kafka took each of the records; milliseconds since 1970."""
+        return [record.timestamp for record in self.records]
+
     def ends_at(self, stands_at: int) -> int:
         """Where a lane stands afterwards that stands here."""
         stays = stands_at if self.gap is None else self.gap.next_offset

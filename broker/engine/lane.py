@@ -326,7 +326,7 @@ class Lane:
         own = {p: offset for (topic, p), offset in written.items() if topic == REGISTRY}
         await self.host.views.registry.passed(own)
         commit_s = time.monotonic() - decided
-        report = BatchReport(self.id, len(trial.records), step.decisions, self._decision_s, commit_s)
+        report = BatchReport(self.id, len(trial.records), step.decisions, self._decision_s, commit_s, trial.arrived_ms)
         self.host.observer.committed(report)
 
     async def _decide(self, state: LaneState, trial: Trial, registry: Registry) -> Step:

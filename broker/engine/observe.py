@@ -14,6 +14,7 @@ class BatchReport:
 
     Args:
         process_s, transaction_s: seconds in the pure function, and in Kafka.
+        arrived_ms: when Kafka took each of the records; milliseconds since 1970.
     """
 
     lane: str
@@ -21,6 +22,7 @@ class BatchReport:
     decisions: Sequence[Decision]
     process_s: float
     transaction_s: float
+    arrived_ms: Sequence[int] = ()
 
 
 class Observer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -80,6 +81,7 @@ class Decision:
         code: from `broker.exchange.outcomes`.
         field: the schema's name of the field concerned; never a value.
         rule: the rule, agreement or connection that decided.
+        dropped: of a delivery, the names of the attributes that the receiver did not get; for metrics.
     """
 
     outcome: Outcome
@@ -87,6 +89,7 @@ class Decision:
     receiver: str | None = None
     field: str | None = None
     rule: str | None = None
+    dropped: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
 
 class VaultReader(Protocol):

@@ -249,10 +249,10 @@ class _Batch:
         except FieldError as error:
             return self.journal.refuse(account, error, target)
         key = output_key(event, account.person, target, self.keys)
-        decision = Decision(Outcome.DELIVERED, code, target.receiver)
+        kept, dropped = attribute_names(target.kept, target.dropped, sent, account.person is not None)
+        decision = Decision(Outcome.DELIVERED, code, target.receiver, dropped=dropped)
         ids, secrets = self.journal.secrets(account, target.receiver)
         delivery = self.journal.output(topic, partition_of(key, partitions), key, sealed, ids, secrets)
-        kept, dropped = attribute_names(target.kept, target.dropped, sent, account.person is not None)
         evidence = {"dropped": dropped, "kept": kept, **delivery}
         leaf = audit_leaf(account, decision, self.registry, ids, secrets, self.now_ms, target, evidence)
         self.journal.audit(leaf, decision, target)

@@ -108,12 +108,14 @@ def operator_acls(user: str = OPERATOR) -> frozenset[AclSpec]:
     cluster: tuple[Operation, ...] = ("CREATE", "ALTER", "DESCRIBE", "ALTER_CONFIGS", "DESCRIBE_CONFIGS")
     topics: tuple[Operation, ...] = ("DESCRIBE", "ALTER", "ALTER_CONFIGS", "DESCRIBE_CONFIGS")
     return (
-        operator.topics("READ", *own)
+        operator.topics("READ", *own, "audit.checkpoints")
         | operator.topics("WRITE", *own)
         # Written to: that an entry was dropped, in one transaction with its audit.
         | operator.topics("READ", "quarantine.", prefixed=True)
         | operator.topics("WRITE", "quarantine.", prefixed=True)
         | operator.groups(OPERATOR)
+        # Who works, and how far: `broker status`. It joins no group of the workers and moves no position.
+        | operator.allow("DESCRIBE", "GROUP", WORKER, prefixed=True)
         | operator.allow("WRITE", "TRANSACTIONAL_ID", f"{OPERATOR}.", prefixed=True)
         | frozenset().union(*(operator.allow(operation, "CLUSTER", CLUSTER_NAME) for operation in cluster))
         | frozenset().union(*(operator.topics(operation, "*") for operation in topics))

@@ -17,9 +17,10 @@ from typing import Final
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import Counter, Gauge, generate_latest
 
 from broker.app.health import HealthServer
+from broker.app.scrape import new_registry
 from broker.audit.log.note import Cosigner, NoteError
 from broker.errors import BrokerError, ConfigError, told
 from broker.tls import is_loopback
@@ -37,7 +38,7 @@ class WitnessMetrics:
     """What is counted."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = new_registry()
         self.answers = Counter(
             "broker_witness_answers_total", "Answers by HTTP status.", ("status",), registry=registry
         )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.app.logs import ALLOWED, HIDDEN, configure, scrub
+from broker.app import logs
+from broker.app.logs import ALLOWED, HIDDEN, MOST_CHARS, configure, scrub
 
 ECK_ID = "https://ketenid.nl/pilot/" + "ab12" * 32
 BSN = "182071649"  # published test number; belongs to nobody
@@ -49,6 +52,22 @@ def test_a_line_is_one_json_object_with_allowed_keys_only(out: io.StringIO) -> N
     assert line["offset"] == 7
     assert line.keys() <= ALLOWED
     assert "Jan" not in out.getvalue()
+
+
+def test_all_that_our_own_lines_say_is_on_the_list() -> None:
+    """What is not would be dropped in silence, and missing when somebody needs it."""
+    missing = set[tuple[str, int, str]]()
+    for path in sorted(Path(logs.__file__).parents[1].rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        calls = (
+            [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)] if "structlog" in text else []
+        )
+        for call in calls:
+            names = ast.unparse(call.func).split(".")
+            if names[0] == "log" and names[-1] in {"debug", "info", "warning", "error", "critical"}:
+                said = {keyword.arg for keyword in call.keywords if keyword.arg} - {"exc_info"}
+                missing |= {(path.name, call.lineno, key) for key in said - ALLOWED}
+    assert missing == set()
 
 
 @pytest.mark.parametrize(
@@ -111,6 +130,57 @@ def test_a_library_that_repeats_itself_is_heard_once(out: io.StringIO) -> None:
         structlog.get_logger("broker.x").error("e", offset=number)
     assert [line["event"] for line in lines(out)].count("library.log") == 1
     assert len(lines(out)) == 6
+
+
+HOSTILE = {
+    "a second line": 'x\n{"event": "worker.ready", "level": "info"}',
+    "a carriage return": "all is well\rfailed",
+    "colours": "\x1b[31mred\x1b[0m \x1b]0;title\x07",
+    "the end of the object": '"}, {"event": "forged',
+    "a backslash at the end": "x\\",
+    "a null": "a\x00b",
+    "another direction": "abc\u202egnp.exe\u2066",
+    "nothing to see": "a\u200bb\ufeffc",
+    "line ends of Unicode": "a\u2028b\u0085c",
+    "half a character": "a\ud83d",
+    "very long": "lang " * 10_000,
+    "a number split by nothing": "1820\u200b71649",
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_what_a_party_chose_writes_no_line_of_its_own(out: io.StringIO, case: str) -> None:
+    """In a value, as the event, in a key, in an argument of a library: one line of printable ASCII each, not too long."""
+    text = HOSTILE[case]
+    log = structlog.get_logger("broker.x")
+    log.error("e", text=text, reason=[text], topic={"in": text}, code=text.encode(errors="replace"))
+    log.error(text)
+    log.error("e", **{text: "x"})
+    logging.getLogger("aiokafka.x").error("failed for %s", text)
+    logging.getLogger("aiokafka.y").error("failed for " + text.replace("%", ""))
+    raw = out.getvalue()
+    assert raw.endswith("\n")
+    assert raw.isascii()
+    assert raw.count("\n") == len(lines(out)) == 5
+    assert "\x1b" not in raw
+    for line in lines(out):
+        assert line.keys() <= ALLOWED
+        for value in line.values():
+            assert not isinstance(value, str) or (value.isprintable() and len(value) <= MOST_CHARS + 1)
+
+
+def test_a_number_is_found_behind_characters_that_nobody_sees() -> None:
+    """They are taken out before anything is looked for."""
+    assert scrub("1820\u200b71\u2060649") == HIDDEN
+
+
+@given(st.text(max_size=400))
+def test_what_is_left_of_any_text_is_printable_and_short(text: str) -> None:
+    """Whatever it was."""
+    left = scrub(text)
+    assert len(left) <= MOST_CHARS + 1
+    assert "\u200b" not in left
+    assert not [c for c in left if ord(c) < 32 or 0x7F <= ord(c) <= 0x9F or 0xD800 <= ord(c) <= 0xDFFF]
 
 
 @given(st.text(max_size=200))

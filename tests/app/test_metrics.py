@@ -36,6 +36,31 @@ def test_a_batch_is_counted_by_outcome_and_code() -> None:
     assert found['broker_transaction_seconds_bucket{le="0.025"}'] == 2
 
 
+def test_what_a_receiver_did_not_get_is_counted_by_name() -> None:
+    """Each attribute once for each delivery; what was refused withheld nothing by minimising."""
+    metrics = Metrics()
+    some, more = ("birthDate", "eMail"), ("eMail",)
+    decisions = [Decision(Outcome.DELIVERED, "ok", "pub", dropped=names) for names in (some, some, more, ())]
+    metrics.committed(BatchReport("exchange.in.a.0", 4, decisions, 0.002, 0.02))
+    metrics.committed(BatchReport("exchange.in.a.0", 1, decisions[:1], 0.002, 0.02))
+    found = samples(metrics)
+    assert found['broker_dropped_attributes_total{attribute="birthDate"}'] == 3
+    assert found['broker_dropped_attributes_total{attribute="eMail"}'] == 4
+
+
+def test_latency_is_from_kafkas_time_of_a_record_to_the_commit() -> None:
+    """Each record counts, in its bucket and in all wider ones; a clock of Kafka's that is ahead gives 0."""
+    metrics = Metrics(clock=lambda: 1_796_030_000.0)
+    at = 1_796_030_000_000
+    metrics.committed(BatchReport("exchange.in.a.0", 3, [], 0.002, 0.02, (at - 20, at - 5_000, at + 300)))
+    metrics.committed(BatchReport("exchange.in.a.0", 1, [], 0.002, 0.02, (at - 7_200_000,)))
+    found = samples(metrics)
+    wanted = {"0.01": 1, "0.025": 2, "2.5": 2, "5.0": 3, "3600.0": 3, "+Inf": 4}
+    assert {bound: found[f'broker_end_to_end_seconds_bucket{{le="{bound}"}}'] for bound in wanted} == wanted
+    assert found["broker_end_to_end_seconds_count"] == 4
+    assert found["broker_end_to_end_seconds_sum"] == 7205.02
+
+
 def test_what_goes_wrong_is_counted() -> None:
     """Failures by type, take-overs, recomputed batches, lost and rescued records, incidents; when idle partitions had a record."""
     metrics = Metrics()
@@ -65,8 +90,9 @@ def test_the_state_of_the_lanes_is_read_at_each_scrape() -> None:
         vault=SimpleNamespace(topic="vault.identity", age_s=1.5),
     )
     plane: Any = SimpleNamespace(views=views, lanes={PLACE: lane}, lag=lambda: {PLACE: 12})
-    metrics.watch(plane)
+    metrics.watch(plane, lambda: lane.positioned)
     found = samples(metrics)
+    assert found["broker_worker_ready"] == 0
     where = '{partition="2",topic="in.sis-noord"}'
     assert found[f"broker_lag_records{where}"] == 12
     assert found[f"broker_lane_failures_in_row{where}"] == 4
@@ -76,13 +102,15 @@ def test_the_state_of_the_lanes_is_read_at_each_scrape() -> None:
     assert found['broker_lanes{state="reading"}'] == 0
     assert found["broker_registry_invalid"] == 1
     lane.positioned = True
-    assert samples(metrics)['broker_lanes{state="reading"}'] == 1
+    found = samples(metrics)
+    assert found['broker_lanes{state="reading"}'] == 1
+    assert found["broker_worker_ready"] == 1
 
 
 async def test_probes_answer_by_status() -> None:
     """200 or 503; /metrics has the text; everything else is 404."""
-    state = {"healthy": True, "ready": False}
-    server = HealthServer(lambda: state["healthy"], lambda: state["ready"], lambda: b"a 1\n")
+    state = {"alive": True, "ready": False}
+    server = HealthServer(lambda: state["alive"], lambda: state["ready"], lambda: b"a 1\n")
     await server.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
@@ -91,10 +119,10 @@ async def test_probes_answer_by_status() -> None:
                 async with session.get(path) as answer:
                     return answer.status, await answer.text()
 
-            assert await ask("/healthz") == (200, "ok\n")
+            assert await ask("/livez") == await ask("/healthz") == (200, "ok\n")
             assert await ask("/readyz") == (503, "not ok\n")
-            state.update(healthy=False, ready=True)
-            assert await ask("/healthz") == (503, "not ok\n")
+            state.update(alive=False, ready=True)
+            assert await ask("/livez") == await ask("/healthz") == (503, "not ok\n")
             assert await ask("/readyz") == (200, "ok\n")
             assert await ask("/metrics") == (200, "a 1\n")
             assert (await ask("/"))[0] == 404

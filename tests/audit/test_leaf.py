@@ -157,6 +157,8 @@ BAD = {
     "dashes elsewhere": GOOD.replace(b"-", b"_"),
     "zero trace": b"00-" + b"0" * 32 + GOOD[35:],
     "zero span": GOOD[:36] + b"0" * 16 + b"-01",
+    "a number for a trace": b"00-" + b"182071649".rjust(32, b"0") + GOOD[35:],  # published test number of a BSN
+    "a number for a span": GOOD[:36] + b"182071649".ljust(16, b"0") + b"-01",
     "not ascii": "00-４bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01".encode(),
     "personal data": b"Emma de Vries, leerling 12345, groep 7, De Regenboog!!!",
 }

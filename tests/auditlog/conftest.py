@@ -37,10 +37,16 @@ class Seen(Watcher):
 
     sizes: list[int] = field(default_factory=list)
     failures: list[tuple[BaseException, bool]] = field(default_factory=list)
+    until_s: float = 0.0
 
     def sealed(self, sealed: Sealed) -> None:
         """Remember the size."""
         self.sizes.append(sealed.size)
+
+    def current(self, place: TopicPartition, at_s: float) -> None:
+        """Remember until when all is signed."""
+        del place
+        self.until_s = at_s
 
     def failed(self, place: TopicPartition, error: BaseException, *, stopped: bool) -> None:
         """Remember the error."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -19,6 +20,7 @@ from broker.auditlog import builder as module
 from broker.auditlog.book import TOPIC, Standing
 from broker.auditlog.builder import ENTRY_BYTES, HistoryLost, LogBuilder, entry_of
 from broker.auditlog.epoch import begin_epoch
+from broker.auditlog.service import LogMetrics
 from broker.engine.topicview import CompactedTail
 from broker.errors import ConfigError
 from tests.auditlog.conftest import FAST, Desk
@@ -58,6 +60,26 @@ async def test_a_builder_goes_on_where_the_one_before_ended(desk: Desk) -> None:
             await desk.until_size(round_ * 130 + 130)
     assert desk.leaves() == values(0, 650)
     assert desk.seen.failures == []
+
+
+async def test_a_log_is_current_as_of_now_while_nothing_comes_and_after_a_restart(desk: Desk) -> None:
+    """Its age is that of what waits, not of the last checkpoint: a quiet night is no alarm."""
+    await desk.write(*values(0, 3))
+    for _ in range(2):
+        began = time.time()
+        async with desk.building():
+            await desk.until(lambda: desk.seen.until_s > began)  # noqa: B023 - within the round
+        assert desk.seen.until_s <= time.time()
+    assert (shown := desk.shown()) is not None
+    assert shown.size == 3
+
+
+def test_the_age_of_a_log_is_a_metric() -> None:
+    """Of the partition that it is made of."""
+    metrics, place = LogMetrics(), TopicPartition("audit.events", 2)
+    metrics.current(place, 1_796_030_000.0)
+    labels = {"topic": "audit.events", "partition": "2"}
+    assert metrics.registry.get_sample_value("broker_auditlog_current_timestamp_seconds", labels) == 1_796_030_000.0
 
 
 class Killed(Exception):

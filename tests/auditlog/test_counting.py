@@ -316,7 +316,7 @@ async def test_counts_become_leaves_and_a_restart_repeats_none(office: Office) -
         (PORTAL, 1, 5), (PORTAL, 6, 8), (PORTAL, 9, 10), (DELTA, 0, 4), (PORTAL, 1, 2),
     ]  # fmt: skip
     assert office.value("broker_counts_refused_total", reason="note") == 3
-    assert office.value("broker_counts_behind") == 0
+    assert office.value("broker_counts_behind_records") == 0
 
 
 STEPS: dict[str, tuple[object, str]] = {

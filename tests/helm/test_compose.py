@@ -35,7 +35,7 @@ MEASURED = {
     "log-builder": b'broker_auditlog_leaves{log="control"}',
     "reconciler": b"broker_reconcile_unconfirmed_flows 0.0",
     "indexer": b'broker_index_leaves{log="control-1"}',
-    "count-keeper": b"broker_counts_behind 0.0",
+    "count-keeper": b"broker_counts_behind_records 0.0",
     "audit-service": b"# TYPE broker_audit_service_answers_total counter",
 }
 AUDIT = tuple(MEASURED)

@@ -1,0 +1,118 @@
+"""What Kafka tells of itself, of the workers' group and of the input, without a topic being read.
+
+Needs DESCRIBE on the group and on the input topics; what is refused is not shown. Every call blocks: run it in a
+thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+
+from broker.kafka.confluent import AdminClient, ClusterMetadata, OffsetSpec
+from broker.kafka.connection import KafkaConnection
+from broker.kafka.diagnosis import explain
+from broker.status.seen import Cluster, Flow, Group
+
+ANSWER_S: Final = 15.0
+OVERDUE_S: Final = 900.0
+INPUT: Final = "in."
+
+
+class ClusterLook:
+    """Asks one cluster again and again.
+
+    Args:
+        group: of the workers.
+    """
+
+    def __init__(self, connection: KafkaConnection, group: str) -> None:
+        self._connection, self._group = connection, group
+        self._client = AdminClient({**connection.confluent(), "log_level": 0})
+
+    def look(self) -> Cluster:
+        """Ask.
+
+        Raises:
+            ConfigError: Kafka does not answer, or does not let us in.
+        """
+        try:
+            found = self._client.list_topics(timeout=ANSWER_S)
+        except KafkaException as error:
+            raise explain(error, self._connection) from error
+        places = [
+            TopicPartition(name, number)
+            for name, topic in sorted(found.topics.items())
+            if name.startswith(INPUT)
+            for number in sorted(topic.partitions)
+        ]
+        group = self._members()
+        return Cluster(
+            len(found.brokers),
+            _expected(found),
+            tuple(
+                f"{name}/{number}"
+                for name, topic in sorted(found.topics.items())
+                for number, partition in sorted(topic.partitions.items())
+                if partition.leader < 0
+            ),
+            sum(
+                len(partition.isrs) < len(partition.replicas)
+                for topic in found.topics.values()
+                for partition in topic.partitions.values()
+            ),
+            group,
+            self._flows(places) if places and group is not None else None,
+        )
+
+    def _members(self) -> Group | None:
+        (future,) = self._client.describe_consumer_groups([self._group], request_timeout=ANSWER_S).values()
+        try:
+            found: Any = future.result(ANSWER_S)
+        except KafkaException:
+            return None
+        lanes = {}
+        for member in found.members:
+            mine = member.assignment.topic_partitions if member.assignment is not None else ()
+            name = f"{member.host.removeprefix('/')} {member.member_id[-8:]}"
+            lanes[name] = sum(place.topic.startswith(INPUT) for place in mine)
+        return Group(found.state.name, dict(sorted(lanes.items())))
+
+    def _flows(self, places: list[TopicPartition]) -> dict[str, Flow] | None:
+        """By party; who sends nothing is there too."""
+        overdue_at = int((time.time() - OVERDUE_S) * 1000)
+        try:
+            asked = self._client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(self._group, places)], request_timeout=ANSWER_S
+            )
+            (positions,) = [future.result(ANSWER_S).topic_partitions for future in asked.values()]
+            first = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+            end = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+            young = self._offsets(places, OffsetSpec.for_timestamp(overdue_at))
+        except KafkaException:
+            return None
+        decided = {(place.topic, place.partition): place.offset for place in positions}
+        found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        for place in places:
+            key = (place.topic, place.partition)
+            position = max(decided.get(key, -1), first[key])  # negative: nothing was ever decided there
+            fresh = young[key] if young[key] >= 0 else end[key]
+            found[place.topic.removeprefix(INPUT)].append((max(0, end[key] - position), max(0, fresh - position)))
+        return {
+            party: Flow(len(each), sum(a for a, _ in each), sum(b for _, b in each)) for party, each in found.items()
+        }
+
+    def _offsets(self, places: Iterable[TopicPartition], at: OffsetSpec) -> Mapping[tuple[str, int], int]:
+        asked = self._client.list_offsets(
+            dict.fromkeys(places, at), isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_S
+        )
+        return {(place.topic, place.partition): future.result(ANSWER_S).offset for place, future in asked.items()}
+
+
+def _expected(found: ClusterMetadata) -> int:
+    partitions = [partition for topic in found.topics.values() for partition in topic.partitions.values()]
+    return len(set(found.brokers).union(*(partition.replicas for partition in partitions)))
