@@ -88,10 +88,10 @@ def strimzi(
     """
     import yaml
 
-    from broker.kafka.strimzi import kafka_users
+    from broker.kafka.strimzi import users_of
     from broker.registry import load
 
-    users = kafka_users(desired_acls(load(registry).parties if registry else ()), cluster)
+    users = users_of(load(registry).parties if registry else (), cluster)
     sys.stdout.write(yaml.safe_dump_all(users, explicit_start=True, sort_keys=False))
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from broker.kafka.access import AclSpec, Resource
+from broker.kafka.access import AclSpec, Resource, desired_acls
 
 API_VERSION: Final = "kafka.strimzi.io/v1"
 TYPES: Final[Mapping[Resource, str]] = {
@@ -20,6 +20,11 @@ TYPES: Final[Mapping[Resource, str]] = {
     "TRANSACTIONAL_ID": "transactionalId",
     "CLUSTER": "cluster",
 }
+
+
+def users_of(parties: Iterable[str], cluster: str) -> list[dict[str, Any]]:
+    """The users of all services and of these parties."""
+    return kafka_users(desired_acls(parties), cluster)
 
 
 def kafka_users(acls: Iterable[AclSpec], cluster: str) -> list[dict[str, Any]]:
