@@ -29,6 +29,7 @@ GROUPS: Final = (
     "ldv",
     "preseason",
     "witness",
+    "compose",
 )
 
 

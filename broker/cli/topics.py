@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -74,6 +75,24 @@ def apply(
     if left:
         _show(left, "Left, for a person to decide", as_json)
         raise typer.Exit(2)
+
+
+@app.command()
+def strimzi(
+    cluster: Annotated[str, typer.Option(help="Name of the Kafka resource that the users belong to.")],
+    registry: Registry = None,
+) -> None:
+    """Print the users as KafkaUser documents of Strimzi, with their rights; of parties only with a registry.
+
+    Nobody has to be asked for it: no connection is needed.
+    """
+    import yaml
+
+    from broker.kafka.strimzi import users_of
+    from broker.registry import load
+
+    users = users_of(load(registry).parties if registry else (), cluster)
+    sys.stdout.write(yaml.safe_dump_all(users, explicit_start=True, sort_keys=False))
 
 
 @app.command()

@@ -9,8 +9,10 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 from helm_python import HelmError
 
+from broker.auditlog.anchoring import AnchorFolder
 from broker.cli import auditlog
 from broker.cli.witness import address
 from tests.helm.commands import parsed
@@ -205,7 +207,7 @@ def test_probes_ask_the_port_that_the_command_listens_on() -> None:
         asked = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
         assert {get["port"] for get in asked.values()} == {name}
         assert {kind: get["path"] for kind, get in asked.items()} == {
-            "startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz",
+            "startup": "/livez", "liveness": "/livez", "readiness": "/readyz",
         }  # fmt: skip
         ports[name] = options["http"]
     assert listening == {"audit-service": ("$(POD_IP)", 8470)}
@@ -261,6 +263,49 @@ def test_boards_and_parties_come_to_the_service_alone() -> None:
         kubernetes_validate.validate(service, "1.34", strict=True)
     assert "lets nobody come to it" in render({"audit": {"service": {"enabled": True}}})["NOTES.txt"]
     assert "lets nobody come to it" not in render(ALL_ON)["NOTES.txt"]
+
+
+# --- anchor and mirror
+
+
+def test_an_anchor_writes_beside_the_logs_and_nowhere_else() -> None:
+    """It sees the logs read-only but for the one folder that is its own; it has no secret; its port is scraped."""
+    spec = audit_pod({"audit": {"anchor": {"enabled": True, "url": "https://timestamp.example/tsr"}}})
+    container = by_name(spec["containers"])["anchor"]
+    assert seen(container, by_name(spec["volumes"])) == {
+        "/etc/eck-broker/authority": ("config eck-broker-timestamp-authorities", False),
+        LOGS: ("data auditlog", False),
+        f"{LOGS}/anchor": ("data auditlog/anchor", True),
+        TMP: ("memory anchor-tmp", True),
+    }
+    command, options = parsed(container["args"])
+    assert (command, options["every"], options["logs"]) == ("auditlog anchor", 3600, Path(LOGS))
+    assert AnchorFolder(Path(LOGS)).path == Path(LOGS, "anchor")
+    notes = render({"audit": {"anchor": {"enabled": True, "url": "https://timestamp.example/tsr"}}})["NOTES.txt"]
+    assert "lets its authority not be reached" in notes
+
+
+def test_a_mirror_copies_to_other_storage_on_the_same_node() -> None:
+    """The logs read-only, no secret, each hour; where the volume of the logs is, since that can be on one node at a time."""
+    text = render({"audit": {"mirror": {"enabled": True, "existingClaim": "copy"}}})["audit-mirror.yaml"]
+    job = yaml.safe_load(text)
+    spec = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    command, options = parsed(container["args"])
+    assert (command, options["logs"], options["to"]) == (
+        "auditlog mirror", Path(LOGS), Path("/var/lib/eck-broker/mirror"),
+    )  # fmt: skip
+    assert seen(container, by_name(spec["volumes"])) == {
+        LOGS: ("data auditlog", False),
+        "/var/lib/eck-broker/mirror": ("data mirror", True),
+        TMP: ("memory tmp", True),
+    }
+    claims = {v["name"]: v["persistentVolumeClaim"]["claimName"] for v in spec["volumes"] if "emptyDir" not in v}
+    assert claims == {"data": "nl-eck-broker-audit", "mirror": "copy"}
+    (near,) = spec["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    labels = audit()["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
+    assert near["labelSelector"]["matchLabels"].items() <= labels.items()
+    assert not render()["audit-mirror.yaml"].strip()
 
 
 # --- the volume

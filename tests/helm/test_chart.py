@@ -32,7 +32,7 @@ MONITOR = {"serviceMonitor": {"enabled": True}}
 
 
 def manifests(values: dict[str, Any] | None = None, chart: Path = CHART) -> dict[str, Any]:
-    """Manifests by kind, those of the audit aside (see test_audit.py)."""
+    """Manifests by kind, those of the audit aside (see test_audit_chart.py)."""
     return by_kind(render(values, chart), of_the_audit=False)
 
 
@@ -196,7 +196,7 @@ def test_kubelet_and_prometheus_reach_the_endpoint() -> None:
     host = next(variable for variable in worker["env"] if variable["name"] == "BROKER_HTTP_HOST")
     assert host["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
     paths = {kind: worker[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
-    assert paths == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
+    assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}
     service = manifests()["Service"]["spec"]
     assert service["clusterIP"] == "None"
     assert service["ports"] == [{"name": "metrics", "port": 8080, "targetPort": "metrics", "protocol": "TCP"}]
@@ -258,6 +258,50 @@ def test_copies_are_readable_by_the_worker_alone(tmp_path: Path) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o400}
     assert {file.name for file in (private / "keys").iterdir()} == {file.name for file in (origin / "keys").iterdir()}
+
+
+def test_a_login_of_strimzi_becomes_a_connection_file(tmp_path: Path) -> None:
+    """What its User Operator and the cluster's CA give is all that is needed; neither stays beside it under another name."""
+    mounted, private = tmp_path / "mounted", tmp_path / "private"
+    private.mkdir()
+    for path, text in {"connection/password": 'a p"ssword\n', "cluster-ca/ca.crt": "PEM", "keys/a.secret": "s"}.items():
+        (mounted / path).parent.mkdir(parents=True)
+        (mounted / path).write_text(text)
+    strimzi = {"enabled": True, "bootstrapServers": "kafka.example:9093", "clusterCaSecret": "ca"}
+    command = pod({"kafka": {"strimzi": strimzi}})["initContainers"][0]["command"]
+    here = [word.replace("/run/mounted", str(mounted)).replace("/run/eck-broker", str(private)) for word in command[4:]]
+    for _ in range(2):  # an init container may run again
+        subprocess.run([sys.executable, *command[1:4], *here], check=True)
+
+    expected = KafkaConnection("kafka.example:9093", private / "connection/ca.pem", "exchange", 'a p"ssword')
+    assert KafkaConnection.from_file(private / "connection" / "connection.json") == expected
+    assert (private / "connection" / "ca.pem").read_text() == "PEM"
+    files = {str(path.relative_to(private)) for path in private.rglob("*") if path.is_file()}
+    assert files == {"connection/connection.json", "connection/ca.pem", "keys/a.secret"}
+    assert {stat.S_IMODE((private / name).stat().st_mode) for name in files} == {0o400}
+
+
+def test_more_secrets_and_settings_come_by_reference() -> None:
+    """A secret becomes files beside the others, a setting a reference; a change of the secret starts the workers anew."""
+    reference = {"name": "BROKER_KEY_STORE", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}
+    spec = pod({"worker": {"extraSecrets": ["store-login"], "extraEnv": [reference]}})
+    assert spec["containers"][0]["env"][-1] == reference
+    assert spec["initContainers"][0]["command"][5:] == [
+        f"/run/mounted/{n}" for n in ("connection", "keys", "store-login")
+    ]
+    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "store-login"]
+    assert volume["secret"] == {"secretName": "store-login", "defaultMode": 0o400}
+    assert "store-login" not in {mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+
+
+def test_a_key_store_is_reached_by_workers_alone() -> None:
+    """Only where it is named, and by a policy that selects no other pod."""
+    to = [{"ipBlock": {"cidr": "192.0.2.1/32"}}]
+    text = render({"networkPolicy": {"keyStore": {"to": to}}})["keystore-networkpolicy.yaml"]
+    policy = yaml.safe_load(text)["spec"]
+    assert policy["egress"] == [{"ports": [{"port": 8200, "protocol": "TCP"}], "to": to}]
+    assert policy["podSelector"]["matchLabels"] == manifests()["Deployment"]["spec"]["selector"]["matchLabels"]
+    assert not render().get("keystore-networkpolicy.yaml", "").strip()
 
 
 def test_the_worker_does_not_see_the_mounted_secrets() -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+
+from broker import __version__
+from broker.app.health import HealthServer
 
 TREE = Path(__file__).parents[2]
 TEXT = (TREE / "Dockerfile").read_text(encoding="utf-8")
@@ -61,9 +68,10 @@ def test_the_builder_sees_nothing_that_is_not_named() -> None:
 
 def test_nothing_is_fetched_from_a_place_that_is_written_here() -> None:
     """One base image, no host names: mirrors are the business of whoever builds."""
-    assert steps("ARG") == ["PYTHON_IMAGE=python:3.12-slim"]
+    assert steps("ARG") == ["PYTHON_IMAGE=python:3.12-slim", f"VERSION={__version__}", 'SOURCE=""', 'REVISION=""']
     assert {step.split()[0] for step in steps("FROM")} == {"${PYTHON_IMAGE}"}
-    assert not re.search(r"https?://|curl|wget|apt-get|ADD ", TEXT)
+    elsewhere = TEXT.replace("http://{host}:{port}/readyz", "")  # what its own health check asks, of itself
+    assert not re.search(r"https?://|curl|wget|apt-get|ADD ", elsewhere)
 
 
 def test_volumes_have_their_folders_in_the_image() -> None:
@@ -71,5 +79,45 @@ def test_volumes_have_their_folders_in_the_image() -> None:
     (made,) = [command for command in map(json.loads, steps("RUN")) if command[0] == "install"]
     assert {"--owner=10001", "--group=10001", "--mode=0700"} <= set(made)
     compose = (TREE / "docker-compose.yml").read_text(encoding="utf-8")
-    mounted = set(re.findall(r"\w+:(/var/lib/eck-broker/\w+)", compose))
+    mounted = set(re.findall(r"[\w-]+:(/var/lib/eck-broker/[\w-]+)(?=\W)", compose))
     assert mounted == {path for path in made if path.startswith("/var/lib/eck-broker/")}
+
+
+def test_the_image_says_what_it_is_made_of() -> None:
+    """Title, licence, version, and the source and revision that the builder gives."""
+    (labels,) = steps("LABEL")
+    found = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', labels))
+    assert found.pop("description")
+    assert found == {
+        "title": "eck-broker",
+        "licenses": "EUPL-1.2",
+        "version": "${VERSION}",
+        "source": "${SOURCE}",
+        "revision": "${REVISION}",
+    }
+
+
+async def test_the_health_check_asks_a_worker_whether_it_is_ready() -> None:
+    """The very command, run against the endpoint: ready, not ready, nobody there, and no port at all."""
+    (check,) = steps("HEALTHCHECK")
+    program, *words = json.loads(check.partition("CMD ")[2])
+    assert program == "python"
+
+    def healthy(**environment: str) -> bool:
+        given = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_")} | environment
+        done = subprocess.run([sys.executable, *words], env=given, stderr=subprocess.DEVNULL, timeout=30, check=False)
+        return done.returncode == 0
+
+    ready = True
+    server = HealthServer(lambda: True, lambda: ready, lambda: b"")
+    await server.start("127.0.0.1", 0)
+    port = str(server.port)
+    try:
+        assert await asyncio.to_thread(healthy, BROKER_HTTP_PORT=port)
+        ready = False
+        assert not await asyncio.to_thread(healthy, BROKER_HTTP_PORT=port)
+    finally:
+        await server.stop()
+    assert not await asyncio.to_thread(healthy, BROKER_HTTP_PORT=port)
+    assert await asyncio.to_thread(healthy, BROKER_HTTP_PORT="0")
+    assert await asyncio.to_thread(healthy)

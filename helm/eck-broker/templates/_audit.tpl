@@ -3,9 +3,10 @@ The services in the pod of the audit. Of each entry the templates make its conta
 volumes, ports, probes and metrics:
 
   name       of the container, its port and its own volumes
-  port       of /healthz, /readyz and /metrics
+  port       of /livez, /readyz and /metrics
   listen     port that clients come to, if there is one
   args       of the broker's command line
+  user       of Kafka, whose login is in `connection`
   secrets    folder below /run/eck-broker: name of the secret. No other container sees them
   configs    folder below /etc/eck-broker: name of the ConfigMap
   data       folder of the volume, below /var/lib/eck-broker: "rw" or "ro"; what is not named is not seen
@@ -33,6 +34,7 @@ volumes, ports, probes and metrics:
     - /etc/eck-broker/witnesses/policy
     {{- end }}
     {{- include "eck-broker.audit.http" .port | nindent 4 }}
+  user: log-builder
   secrets:
     connection: {{ .connectionSecret }}
     keys: {{ .keysSecret }}
@@ -92,6 +94,7 @@ volumes, ports, probes and metrics:
     {{- end }}
     {{- include "eck-broker.audit.http" .port | nindent 4 }}
   {{- if .persons }}
+  user: auditor
   secrets:
     connection: {{ .connectionSecret }}
     keys: {{ .keysSecret }}
@@ -101,6 +104,31 @@ volumes, ports, probes and metrics:
     store: rw
   resources:
     {{- toYaml .resources | nindent 4 }}
+{{- end }}
+{{- with $audit.anchor }}
+{{- if .enabled }}
+- name: anchor
+  port: {{ .port | int64 }}
+  args:
+    - auditlog
+    - anchor
+    - --tsa
+    - {{ .url | quote }}
+    - --tsa-ca
+    - /etc/eck-broker/authority/ca.pem
+    - --logs
+    - /var/lib/eck-broker/auditlog
+    - --every
+    - "3600"
+    {{- include "eck-broker.audit.http" .port | nindent 4 }}
+  configs:
+    authority: {{ .authorities }}
+  data:
+    auditlog: ro
+    auditlog/anchor: rw
+  resources:
+    {{- toYaml .resources | nindent 4 }}
+{{- end }}
 {{- end }}
 {{- with $audit.countKeeper }}
 {{- if .enabled }}
@@ -114,6 +142,7 @@ volumes, ports, probes and metrics:
     - --connection
     - /run/eck-broker/connection/connection.json
     {{- include "eck-broker.audit.http" .port | nindent 4 }}
+  user: count-keeper
   secrets:
     connection: {{ .connectionSecret }}
   resources:
@@ -148,6 +177,7 @@ volumes, ports, probes and metrics:
     - $(POD_IP):{{ .listenPort | int64 }}
     - --http
     - $(POD_IP):{{ .port | int64 }}
+  user: audit-service
   secrets:
     connection: {{ .connectionSecret }}
     keys: {{ .keysSecret }}
@@ -208,6 +238,9 @@ app.kubernetes.io/component: audit
 {{- if .Values.removal.enabled }}
 {{- $secrets = append $secrets .Values.removal.connectionSecret }}
 {{- end }}
+{{- if .Values.topics.enabled }}
+{{- $secrets = append $secrets .Values.topics.connectionSecret }}
+{{- end }}
 {{- if ne (len $secrets) (len (uniq $secrets)) }}
 {{- fail "A secret is named twice. Each service needs secrets of its own: what signs the logs must be out of the reach of what the logs are about." }}
 {{- end }}
@@ -247,14 +280,14 @@ ports:
   {{- end }}
 startupProbe:
   httpGet:
-    path: /healthz
+    path: /livez
     port: {{ .name }}
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: 30
 livenessProbe:
   httpGet:
-    path: /healthz
+    path: /livez
     port: {{ .name }}
   periodSeconds: 10
   timeoutSeconds: 3
@@ -297,14 +330,20 @@ volumeMounts:
 {{- end }}
 {{- end -}}
 
-{{/* The volumes of a service that are its own. */}}
+{{/* The volumes of a service that are its own. Takes `root` and `service`. */}}
 {{- define "eck-broker.audit.volumes" -}}
-{{- $service := . }}
+{{- $root := .root }}
+{{- $service := .service }}
+{{- with .service }}
 {{- range $folder, $secret := .secrets }}
+{{- if eq $folder "connection" }}
+{{- include "eck-broker.loginVolumes" (dict "root" $root "prefix" (printf "%s-" $service.name) "secret" $secret) }}
+{{- else }}
 - name: {{ $service.name }}-{{ $folder }}
   secret:
     secretName: {{ $secret }}
     defaultMode: 0400
+{{- end }}
 {{- end }}
 {{- range $folder, $name := .configs }}
 - name: {{ $service.name }}-{{ $folder }}
@@ -327,4 +366,5 @@ volumeMounts:
   emptyDir:
     medium: Memory
     sizeLimit: 16Mi
+{{- end }}
 {{- end -}}

@@ -28,6 +28,16 @@ app.kubernetes.io/component: worker
 app.kubernetes.io/component: removal
 {{- end -}}
 
+{{- define "eck-broker.topicsLabels" -}}
+{{ include "eck-broker.releaseLabels" . }}
+app.kubernetes.io/component: topics
+{{- end -}}
+
+{{- define "eck-broker.mirrorLabels" -}}
+{{ include "eck-broker.releaseLabels" . }}
+app.kubernetes.io/component: mirror
+{{- end -}}
+
 {{- define "eck-broker.labels" -}}
 {{ include "eck-broker.selectorLabels" . }}
 {{ include "eck-broker.commonLabels" . }}
@@ -57,7 +67,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/*
-A text that changes when a secret does. Made of the secrets' versions, not of what is in them: a hash of a
+A text that changes when one of `secrets` does, or one of the ConfigMaps `configs`. Made of the secrets' versions, not of what is in them: a hash of a
 password in an annotation would let anyone who reads pods guess at it. Without a cluster `lookup` finds nothing,
 and `secretsRevision` is what is left.
 */}}
@@ -66,6 +76,10 @@ and `secretsRevision` is what is left.
 {{- range .secrets -}}
 {{- $found := lookup "v1" "Secret" $.root.Release.Namespace . | default dict -}}
 {{- $versions = append $versions (printf "%s/%s" . (dig "metadata" "resourceVersion" "" $found)) -}}
+{{- end -}}
+{{- range .configs -}}
+{{- $found := lookup "v1" "ConfigMap" $.root.Release.Namespace . | default dict -}}
+{{- $versions = append $versions (printf "configmap %s/%s" . (dig "metadata" "resourceVersion" "" $found)) -}}
 {{- end -}}
 {{- $versions | toJson | sha256sum -}}
 {{- end -}}
@@ -78,10 +92,14 @@ it wants. Such files belong to root: 0400 alone keeps our user out, and with fsG
 to read (0400 becomes 0440). So the files are copied: in memory, in a folder of 0700, as 0400, by and for the user of
 the pod.
 
+Where logins come from Strimzi, connection.json is made here too, of what its User Operator put into the secret.
+
 Takes `root`; `name`, of the container; `private`, the volume that the copies go to; `folders`, each made of the volume
-of that name, with `prefix` before it.
+of that name, with `prefix` before it; `user`, of Kafka, if `connection` is among the folders.
 */}}
 {{- define "eck-broker.privateCopies" -}}
+{{- $strimzi := and .root.Values.kafka.strimzi.enabled (has "connection" .folders) }}
+{{- $folders := ternary (concat .folders (list "cluster-ca")) .folders $strimzi }}
 name: {{ .name }}
 image: {{ include "eck-broker.image" .root }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
@@ -92,7 +110,12 @@ command:
   - |
     {{- .root.Files.Get "files/private_copies.py" | trim | nindent 4 }}
   - /run/eck-broker
-  {{- range .folders }}
+  {{- if $strimzi }}
+  - --login
+  - {{ .root.Values.kafka.strimzi.bootstrapServers | quote }}
+  - {{ .user }}
+  {{- end }}
+  {{- range $folders }}
   - /run/mounted/{{ . }}
   {{- end }}
 securityContext:
@@ -106,11 +129,48 @@ resources:
 volumeMounts:
   - name: {{ .private }}
     mountPath: /run/eck-broker
-  {{- range .folders }}
+  {{- range $folders }}
   - name: {{ $.prefix }}{{ . }}
     mountPath: /run/mounted/{{ . }}
     readOnly: true
   {{- end }}
+{{- end -}}
+
+{{/*
+The volumes of a login. Takes `root`; `prefix`, of their names; `secret`. Of Strimzi's secrets only what is needed is mounted.
+*/}}
+{{- define "eck-broker.loginVolumes" -}}
+{{- $strimzi := .root.Values.kafka.strimzi }}
+- name: {{ .prefix }}connection
+  secret:
+    secretName: {{ .secret }}
+    defaultMode: 0400
+    {{- if $strimzi.enabled }}
+    items:
+      - key: password
+        path: password
+    {{- end }}
+{{- if $strimzi.enabled }}
+- name: {{ .prefix }}cluster-ca
+  secret:
+    secretName: {{ $strimzi.clusterCaSecret }}
+    defaultMode: 0400
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- end }}
+{{- end -}}
+
+{{/* The volumes in memory that every pod of one container has. Keys are never written to a disk of the node. */}}
+{{- define "eck-broker.memoryVolumes" -}}
+- name: private
+  emptyDir:
+    medium: Memory
+    sizeLimit: 4Mi
+- name: tmp
+  emptyDir:
+    medium: Memory
+    sizeLimit: 16Mi
 {{- end -}}
 
 {{/* Who may read the metrics, as a peer of a NetworkPolicy. */}}
@@ -178,4 +238,18 @@ seccompProfile:
 {{/* "true" where a ScaledObject is made: wanted, and the cluster knows what it is. */}}
 {{- define "eck-broker.scaledByKeda" -}}
 {{- if and .Values.autoscaling.keda.enabled (.Capabilities.APIVersions.Has "keda.sh/v1alpha1") }}true{{ end -}}
+{{- end -}}
+
+{{/*
+More settings of a worker, by reference only. Takes what the values name, unless the chart sets it itself: the later of two of one
+name would win.
+*/}}
+{{- define "eck-broker.extraEnv" -}}
+{{- $own := list "BROKER_CONNECTION" "BROKER_KEYS" "BROKER_STATE" "BROKER_GROUP" "BROKER_LOG_LEVEL" "BROKER_BATCH_RECORDS" "BROKER_BATCH_BYTES" "BROKER_VIEW_AGE_S" "BROKER_PATIENCE_S" "BROKER_HTTP_HOST" "BROKER_HTTP_PORT" }}
+{{- range .Values.worker.extraEnv }}
+{{- if has .name $own }}
+{{- fail (printf "worker.extraEnv has %s, which the chart sets itself: use the value that is for it." .name) }}
+{{- end }}
+- {{ toYaml . | nindent 2 | trim }}
+{{- end }}
 {{- end -}}

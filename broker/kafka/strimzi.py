@@ -1,0 +1,67 @@
+"""Users of Kafka as Strimzi's User Operator takes them: a `KafkaUser` each, with the rights of `broker.kafka.access`.
+
+It makes a password for each, in a secret of the user's name, which the Helm chart reads (`kafka.strimzi`). The rights
+are the same, so `broker topics plan` finds no difference, and nobody needs a super user's login to begin.
+Source: CustomResourceDefinition `kafkausers.kafka.strimzi.io`, version v1.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from broker.kafka.access import AclSpec, Resource, desired_acls
+
+API_VERSION: Final = "kafka.strimzi.io/v1"
+TYPES: Final[Mapping[Resource, str]] = {
+    "TOPIC": "topic",
+    "GROUP": "group",
+    "TRANSACTIONAL_ID": "transactionalId",
+    "CLUSTER": "cluster",
+}
+
+
+def users_of(parties: Iterable[str], cluster: str) -> list[dict[str, Any]]:
+    """The users of all services and of these parties."""
+    return kafka_users(desired_acls(parties), cluster)
+
+
+def kafka_users(acls: Iterable[AclSpec], cluster: str) -> list[dict[str, Any]]:
+    """One document for each user that has rights, by name.
+
+    Args:
+        cluster: name of the `Kafka` resource that they belong to.
+    """
+    rights: dict[str, dict[tuple[Resource, str, bool], set[str]]] = defaultdict(lambda: defaultdict(set))
+    for acl in acls:
+        rights[acl.user][acl.resource, acl.name, acl.prefixed].add(_operation(acl))
+    return [
+        {
+            "apiVersion": API_VERSION,
+            "kind": "KafkaUser",
+            "metadata": {"name": user, "labels": {"strimzi.io/cluster": cluster}},
+            "spec": {
+                "authentication": {"type": "scram-sha-512"},
+                "authorization": {
+                    "type": "simple",
+                    "acls": [
+                        {"resource": _resource(*what), "operations": sorted(operations)}
+                        for what, operations in sorted(rights[user].items())
+                    ],
+                },
+            },
+        }
+        for user in sorted(rights)
+    ]
+
+
+def _operation(acl: AclSpec) -> str:
+    """`DESCRIBE_CONFIGS` is `DescribeConfigs` there."""
+    return "".join(word.capitalize() for word in acl.operation.split("_"))
+
+
+def _resource(resource: Resource, name: str, prefixed: bool) -> dict[str, str]:
+    if resource == "CLUSTER":  # there is one, so it has no name there
+        return {"type": TYPES[resource]}
+    return {"type": TYPES[resource], "name": name, "patternType": "prefix" if prefixed else "literal"}
