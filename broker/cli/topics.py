@@ -14,7 +14,8 @@ from aiokafka.errors import KafkaError
 from broker.cli.output import err, json_line, table
 from broker.errors import BrokerError, told
 from broker.kafka.access import AclSpec, desired_acls
-from broker.kafka.admin import Admin, Change
+from broker.kafka.admin import Admin
+from broker.kafka.changes import Change
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.topics import PartyTopics, TopicSpec, desired_topics, load_specs
 
