@@ -1,8 +1,9 @@
-"""Closing the difference between the topics and rights that should be there and those that are (`changes`).
+"""Closing the difference between the topics, rights and quotas that should be there and those that are (`changes`).
 
 Topics are created and their configuration is changed; they are never deleted and never shrink. Rights
 are different: one that should not be there is taken away, since a withdrawn right that lingers is a leak.
-confluent-kafka does the work: aiokafka has no calls for ACLs, SCRAM users or incremental configuration.
+confluent-kafka does the work: aiokafka has no calls for ACLs, SCRAM users or incremental configuration; for
+quotas neither has.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from broker.errors import ConfigError, TransientError
 from broker.kafka.access import AclSpec
 from broker.kafka.bindings import any_acl, as_binding, as_filter
-from broker.kafka.changes import Change, acl_changes, topic_changes
+from broker.kafka.changes import Change, acl_changes, quota_changes, topic_changes
 from broker.kafka.confluent import (
     AclBinding,
     AclBindingFilter,
@@ -39,6 +40,8 @@ from broker.kafka.confluent import (
 )
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
+from broker.kafka.quota_requests import alter_quotas, describe_quotas, not_allowed
+from broker.kafka.quotas import Quota
 from broker.kafka.topics import TopicSpec
 
 REQUEST_TIMEOUT_S: Final = 15.0
@@ -64,37 +67,54 @@ class Admin:
         self._client = AdminClient({**connection.confluent(), **settings})
         self._may_administer = False
 
-    def plan(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> list[Change]:
-        """Lists the differences, topics before rights; empty when all is as it should be.
+    def plan(
+        self,
+        topics: Iterable[TopicSpec],
+        acls: Collection[AclSpec] | None,
+        quotas: Collection[Quota] | None = None,
+    ) -> list[Change]:
+        """Lists the differences: topics, rights, quotas; empty when all is as it should be.
 
         Args:
             topics: those that should be there; others in the cluster are left alone.
             acls: all rights that should be there, of all users we manage; `None` leaves rights alone.
+            quotas: all that should be there, likewise; `None` leaves quotas alone.
         """
         changes = list(self._topic_changes(list(topics)))
         if acls is not None:
             changes += acl_changes(frozenset(acls), self._bindings(any_acl()))
+        if quotas is not None:
+            changes += quota_changes(quotas, describe_quotas(self.connection), self._metadata().topics)
         return changes
 
-    def apply(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> list[Change]:
+    def apply(
+        self,
+        topics: Iterable[TopicSpec],
+        acls: Collection[AclSpec] | None,
+        quotas: Collection[Quota] | None = None,
+    ) -> list[Change]:
         """Makes what `plan` says, waits until it is visible and returns what was done.
 
         Drift is not among it: `plan` goes on showing it.
         """
         wanted = list(topics)
-        changes = [change for change in self.plan(wanted, acls) if change.can_be_applied]
+        changes = [change for change in self.plan(wanted, acls, quotas) if change.can_be_applied]
         self._create(changes)
         self._configure(changes)
         self._add_partitions(changes)
+        if limits := [change.quota for change in changes if change.quota]:
+            alter_quotas(self.connection, limits)
         # New rights first: a user whose rights are only written differently is not locked out in between.
         self._add_acls([change.acl for change in changes if change.kind == "add_acl" and change.acl])
         self._remove_acls([change.acl for change in changes if change.kind == "remove_acl" and change.acl])
         for there in self._everywhere() if changes else ():
-            self._wait(partial(there._is_applied, wanted, acls), "the changes to be visible")
+            self._wait(partial(there._is_applied, wanted, acls, quotas), "the changes to be visible")
         return changes
 
-    def _is_applied(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> bool:
-        return not any(change.can_be_applied for change in self.plan(topics, acls))
+    def _is_applied(
+        self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None, quotas: Collection[Quota] | None
+    ) -> bool:
+        return not any(change.can_be_applied for change in self.plan(topics, acls, quotas))
 
     def _everywhere(self) -> list[Admin]:
         """One for each broker that lives: each learns of a change by itself, some milliseconds apart."""
@@ -232,7 +252,7 @@ class Admin:
         mine = self._answer(self._client.describe_cluster(include_authorized_operations=True), what)
         self._may_administer = {AclOperation.DESCRIBE, AclOperation.ALTER} <= set(mine.authorized_operations or ())
         if not self._may_administer:
-            raise self._not_allowed(what)
+            raise not_allowed(self.connection, what)
 
     def _metadata(self) -> ClusterMetadata:
         deadline = time.monotonic() + REQUEST_TIMEOUT_S
@@ -276,12 +296,8 @@ class Admin:
         if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError.REQUEST_TIMED_OUT):
             return TransientError(f"Kafka did not answer in time: {what}. Try again.", code="kafka.timeout")
         if reason.code() in (KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED):
-            return self._not_allowed(what)
+            return not_allowed(self.connection, what)
         return ConfigError(f"Kafka refuses to {what}: {reason.str()} ({reason.name()}).", code="kafka.refused")
-
-    def _not_allowed(self, what: str) -> ConfigError:
-        who = f"User {self.connection.username!r}"
-        return ConfigError(f"{who} may not {what}. Connect as the operator.", code="kafka.not_allowed")
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         """Polls: a write is acknowledged 4 to 70 ms before it is visible (measured)."""

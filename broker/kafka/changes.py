@@ -9,9 +9,12 @@ from typing import Literal
 from broker.kafka.access import AclSpec
 from broker.kafka.bindings import as_spec
 from broker.kafka.confluent import AclBinding, ConfigEntry, ConfigSource, TopicMetadata
+from broker.kafka.quotas import Difference, Entity, Quota, differences, shown
 from broker.kafka.topics import TopicSpec
 
-Kind = Literal["create_topic", "set_config", "add_partitions", "add_acl", "remove_acl", "drift"]
+Kind = Literal[
+    "create_topic", "set_config", "add_partitions", "set_quota", "remove_quota", "add_acl", "remove_acl", "drift"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +23,9 @@ class Change:
 
     Args:
         kind: what closes it; `drift` is what no command closes: a person must decide.
-        target: the topic, or the user.
+        target: the topic, the user, or whom a quota is for.
         detail: a sentence for people.
-        topic, config, acl: what it is made of; a config value of `None` means back to the default.
+        topic, config, acl, quota: what it is made of; a config value of `None` means back to the default.
     """
 
     kind: Kind
@@ -31,6 +34,7 @@ class Change:
     topic: TopicSpec | None = None
     config: Mapping[str, str | None] | None = None
     acl: AclSpec | None = None
+    quota: Difference | None = None
 
     @property
     def can_be_applied(self) -> bool:
@@ -78,6 +82,21 @@ def acl_changes(wanted: frozenset[AclSpec], bindings: Iterable[AclBinding]) -> I
         user = binding.principal.removeprefix("User:")
         if as_spec(binding) is None and user in managed:
             yield Change("drift", user, f"a rule of another kind than ours, remove it by hand: {binding!r}")
+
+
+def quota_changes(
+    wanted: Iterable[Quota], found: Mapping[Entity, Mapping[str, float]], topics: Iterable[str]
+) -> Iterator[Change]:
+    """What differs of the quotas of our users, of everybody else together, and of addresses.
+
+    Args:
+        found: all that the cluster has.
+        topics: names of all there are. They outlive a party, and show whose user was ours.
+    """
+    formerly = {topic.removeprefix("in.") for topic in topics if topic.startswith("in.")}
+    for quota in differences(wanted, found, formerly):
+        kind: Kind = "set_quota" if quota.after else "remove_quota"
+        yield Change(kind, shown(quota.entity), quota.detail, quota=quota)
 
 
 def _shape_changes(spec: TopicSpec, found: TopicMetadata) -> Iterator[Change]:
