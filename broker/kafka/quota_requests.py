@@ -80,7 +80,7 @@ def describe_quotas(connection: KafkaConnection) -> dict[Entity, dict[str, float
     """
 
     async def ask(client: AIOKafkaAdminClient) -> dict[Entity, dict[str, float]]:
-        answer = await client._send_request(DescribeClientQuotasRequest([], strict=False))
+        answer = await client._send_request(DescribeClientQuotasRequest([], strict=False), _named(client, connection))
         _require(answer.error_code, answer.error_message, "read the quotas", connection)
         return {tuple(sorted(map(tuple, entity))): dict(values) for entity, values in answer.entries or ()}
 
@@ -123,6 +123,12 @@ def _run(connection: KafkaConnection, ask: Callable[[AIOKafkaAdminClient], Await
     # In a thread of its own: who calls may have a loop that runs.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work()).result()
+
+
+def _named(client: AIOKafkaAdminClient, connection: KafkaConnection) -> int | None:
+    """The broker that the connection names: each learns of a change by itself. Else any."""
+    known = client._client.cluster.brokers()
+    return next((broker.nodeId for broker in known if (broker.host, broker.port) in connection.hosts()), None)
 
 
 def _require(code: int, message: str | None, what: str, connection: KafkaConnection) -> None:
