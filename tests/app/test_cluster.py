@@ -23,10 +23,13 @@ def test_a_party_counts_the_schools_it_works_for_and_its_entry_overrides(documen
     """An administration those that name it, others those of the boards that they have an agreement with."""
     own = PartyQuota(in_bytes_per_s=30_000_000)
     parties = [p.model_copy(update={"quota": own}) if p.id == "portaal-plein" else p for p in document.parties]
-    registry = Registry.from_records(records_of(document.model_copy(update={"parties": tuple(parties)})))
+    # An administration without an agreement: the schools that name it are all that speaks for it.
+    agreements = [agreement for agreement in document.agreements if agreement.party != "sis-noord"]
+    changed = {"parties": tuple(parties), "agreements": tuple(agreements)}
+    registry = Registry.from_records(records_of(document.model_copy(update=changed)))
     loads = loads_of(registry, registry.parties)
     for party in document.parties:
-        boards = {agreement.board for agreement in document.agreements if agreement.party == party.id}
+        boards = {agreement.board for agreement in agreements if agreement.party == party.id}
         schools = [s.id for s in document.schools if party.id == s.sis or s.board in boards]
         assert (loads[party.id].schools, loads[party.id].roles) == (len(schools), frozenset(party.roles))
     assert {loads[party].schools for party in ("sis-noord", "sis-zuid")} == {2, 1}

@@ -6,7 +6,6 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,6 @@ from broker.kafka import replication
 from broker.kafka.admin import Admin
 from broker.kafka.confluent import ConfigResource, ResourceType
 from broker.kafka.embedded import EmbeddedKafka
-from broker.kafka.quota_requests import describe_quotas
-from broker.kafka.quotas import PartyLoad, desired_quotas
 from broker.kafka.topics import load_specs
 
 TOPIC = "audit.control"
@@ -106,17 +103,6 @@ def test_no_port_of_a_broker_speaks_without_tls(three: EmbeddedKafka) -> None:
             context.wrap_socket(plain, server_hostname="127.0.0.1") as speaking,
         ):
             assert speaking.version() == "TLSv1.3"
-
-
-@pytest.mark.kafka
-def test_quotas_that_were_applied_are_known_to_every_broker(three: EmbeddedKafka) -> None:
-    """Each counts for itself, so a limit that one does not know yet does not hold there."""
-    quotas = desired_quotas({"pub": PartyLoad(frozenset({"PUBLISHER"}))})
-    root = three.admin_connection()
-    assert {change.kind for change in Admin(root).apply([], None, quotas)} == {"set_quota"}
-    for host in three.hosts():
-        known = describe_quotas(replace(root, bootstrap=host))
-        assert known == {quota.entity: dict(quota.limits) for quota in quotas}, host
 
 
 @pytest.mark.kafka
