@@ -70,17 +70,19 @@ async def test_worker_and_client_outlive_their_logins_and_lose_and_double_nothin
 
     reading = asyncio.create_task(receive())
     acknowledged = []
-    async with Producer(scene.profile(story.PUBLISHER)) as producer:
-        passing = asyncio.create_task(expiries())
-        while not passing.done():
-            revision = len(sent) + 1
-            sent.append(replace(
-                example, event_id=story.new_id(), body=replace(example.body, usage_id=usage_id, revision=revision),
-            ))  # fmt: skip
-            acknowledged.append(await producer.send(sent[-1]))
-        await passing
-    over.set()
-    await reading
+    try:
+        async with Producer(scene.profile(story.PUBLISHER)) as producer:
+            passing = asyncio.create_task(expiries())
+            while not passing.done():
+                revision = len(sent) + 1
+                sent.append(replace(
+                    example, event_id=story.new_id(), body=replace(example.body, usage_id=usage_id, revision=revision),
+                ))  # fmt: skip
+                acknowledged.append(await producer.send(sent[-1]))
+            await passing
+    finally:
+        over.set()
+        await reading
 
     assert [event.event_id for event in got] == [event.event_id for event in sent], "each once, in their order"
     told = await outcomes(scene, story.PUBLISHER, acknowledged)
