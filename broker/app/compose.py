@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from broker.app.cluster import wanted_of
 from broker.app.provision import CA_FILE, add_broker_keys, add_login, add_profile, publish_all
 from broker.auditlog.book import SECRET
 from broker.auditserve.service import SECRETS
@@ -24,9 +25,8 @@ from broker.kafka.configuration import ADMIN, Layout, server_properties
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check
 from broker.kafka.pki import DevelopmentCA, write_private
-from broker.kafka.topics import PartyTopics, desired_topics, load_specs
 from broker.keys import FileKeys
-from broker.registry import Registry, load_document, receivable_families, records_of, with_keys
+from broker.registry import Registry, load_document, records_of, with_keys
 from broker.registry.store import apply
 
 BROKERS: Final = 3
@@ -140,8 +140,8 @@ def setup(home: Home, registry_folder: Path) -> int:
     document = with_keys(document, {party: [profile.public_key] for party, profile in made.items()})
     records = records_of(document)
     registry = Registry.from_records(records)
-    parties = {party: PartyTopics(frozenset(receivable_families(registry, party))) for party in registry.parties}
-    admin.apply(desired_topics(load_specs(), parties), access.desired_acls(parties))
+    wanted = wanted_of(registry)
+    admin.apply(wanted.topics, wanted.acls, wanted.quotas)
     operating = KafkaConnection.from_file(home / "operator" / "operator.json")
     asyncio.run(apply(operating, records, operator="compose", reason="docker compose up"))
     asyncio.run(publish_all(operating, keys, registry))

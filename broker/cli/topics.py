@@ -1,4 +1,4 @@
-"""`broker topics`: topics and rights as code."""
+"""`broker topics`: topics, rights and quotas as code."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
+from broker.app.cluster import Wanted, wanted_of
 from broker.cli.output import err, json_line, table
-from broker.errors import BrokerError, told
-from broker.kafka.access import AclSpec, desired_acls
-from broker.kafka.admin import Admin, Change
+from broker.errors import BrokerError, ConfigError, told
+from broker.kafka.admin import Admin
+from broker.kafka.changes import Change
 from broker.kafka.connection import KafkaConnection
-from broker.kafka.topics import PartyTopics, TopicSpec, desired_topics, load_specs
+from broker.kafka.topics import desired_topics, load_specs
 
 app = typer.Typer(
-    no_args_is_help=True, help="Compare and set up topics and rights, from topics/*.yaml and the registry."
+    no_args_is_help=True, help="Compare and set up topics, rights and quotas, from topics/*.yaml and the registry."
 )
 
-Registry = Annotated[Path | None, typer.Option(help="Folder of the registry; without it: only what no party has.")]
+Registry = Annotated[
+    Path | None,
+    typer.Option(help="Take the parties from this folder. Without it and --registry-topic: only what no party has."),
+]
+Live = Annotated[
+    bool, typer.Option("--registry-topic", help="Take the parties from the topic `registry`: those that count now.")
+]
 Connection = Annotated[
     Path | None,
     typer.Option(envvar="BROKER_CONNECTION", help="The operator's connection file; default: BROKER_KAFKA_* settings."),
@@ -38,6 +45,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON per
 @app.command()
 def plan(
     registry: Registry = None,
+    registry_topic: Live = False,
     connection: Connection = None,
     topics: Specs = None,
     replicas: Replicas = None,
@@ -45,8 +53,8 @@ def plan(
 ) -> None:
     """Show what differs. Ends with 0 when nothing does, with 2 when something does."""
     admin = _admin(connection)
-    wanted, acls = _wanted(admin, registry, topics, replicas)
-    changes = admin.plan(wanted, acls)
+    wanted = _wanted(admin, registry, registry_topic, topics, replicas)
+    changes = admin.plan(wanted.topics, wanted.acls, wanted.quotas)
     _show(changes, "To change", as_json)
     if changes:
         raise typer.Exit(2)
@@ -56,19 +64,20 @@ def plan(
 @app.command()
 def apply(
     registry: Registry = None,
+    registry_topic: Live = False,
     connection: Connection = None,
     topics: Specs = None,
     replicas: Replicas = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create topics, change their settings, set rights. Never deletes or shrinks a topic.
+    """Create topics, change their settings, set rights and quotas. Never deletes or shrinks a topic.
 
     Ends with 2 when something is left that only a person can decide.
     """
     admin = _admin(connection)
-    wanted, acls = _wanted(admin, registry, topics, replicas)
-    done = admin.apply(wanted, acls)
-    left = admin.plan(wanted, acls)
+    wanted = _wanted(admin, registry, registry_topic, topics, replicas)
+    done = admin.apply(wanted.topics, wanted.acls, wanted.quotas)
+    left = admin.plan(wanted.topics, wanted.acls, wanted.quotas)
     _show(done, "Changed", as_json)
     if not done:
         err.print("nothing to change")
@@ -149,28 +158,36 @@ def _show_removed(removed: Mapping[tuple[str, int], int], as_json: bool) -> None
         err.print("nothing to remove")
 
 
-def parties_of(registry_dir: Path) -> dict[str, PartyTopics]:
-    """The parties of a registry folder, with the families each may receive."""
-    from broker.registry import load, receivable_families
-
-    registry = load(registry_dir)
-    return {party: PartyTopics(frozenset(receivable_families(registry, party))) for party in registry.parties}
-
-
 def _admin(connection: Path | None) -> Admin:
     return Admin(KafkaConnection.from_file(connection) if connection else KafkaConnection.from_env())
 
 
-def _wanted(
-    admin: Admin, registry: Path | None, topics: Path | None, replicas: int | None
-) -> tuple[tuple[TopicSpec, ...], frozenset[AclSpec] | None]:
-    """Topics and rights; no rights without a registry: those of all parties would seem too many."""
-    parties = parties_of(registry) if registry else {}
+def _wanted(admin: Admin, folder: Path | None, live: bool, topics: Path | None, replicas: int | None) -> Wanted:
+    """Topics, rights and quotas; of the last two none without a registry: those of all parties would seem too many."""
+    from broker.registry import Registry, load
+    from broker.registry.store import read_records
+
+    if folder is not None and live:
+        raise ConfigError(
+            "--registry and --registry-topic are two answers to one question: which parties there are. Give one.",
+            code="topics.registry",
+        )
+    registry = load(folder) if folder else None
+    if live:
+        registry = Registry.from_records(asyncio.run(read_records(admin.connection)))
+        if not registry.parties:
+            raise ConfigError(
+                "There is no party on the topic registry, so all would lose their rights. "
+                "Run `broker registry apply` first, or give a folder with --registry.",
+                code="topics.registry",
+            )
     if replicas is None and admin.brokers() == 1:
         err.print("one broker: every topic with one replica")
         replicas = 1
-    wanted = desired_topics(load_specs(topics), parties, replicas=replicas)
-    return wanted, desired_acls(parties) if registry else None
+    specs = load_specs(topics)
+    if registry is None:
+        return Wanted(desired_topics(specs, {}, replicas=replicas), None, None)
+    return wanted_of(registry, specs, replicas=replicas)
 
 
 def _show(changes: Iterable[Change], title: str, as_json: bool) -> None:

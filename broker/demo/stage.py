@@ -18,6 +18,7 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 
+from broker.app.cluster import wanted_of
 from broker.app.provision import add_broker_keys, add_login, add_profile, publish_all
 from broker.client import Profile
 from broker.data import data_path
@@ -28,9 +29,8 @@ from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.embedded import EmbeddedKafka
 from broker.kafka.machine import free_ports
-from broker.kafka.topics import PartyTopics, desired_topics, load_specs
 from broker.keys import FileKeys
-from broker.registry import Registry, load_document, receivable_families, records_of, with_keys
+from broker.registry import Registry, load_document, records_of, with_keys
 from broker.registry.models import RegistryDocument
 from broker.registry.store import apply
 
@@ -162,8 +162,8 @@ async def set_up(home: Path, kafka: EmbeddedKafka, document: RegistryDocument) -
     document = with_keys(document, {party: [profile.public_key] for party, profile in profiles.items()})
     records = records_of(document)
     registry = Registry.from_records(records)
-    parties = {party: PartyTopics(frozenset(receivable_families(registry, party))) for party in registry.parties}
-    admin.apply(desired_topics(load_specs(), parties, replicas=len(kafka.layout.nodes)), access.desired_acls(parties))
+    wanted = wanted_of(registry, replicas=len(kafka.layout.nodes))
+    admin.apply(wanted.topics, wanted.acls, wanted.quotas)
     operator = connections[access.OPERATOR]
     await _once_rights_count(lambda: apply(operator, records, operator="demo", reason="the demo's registry"))
     await _once_rights_count(lambda: publish_all(operator, keys, registry))

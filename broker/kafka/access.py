@@ -31,6 +31,8 @@ Resource = Literal["TOPIC", "GROUP", "TRANSACTIONAL_ID", "CLUSTER"]
 
 CLUSTER_NAME: Final = "kafka-cluster"
 WORKER: Final = "exchange"
+#: The consumer group of the workers' Faust app; the lanes' has the name of their user.
+CONTROL_GROUP: Final = f"{WORKER}-control"
 OPERATOR: Final = "operator"
 AUDITOR: Final = "auditor"
 LOG_BUILDER: Final = "log-builder"
@@ -40,7 +42,8 @@ COUNT_KEEPER: Final = "count-keeper"
 AUDIT_SERVICE: Final = "audit-service"
 #: No party may have one of these names: its own consumer groups would be those of a service.
 RESERVED: Final = frozenset({
-    WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, AUDIT_SERVICE, "admin", "broker",
+    WORKER, CONTROL_GROUP, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, AUDIT_SERVICE,
+    "admin", "broker",
 })  # fmt: skip
 
 
@@ -92,7 +95,8 @@ def worker_acls(user: str = WORKER) -> frozenset[AclSpec]:
         | worker.topics("WRITE", "registry", "audit.events", "audit.control", "audit.index")
         | worker.topics("READ", "lane.state", "vault.identity", "parked")
         | worker.topics("WRITE", "lane.state", "vault.identity", "parked")
-        | worker.allow("READ", "GROUP", WORKER, prefixed=True)
+        | worker.groups(WORKER)
+        | worker.allow("READ", "GROUP", CONTROL_GROUP)
         | worker.allow("WRITE", "TRANSACTIONAL_ID", f"{WORKER}.", prefixed=True)
     )
 
@@ -177,10 +181,18 @@ def audit_service_acls(user: str = AUDIT_SERVICE) -> frozenset[AclSpec]:
 
 
 def desired_acls(parties: Iterable[str]) -> frozenset[AclSpec]:
-    """All rights that should be there: those of the services and of these parties."""
-    services = worker_acls() | operator_acls() | auditor_acls() | log_builder_acls() | remover_acls()
-    services |= ldv_exporter_acls() | count_keeper_acls() | audit_service_acls()
-    return services.union(*(party_acls(party) for party in parties))
+    """All rights that should be there: those of the services and of these parties.
+
+    This is the one place: a party that is not among them has no rights, and loses what it had at the next apply.
+    """
+    rights = worker_acls() | operator_acls() | auditor_acls() | log_builder_acls() | remover_acls()
+    rights |= ldv_exporter_acls() | count_keeper_acls() | audit_service_acls()
+    return rights.union(*(party_acls(party) for party in parties))
+
+
+def services() -> frozenset[str]:
+    """The broker's own users: all that have rights when there is no party."""
+    return frozenset(acl.user for acl in desired_acls(()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""The difference between the topics and rights that should be there and those that are, and closing it.
+"""Closing the difference between the topics, rights and quotas that should be there and those that are (`changes`).
 
 Topics are created and their configuration is changed; they are never deleted and never shrink. Rights
 are different: one that should not be there is taken away, since a withdrawn right that lingers is a leak.
-confluent-kafka does the work: aiokafka has no calls for ACLs, SCRAM users or incremental configuration.
+confluent-kafka does the work: aiokafka has no calls for ACLs, SCRAM users or incremental configuration; for
+quotas neither has.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from broker.errors import ConfigError, TransientError
 from broker.kafka.access import AclSpec
-from broker.kafka.bindings import any_acl, as_binding, as_filter, as_spec
+from broker.kafka.bindings import any_acl, as_binding, as_filter
+from broker.kafka.changes import Change, acl_changes, quota_changes, topic_changes
 from broker.kafka.confluent import (
     AclBinding,
     AclBindingFilter,
@@ -28,18 +30,18 @@ from broker.kafka.confluent import (
     ClusterMetadata,
     ConfigEntry,
     ConfigResource,
-    ConfigSource,
     NewPartitions,
     NewTopic,
     ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
-    TopicMetadata,
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
+from broker.kafka.quota_requests import alter_quotas, describe_quotas, not_allowed
+from broker.kafka.quotas import Quota
 from broker.kafka.topics import TopicSpec
 
 REQUEST_TIMEOUT_S: Final = 15.0
@@ -47,35 +49,6 @@ VISIBLE_TIMEOUT_S: Final = 20.0
 POLL_S: Final = 0.02
 BATCH: Final = 200  # topics a request: a country has about 1,000
 SCRAM_ITERATIONS: Final = 8_192
-
-Kind = Literal["create_topic", "set_config", "add_partitions", "add_acl", "remove_acl", "drift"]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One difference.
-
-    Args:
-        kind: what closes it; `drift` is what no command closes: a person must decide.
-        target: the topic, or the user.
-        detail: a sentence for people.
-        topic, config, acl: what it is made of; a config value of `None` means back to the default.
-    """
-
-    kind: Kind
-    target: str
-    detail: str
-    topic: TopicSpec | None = None
-    config: Mapping[str, str | None] | None = None
-    acl: AclSpec | None = None
-
-    @property
-    def can_be_applied(self) -> bool:
-        """Whether `Admin.apply` closes it."""
-        return self.kind != "drift"
-
-    def __str__(self) -> str:
-        return f"{self.kind.replace('_', ' ')} {self.target}: {self.detail}"
 
 
 class Admin:
@@ -94,37 +67,54 @@ class Admin:
         self._client = AdminClient({**connection.confluent(), **settings})
         self._may_administer = False
 
-    def plan(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> list[Change]:
-        """Lists the differences, topics before rights; empty when all is as it should be.
+    def plan(
+        self,
+        topics: Iterable[TopicSpec],
+        acls: Collection[AclSpec] | None,
+        quotas: Collection[Quota] | None = None,
+    ) -> list[Change]:
+        """Lists the differences: topics, rights, quotas; empty when all is as it should be.
 
         Args:
             topics: those that should be there; others in the cluster are left alone.
             acls: all rights that should be there, of all users we manage; `None` leaves rights alone.
+            quotas: all that should be there, likewise; `None` leaves quotas alone.
         """
         changes = list(self._topic_changes(list(topics)))
         if acls is not None:
-            changes += self._acl_changes(frozenset(acls))
+            changes += acl_changes(frozenset(acls), self._bindings(any_acl()))
+        if quotas is not None:
+            changes += quota_changes(quotas, describe_quotas(self.connection), self._metadata().topics)
         return changes
 
-    def apply(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> list[Change]:
+    def apply(
+        self,
+        topics: Iterable[TopicSpec],
+        acls: Collection[AclSpec] | None,
+        quotas: Collection[Quota] | None = None,
+    ) -> list[Change]:
         """Makes what `plan` says, waits until it is visible and returns what was done.
 
         Drift is not among it: `plan` goes on showing it.
         """
         wanted = list(topics)
-        changes = [change for change in self.plan(wanted, acls) if change.can_be_applied]
+        changes = [change for change in self.plan(wanted, acls, quotas) if change.can_be_applied]
         self._create(changes)
         self._configure(changes)
         self._add_partitions(changes)
+        if limits := [change.quota for change in changes if change.quota]:
+            alter_quotas(self.connection, limits)
         # New rights first: a user whose rights are only written differently is not locked out in between.
         self._add_acls([change.acl for change in changes if change.kind == "add_acl" and change.acl])
         self._remove_acls([change.acl for change in changes if change.kind == "remove_acl" and change.acl])
         for there in self._everywhere() if changes else ():
-            self._wait(partial(there._is_applied, wanted, acls), "the changes to be visible")
+            self._wait(partial(there._is_applied, wanted, acls, quotas), "the changes to be visible")
         return changes
 
-    def _is_applied(self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None) -> bool:
-        return not any(change.can_be_applied for change in self.plan(topics, acls))
+    def _is_applied(
+        self, topics: Iterable[TopicSpec], acls: Collection[AclSpec] | None, quotas: Collection[Quota] | None
+    ) -> bool:
+        return not any(change.can_be_applied for change in self.plan(topics, acls, quotas))
 
     def _everywhere(self) -> list[Admin]:
         """One for each broker that lives: each learns of a change by itself, some milliseconds apart."""
@@ -183,15 +173,8 @@ class Admin:
 
     def _topic_changes(self, wanted: list[TopicSpec]) -> Iterator[Change]:
         present = self._metadata().topics
-        there = [spec for spec in wanted if spec.name in present]
-        configs = self._configs([spec.name for spec in there])
-        for spec in wanted:
-            if spec.name not in configs:
-                detail = f"{spec.partitions} partition(s), {spec.replicas} replica(s), {spec.config['cleanup.policy']}"
-                yield Change("create_topic", spec.name, detail, topic=spec)
-            else:
-                yield from _shape_changes(spec, present[spec.name])
-                yield from _config_changes(spec, configs[spec.name])
+        configs = self._configs([spec.name for spec in wanted if spec.name in present])
+        return topic_changes(wanted, present, configs)
 
     def _configs(self, names: list[str]) -> dict[str, dict[str, ConfigEntry]]:
         """Settings of each topic by name; not of one that the broker asked has not heard of yet."""
@@ -242,20 +225,6 @@ class Admin:
 
     # --- rights
 
-    def _acl_changes(self, wanted: frozenset[AclSpec]) -> Iterator[Change]:
-        bindings = self._bindings(any_acl())
-        found = {spec for spec in map(as_spec, bindings) if spec is not None}
-        managed = {spec.user for spec in wanted} | {"*"} | {spec.user for spec in found if _is_party_writer(spec)}
-        for spec in sorted(wanted - found):
-            yield Change("add_acl", spec.user, str(spec), acl=spec)
-        for spec in sorted(found - wanted):
-            if spec.user in managed:
-                yield Change("remove_acl", spec.user, str(spec), acl=spec)
-        for binding in bindings:
-            user = binding.principal.removeprefix("User:")
-            if as_spec(binding) is None and user in managed:
-                yield Change("drift", user, f"a rule of another kind than ours, remove it by hand: {binding!r}")
-
     def _bindings(self, matching: AclBindingFilter) -> list[AclBinding]:
         self._require_rights("read the rights")
         return cast("list[AclBinding]", self._answer(self._client.describe_acls(matching), "read the rights"))
@@ -283,7 +252,7 @@ class Admin:
         mine = self._answer(self._client.describe_cluster(include_authorized_operations=True), what)
         self._may_administer = {AclOperation.DESCRIBE, AclOperation.ALTER} <= set(mine.authorized_operations or ())
         if not self._may_administer:
-            raise self._not_allowed(what)
+            raise not_allowed(self.connection, what)
 
     def _metadata(self) -> ClusterMetadata:
         deadline = time.monotonic() + REQUEST_TIMEOUT_S
@@ -327,12 +296,8 @@ class Admin:
         if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE, KafkaError.REQUEST_TIMED_OUT):
             return TransientError(f"Kafka did not answer in time: {what}. Try again.", code="kafka.timeout")
         if reason.code() in (KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED):
-            return self._not_allowed(what)
+            return not_allowed(self.connection, what)
         return ConfigError(f"Kafka refuses to {what}: {reason.str()} ({reason.name()}).", code="kafka.refused")
-
-    def _not_allowed(self, what: str) -> ConfigError:
-        who = f"User {self.connection.username!r}"
-        return ConfigError(f"{who} may not {what}. Connect as the operator.", code="kafka.not_allowed")
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         """Polls: a write is acknowledged 4 to 70 ms before it is visible (measured)."""
@@ -344,47 +309,6 @@ class Admin:
                     code="kafka.not_visible",
                 )
             time.sleep(POLL_S)
-
-
-def _shape_changes(spec: TopicSpec, found: TopicMetadata) -> Iterator[Change]:
-    partitions = len(found.partitions)
-    if partitions > spec.partitions:
-        yield Change("drift", spec.name, f"has {partitions} partitions, wanted {spec.partitions}: never shrunk")
-    elif partitions < spec.partitions and spec.keyed:
-        detail = f"has {partitions} partitions, wanted {spec.partitions}: keyed, so never raised in place"
-        yield Change("drift", spec.name, detail)
-    elif partitions < spec.partitions:
-        yield Change("add_partitions", spec.name, f"partitions {partitions} -> {spec.partitions}", topic=spec)
-    replicas = {len(partition.replicas) for partition in found.partitions.values()}
-    if replicas and replicas != {spec.replicas}:
-        shown = "/".join(map(str, sorted(replicas)))
-        yield Change("drift", spec.name, f"has {shown} replica(s), wanted {spec.replicas}: reassign its partitions")
-
-
-def _config_changes(spec: TopicSpec, found: Mapping[str, ConfigEntry]) -> Iterator[Change]:
-    own = {
-        name: entry.value
-        for name, entry in found.items()
-        if entry.source in (ConfigSource.DYNAMIC_TOPIC_CONFIG, ConfigSource.DYNAMIC_TOPIC_CONFIG.value)
-    }
-    unknown = sorted(spec.config.keys() - found.keys())
-    if unknown:
-        yield Change("drift", spec.name, f"Kafka does not know the setting {', '.join(unknown)}")
-    config: dict[str, str | None] = {
-        name: value for name, value in spec.config.items() if name in found and own.get(name) != value
-    }
-    config |= dict.fromkeys(own.keys() - spec.config.keys())
-    if config:
-        detail = "; ".join(
-            f"{name} {found[name].value} -> {'default' if value is None else value}"
-            for name, value in sorted(config.items())
-        )
-        yield Change("set_config", spec.name, detail, config=config)
-
-
-def _is_party_writer(spec: AclSpec) -> bool:
-    """Only a party's user may write to `in.<its name>`: one that we gave rights to, perhaps long ago."""
-    return (spec.resource, spec.operation, spec.name) == ("TOPIC", "WRITE", f"in.{spec.user}")
 
 
 def _can_log_in(connection: KafkaConnection) -> bool:

@@ -10,7 +10,11 @@ from typing import Final
 #: The super user. In capitals, as is BROKER: the names of parties are lower case, and the principal
 #: rules below map a party's certificate to lower case only, so none can turn into one of these.
 ADMIN: Final = "ADMIN"
+#: What the brokers are among themselves, by their certificates.
+BROKER: Final = "BROKER"
 PORTS_PER_BROKER: Final = 3
+#: How long a login counts before the client has to show its password again (docs/adr/0016).
+REAUTH_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,9 @@ class Layout:
         return self.home / f"broker-{node}.out"
 
 
-def server_properties(layout: Layout, node: int, pki: Path, reauth_ms: int, extra: Mapping[str, str]) -> str:
+def server_properties(
+    layout: Layout, node: int, pki: Path, extra: Mapping[str, str], reauth_ms: int = REAUTH_MS
+) -> str:
     """Returns the `server.properties` of one broker; `extra` comes last and so overrides."""
     login, mutual, controller = layout.ports(node)
     text = _SERVER.format(
@@ -122,7 +128,8 @@ ssl.principal.mapping.rules=RULE:^CN=([a-z0-9.-]+),OU=party$/$1/,RULE:^CN=broker
 sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.login.sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.login.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
-connections.max.reauth.ms={reauth}
+# a login is asked again: a removed user or a changed password counts for open connections too (docs/adr/0016)
+listener.name.login.scram-sha-512.connections.max.reauth.ms={reauth}
 # --- denied unless an ACL allows it
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 allow.everyone.if.no.acl.found=false

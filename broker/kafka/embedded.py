@@ -27,7 +27,7 @@ from typing import Final, Self
 
 from broker.errors import ConfigError
 from broker.kafka import artifacts, machine, process, replication
-from broker.kafka.configuration import ADMIN, PORTS_PER_BROKER, Layout
+from broker.kafka.configuration import ADMIN, PORTS_PER_BROKER, REAUTH_MS, Layout
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.home import Home, Remembered, Status
 from broker.kafka.java import TAIL_BYTES, Java
@@ -44,7 +44,7 @@ class EmbeddedKafka:
         brokers: 1, or 3 to try out the loss of one. Fixed once the home is made.
         base_port: first of three consecutive ports per broker; by default free ones, remembered in home.
         heap_mb: Java heap per broker.
-        reauth_ms: `connections.max.reauth.ms`; 0 leaves connections alone.
+        reauth_ms: after which a client must log in again (`connections.max.reauth.ms`); 0 leaves connections alone.
         offline: never fetch archives.
         extra: further broker settings, by their Kafka name.
         cache: folder of the archives; default as in `broker.kafka.artifacts`.
@@ -62,7 +62,7 @@ class EmbeddedKafka:
         brokers: int | None = None,
         base_port: int | None = None,
         heap_mb: int = 256,
-        reauth_ms: int = 0,
+        reauth_ms: int = REAUTH_MS,
         offline: bool = False,
         extra: Mapping[str, str] | None = None,
         cache: Path | None = None,

@@ -107,7 +107,7 @@ class Home:
             self.cluster_id.write_text("E" + secrets.token_urlsafe(16)[1:21] + "A")
         for node in layout.nodes:
             self.pki.issue_broker(node)
-            text = server_properties(layout, node, self.pki.folder, reauth_ms, extra)
+            text = server_properties(layout, node, self.pki.folder, extra, reauth_ms)
             layout.properties_file(node).write_text(text, encoding="utf-8")
 
     def pid_file(self, node: int) -> Path:

@@ -29,9 +29,13 @@ from broker.registry.fields import (
 
 # The broker's own users, recipients and topics: a party of that name would have their rights or their keys.
 RESERVED: Final = frozenset({
-    "admin", "audit-service", "auditor", "broker", "count-keeper", "exchange", "ldv-exporter", "log-builder",
-    "operator", "remover", "vault",
+    "admin", "audit-service", "auditor", "broker", "count-keeper", "exchange", "exchange-control", "ldv-exporter",
+    "log-builder", "operator", "remover", "vault",
 })  # fmt: skip
+
+# One record (1 MiB at most) in a minute and a half, and what no broker can do.
+MIN_BYTES_PER_S: Final = 10_000
+MAX_BYTES_PER_S: Final = 1_000_000_000
 
 # What no pupil number looks like. A declared form that fits one of these would switch the PGN screen off.
 _NO_LOCAL_ID: Final = ("", "een leerling", "0" * 64, "https://ketenid.nl/sppilot/" + "0" * 128)
@@ -75,6 +79,17 @@ def _coordinate(text: str) -> int:
     return int.from_bytes(raw)
 
 
+class PartyQuota(Written):
+    """How much a party may write and read, instead of what its roles and schools give (`broker.kafka.quotas`).
+
+    Args:
+        in_bytes_per_s: to write to the broker. out_bytes_per_s: to read from it. Per Kafka broker; None: as without.
+    """
+
+    in_bytes_per_s: Annotated[int | None, Field(ge=MIN_BYTES_PER_S, le=MAX_BYTES_PER_S)] = None
+    out_bytes_per_s: Annotated[int | None, Field(ge=MIN_BYTES_PER_S, le=MAX_BYTES_PER_S)] = None
+
+
 class Party(Written):
     """A system that sends or receives; not a person, not a school.
 
@@ -85,6 +100,7 @@ class Party(Written):
         count_keys: verifier keys of its signed counts (`broker.audit.count`), each named as the party; several while
             rotation lasts. None: it does not count.
         processor_url: names it in the audit as receiver (LDV `foreign_operation.processor`).
+        quota: how much it may write and read; None: by its roles and schools.
     """
 
     id: PartyId
@@ -96,6 +112,7 @@ class Party(Written):
     keys: tuple[PublicKey, ...] = ()
     count_keys: Annotated[tuple[str, ...], Field(min_length=1, max_length=8)] | None = None
     processor_url: WebAddress
+    quota: PartyQuota | None = None
 
     @field_validator("id")
     @classmethod

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
+from broker.app.cluster import topics_of
 from broker.cli import kafka as kafka_commands
 from broker.cli import topics as topics_commands
 from broker.data import data_path
+from broker.errors import ConfigError
 from broker.kafka.embedded import EmbeddedKafka
+from broker.registry import load, load_document, records_of
+from broker.registry.store import apply
 from tests.kafka.conftest import Cluster
 
 run = CliRunner().invoke
@@ -78,7 +83,7 @@ def test_the_parties_of_a_registry_get_their_topics_and_rights(cluster: Cluster,
     """Planned only: names and rights come from the registry's parties and from what they may receive."""
     connection = tmp_path / "admin.json"
     cluster.admin.connection.to_file(connection)
-    parties = topics_commands.parties_of(data_path("examples") / "registry")
+    parties = topics_of(load(data_path("examples") / "registry"))
     assert parties
     planned = run(
         topics_commands.app,
@@ -89,4 +94,32 @@ def test_the_parties_of_a_registry_get_their_topics_and_rights(cluster: Cluster,
     created = {change["target"] for change in changes if change["change"] == "create_topic"}
     for party, topics in parties.items():
         assert {f"in.{party}", f"status.{party}", *(f"out.{party}.{family}" for family in topics.families)} <= created
-        assert any(change["change"] == "add_acl" and change["target"] == party for change in changes)
+        for kind in ("add_acl", "set_quota"):
+            assert any(change["change"] == kind and change["target"] == party for change in changes)
+
+
+@pytest.mark.kafka
+async def test_the_parties_can_be_those_of_the_live_registry(cluster: Cluster, tmp_path: Path) -> None:
+    """As the operator, who reads the topic: the plan is that of the folder from which the registry was applied.
+
+    While no party stands on it, nothing is planned: all parties would lose their rights.
+    """
+    folder, file = data_path("examples") / "registry", tmp_path / "operator.json"
+    operator = cluster.connection("operator")
+    operator.to_file(file)
+
+    async def plan(*source: str) -> Result:
+        arguments = ["plan", "--connection", str(file), "--json", *source]
+        return await asyncio.to_thread(run, topics_commands.app, arguments)
+
+    refused = await plan("--registry-topic")
+    assert isinstance(refused.exception, ConfigError)
+    assert refused.exception.code == "topics.registry"
+    await apply(operator, records_of(load_document(folder)), operator="test", reason="test")
+    live = await plan("--registry-topic")
+    assert live.exit_code == 2, live.output
+    assert live.stdout == (await plan("--registry", str(folder))).stdout
+    assert {"set_quota", "add_acl", "create_topic"} <= {json.loads(line)["change"] for line in live.stdout.splitlines()}
+    both = await plan("--registry-topic", "--registry", str(folder))
+    assert isinstance(both.exception, ConfigError)
+    assert both.exception.code == "topics.registry"

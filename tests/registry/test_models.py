@@ -581,6 +581,17 @@ def test_entries_can_not_be_changed() -> None:
         Party.model_validate(party()).name = "Other"  # type: ignore[misc]
 
 
+def test_a_party_may_have_a_quota_of_its_own_within_bounds() -> None:
+    """Either number alone; a party without one has the record that it had before there were quotas."""
+    made = Party.model_validate(party(quota={"in_bytes_per_s": 40_000_000}))
+    assert made.quota is not None
+    assert (made.quota.in_bytes_per_s, made.quota.out_bytes_per_s) == (40_000_000, None)
+    assert b"quota" not in record_of(Party.model_validate(party()))
+    for wrong in (0, -1, 9_999, 1_000_000_001):
+        assert problems(Party, party(quota={"out_bytes_per_s": wrong}))[0].startswith("quota.out_bytes_per_s: ")
+    assert problems(Party, party(quota={"in_kb_per_s": 1})) == ["quota.in_kb_per_s: is not a known field"]
+
+
 def test_names_of_the_brokers_own_users_are_no_party_ids() -> None:
     """A party of that name would have a service's consumer groups and rights."""
     assert access.RESERVED <= RESERVED

@@ -13,19 +13,19 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner
 
+from broker.app.cluster import wanted_of
 from broker.audit.leaf import control_leaf
 from broker.cli import preseason as command
 from broker.data import data_path
 from broker.errors import ConfigError
 from broker.exchange.model import AUDIT_CONTROL, VAULT
 from broker.identity.vault import Flags, VaultCipher, VaultRecord, new_subject_key
-from broker.kafka.access import OPERATOR, WORKER, desired_acls
+from broker.kafka.access import OPERATOR, WORKER
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.embedded import EmbeddedKafka
-from broker.kafka.topics import PartyTopics, desired_topics, load_specs
 from broker.keys import FileKeys
-from broker.registry import Registry, load, load_document, receivable_families, records_of, store
+from broker.registry import Registry, load, load_document, records_of, store
 from broker.season import CODES
 
 EXAMPLES = data_path("examples") / "registry"
@@ -106,9 +106,8 @@ def installed(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) ->
     """Two pupils in the vault, one without ECK iD; a request to destroy of long ago; a topic that was forgotten."""
     home = tmp_path_factory.mktemp("preseason")
     admin, registry = Admin(kafka.admin_connection()), load(EXAMPLES)
-    parties = {party: PartyTopics(frozenset(receivable_families(registry, party))) for party in registry.parties}
-    topics = [t for t in desired_topics(load_specs(), parties, replicas=1) if t.name != "out.sis-zuid.usage"]
-    admin.apply(topics, desired_acls(parties))
+    wanted = wanted_of(registry, replicas=1)
+    admin.apply([t for t in wanted.topics if t.name != "out.sis-zuid.usage"], wanted.acls)
     files = {}
     for user in (WORKER, OPERATOR):
         admin.ensure_user(user, f"password-of-{user}")
