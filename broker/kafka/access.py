@@ -119,7 +119,8 @@ def operator_acls(user: str = OPERATOR) -> frozenset[AclSpec]:
         | operator.topics("WRITE", "quarantine.", prefixed=True)
         | operator.groups(OPERATOR)
         # Who works, and how far: `broker status`. It joins no group of the workers and moves no position.
-        | operator.allow("DESCRIBE", "GROUP", WORKER, prefixed=True)
+        | operator.allow("DESCRIBE", "GROUP", WORKER)
+        | operator.allow("DESCRIBE", "GROUP", f"{WORKER}.", prefixed=True)
         | operator.allow("WRITE", "TRANSACTIONAL_ID", f"{OPERATOR}.", prefixed=True)
         | frozenset().union(*(operator.allow(operation, "CLUSTER", CLUSTER_NAME) for operation in cluster))
         | frozenset().union(*(operator.topics(operation, "*") for operation in topics))

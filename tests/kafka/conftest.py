@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -70,10 +72,10 @@ class Cluster:
             return record.value
 
 
-@pytest.fixture(scope="package")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+@contextmanager
+def running(home: Path) -> Iterator[Cluster]:
     """Everything applied: topics, rights and logins."""
-    with EmbeddedKafka(tmp_path_factory.mktemp("cluster"), heap_mb=192) as kafka:
+    with EmbeddedKafka(home, heap_mb=192) as kafka:
         admin = Admin(kafka.admin_connection())
         topics, acls = desired_topics(load_specs(), PARTIES, replicas=1), desired_acls(PARTIES)
         admin.apply(topics, acls)
@@ -81,6 +83,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for user in (*PARTIES, *services):
             admin.ensure_user(user, f"password-of-{user}")
         yield Cluster(kafka, admin, topics, acls)
+
+
+@pytest.fixture(scope="package")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that the tests of this package share."""
+    with running(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
 
 
 @pytest.fixture

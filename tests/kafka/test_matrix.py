@@ -47,7 +47,7 @@ from broker.kafka.access import services
 from broker.kafka.quota_requests import AlterClientQuotas
 from broker.kafka.quotas import of_user
 from broker.kafka.topics import PartyTopics, desired_topics, load_specs
-from tests.kafka.conftest import DEADLINE_S, Cluster
+from tests.kafka.conftest import DEADLINE_S, Cluster, running
 
 Rows = dict[tuple[str, str], str]
 NOTHING: Final = "."
@@ -86,12 +86,12 @@ def _names(what: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def full(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with every topic there is, for two parties, and a user without any right."""
-    cluster.admin.apply(_every_topic(), cluster.acls)
-    cluster.admin.ensure_user("nobody", "password-of-nobody")
-    yield cluster
-    cluster.admin.remove_user("nobody")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster of its own, since all is written to, with every topic there is and a user without any right."""
+    with running(tmp_path_factory.mktemp("full")) as cluster:
+        cluster.admin.apply(_every_topic(), cluster.acls)
+        cluster.admin.ensure_user("nobody", "password-of-nobody")
+        yield cluster
 
 
 def _every_topic() -> Any:
@@ -256,8 +256,8 @@ async def _group_rights(admin: AIOKafkaAdminClient, group: str) -> str:
     deleted = (await admin._send_request(DeleteGroupsRequest([group]))).results[0][1]
     letters = "r" if committed != GROUP_REFUSED else ""
     letters += "D" if deleted != GROUP_REFUSED else ""
-    alone = " DESCRIBE" if described != GROUP_REFUSED and "r" not in letters else ""
-    return letters + alone or NOTHING
+    letters += "d" if described != GROUP_REFUSED and "r" not in letters else ""
+    return letters or NOTHING
 
 
 async def _id_rights(admin: AIOKafkaAdminClient, name: str) -> str:
