@@ -9,6 +9,8 @@ import typer
 import yaml
 
 from broker.app.provision import add_login, add_profile
+from broker.app.suspension import require_not_suspended
+from broker.cli import party_life
 from broker.cli.output import err, out
 from broker.cli.send import PROFILES_HELP
 from broker.client.counting import COUNT_KEY, count_signer
@@ -31,12 +33,12 @@ from broker.keys import FileKeys
 
 SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, AUDIT_SERVICE)
 
-app = typer.Typer(no_args_is_help=True, help="Let a party in: its login, topics, rights and profile.")
+app = typer.Typer(no_args_is_help=True, help="Let a party in, shut it out: its login, topics, rights and profile.")
 
 
 @app.callback()
 def party() -> None:
-    """Let a party in: its login and its profile."""
+    """Let a party in, shut it out: its login, topics, rights and profile."""
 
 
 @app.command()
@@ -71,7 +73,9 @@ def add(
     """Make a login, keys and a profile folder. Prints the public key for the registry; repeat it at will."""
     require_party_id(party_id)
     cluster = KafkaConnection.from_file(connection)
-    profile = add_profile(Admin(cluster), cluster, party_id, profiles)
+    admin = Admin(cluster)
+    require_not_suspended(admin, party_id)
+    profile = add_profile(admin, cluster, party_id, profiles)
     err.print(f"profile: {profile.folder} (give it to the party over a safe channel; it holds its password and keys)")
     err.print("next: put the party with this key into the registry, then")
     err.print("  broker registry apply DIR && broker topics apply --registry DIR")
@@ -93,3 +97,6 @@ def count_key(
     FileKeys(profiles / party_id / KEYS_FOLDER).create_secret(COUNT_KEY)
     err.print("next: the operator puts this key beside the party's others in the registry; auditors trust it then")
     out.print(yaml.safe_dump({"count_keys": [count_signer(profile).vkey]}, sort_keys=False, width=200), end="")
+
+
+party_life.register(app)

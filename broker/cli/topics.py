@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from aiokafka.errors import KafkaError
 
+from broker.app.suspension import suspended_parties
 from broker.cli.output import err, json_line, table
 from broker.errors import BrokerError, told
 from broker.kafka.access import AclSpec, desired_acls
@@ -151,7 +152,10 @@ def _wanted(
         err.print("one broker: every topic with one replica")
         replicas = 1
     wanted = desired_topics(load_specs(topics), parties, replicas=replicas)
-    return wanted, desired_acls(parties) if registry else None
+    if registry is None:
+        return wanted, None
+    # Who is suspended keeps its topics and has no rights, whatever the folder says.
+    return wanted, desired_acls(parties.keys() - suspended_parties(admin))
 
 
 def _show(changes: Iterable[Change], title: str, as_json: bool) -> None:
