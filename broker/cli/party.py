@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 import yaml
 
-from broker.app.provision import add_login, add_profile
-from broker.app.suspension import require_not_suspended
-from broker.cli import party_life
+from broker.app.provision import add_login
+from broker.cli import party_life, party_start
 from broker.cli.output import err, out
 from broker.cli.send import PROFILES_HELP
 from broker.client.counting import COUNT_KEY, count_signer
@@ -28,7 +27,6 @@ from broker.kafka.access import (
 )
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
-from broker.kafka.topics import require_party_id
 from broker.keys import FileKeys
 
 SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, AUDIT_SERVICE)
@@ -64,25 +62,6 @@ def login(
     err.print(f"connection file: {file}")
 
 
-@app.command()
-def add(
-    party_id: Annotated[str, typer.Argument(metavar="PARTY", help="Its id: a-z, 0-9 and dashes.")],
-    connection: Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="The operator's connection file.")],
-    profiles: Annotated[Path, typer.Option(envvar="BROKER_PROFILES", help=PROFILES_HELP)] = Path("profiles"),
-) -> None:
-    """Make a login, keys and a profile folder. Prints the public key for the registry; repeat it at will."""
-    require_party_id(party_id)
-    cluster = KafkaConnection.from_file(connection)
-    admin = Admin(cluster)
-    require_not_suspended(admin, party_id)
-    profile = add_profile(admin, cluster, party_id, profiles)
-    err.print(f"profile: {profile.folder} (give it to the party over a safe channel; it holds its password and keys)")
-    err.print("next: put the party with this key into the registry, then")
-    err.print("  broker registry apply DIR && broker topics apply --registry DIR")
-    entry = {"id": party_id, "keys": [profile.public_key.model_dump(mode="json")]}
-    out.print(yaml.safe_dump(entry, sort_keys=False), end="")
-
-
 @app.command("count-key")
 def count_key(
     party_id: Annotated[str, typer.Argument(metavar="PARTY", help="Its id: the name of its profile folder.")],
@@ -99,4 +78,5 @@ def count_key(
     out.print(yaml.safe_dump({"count_keys": [count_signer(profile).vkey]}, sort_keys=False, width=200), end="")
 
 
+party_start.register(app)
 party_life.register(app)
