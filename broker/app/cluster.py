@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from broker.kafka.access import AclSpec, desired_acls
@@ -24,19 +24,27 @@ class Wanted:
     quotas: tuple[Quota, ...] | None
 
 
-def wanted_of(registry: Registry, specs: Iterable[TopicSpec] | None = None, *, replicas: int | None = None) -> Wanted:
+def wanted_of(
+    registry: Registry,
+    specs: Iterable[TopicSpec] | None = None,
+    *,
+    suspended: Collection[str],
+    replicas: int | None = None,
+) -> Wanted:
     """Everything that should be there with the parties of a registry.
 
     Args:
         specs: of topics; by default those that come with the broker.
+        suspended: parties that the topic `registry` says are suspended; a folder can not know them
+            (`broker.app.suspension.suspended_parties`).
         replicas: instead of what the specifications say.
 
     Raises:
         ConfigError: as `desired_topics` and `desired_acls`.
     """
     topics = desired_topics(load_specs() if specs is None else specs, topics_of(registry), replicas=replicas)
-    parties = with_rights(registry)
-    return Wanted(topics, desired_acls(parties), desired_quotas(loads_of(registry, parties)))
+    rights = desired_acls(with_rights(registry, suspended))
+    return Wanted(topics, rights, desired_quotas(loads_of(registry, registry.parties)))
 
 
 def topics_of(registry: Registry) -> dict[str, PartyTopics]:
@@ -44,9 +52,9 @@ def topics_of(registry: Registry) -> dict[str, PartyTopics]:
     return {party: PartyTopics(frozenset(receivable_families(registry, party))) for party in registry.parties}
 
 
-def with_rights(registry: Registry) -> frozenset[str]:
-    """The parties that have rights and quotas of their own. One that is not among them keeps its topics."""
-    return frozenset(registry.parties)
+def with_rights(registry: Registry, suspended: Collection[str]) -> frozenset[str]:
+    """The parties that have rights. One that is suspended keeps its topics and its quota, for when it is let in again."""
+    return frozenset(registry.parties) - registry.suspensions.keys() - set(suspended)
 
 
 def loads_of(registry: Registry, parties: Iterable[str]) -> Mapping[str, PartyLoad]:

@@ -60,6 +60,14 @@ def add_login(admin: Admin, cluster: KafkaConnection, user: str, file: Path) -> 
             "Use the file where it is, or remove the user first",
             code="party.exists",
         )
+    return new_login(admin, cluster, user, file)
+
+
+def new_login(admin: Admin, cluster: KafkaConnection, user: str, file: Path) -> KafkaConnection:
+    """Give a user a new password and write its connection file, in the place of one that is there; else as `add_login`.
+
+    Whoever uses the old password can log in with it no more; what is logged in stays so for as long as Kafka allows.
+    """
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     ca_file = None

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 import yaml
 
-from broker.app.provision import add_login, add_profile
+from broker.app.provision import add_login
+from broker.cli import party_life, party_start
 from broker.cli.output import err, out
 from broker.cli.send import PROFILES_HELP
 from broker.client.counting import COUNT_KEY, count_signer
@@ -26,17 +27,16 @@ from broker.kafka.access import (
 )
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
-from broker.kafka.topics import require_party_id
 from broker.keys import FileKeys
 
 SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, AUDIT_SERVICE)
 
-app = typer.Typer(no_args_is_help=True, help="Let a party in: its login, topics, rights and profile.")
+app = typer.Typer(no_args_is_help=True, help="Let a party in, shut it out: its login, topics, rights and profile.")
 
 
 @app.callback()
 def party() -> None:
-    """Let a party in: its login and its profile."""
+    """Let a party in, shut it out: its login, topics, rights and profile."""
 
 
 @app.command()
@@ -62,23 +62,6 @@ def login(
     err.print(f"connection file: {file}")
 
 
-@app.command()
-def add(
-    party_id: Annotated[str, typer.Argument(metavar="PARTY", help="Its id: a-z, 0-9 and dashes.")],
-    connection: Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="The operator's connection file.")],
-    profiles: Annotated[Path, typer.Option(envvar="BROKER_PROFILES", help=PROFILES_HELP)] = Path("profiles"),
-) -> None:
-    """Make a login, keys and a profile folder. Prints the public key for the registry; repeat it at will."""
-    require_party_id(party_id)
-    cluster = KafkaConnection.from_file(connection)
-    profile = add_profile(Admin(cluster), cluster, party_id, profiles)
-    err.print(f"profile: {profile.folder} (give it to the party over a safe channel; it holds its password and keys)")
-    err.print("next: put the party with this key into the registry, then")
-    err.print("  broker registry apply DIR && broker topics apply --registry DIR")
-    entry = {"id": party_id, "keys": [profile.public_key.model_dump(mode="json")]}
-    out.print(yaml.safe_dump(entry, sort_keys=False), end="")
-
-
 @app.command("count-key")
 def count_key(
     party_id: Annotated[str, typer.Argument(metavar="PARTY", help="Its id: the name of its profile folder.")],
@@ -93,3 +76,7 @@ def count_key(
     FileKeys(profiles / party_id / KEYS_FOLDER).create_secret(COUNT_KEY)
     err.print("next: the operator puts this key beside the party's others in the registry; auditors trust it then")
     out.print(yaml.safe_dump({"count_keys": [count_signer(profile).vkey]}, sort_keys=False, width=200), end="")
+
+
+party_start.register(app)
+party_life.register(app)

@@ -182,6 +182,8 @@ def _called(content: Mapping[str, Any]) -> str:
     """What a record is called, or what else tells it from others of its kind."""
     if "predecessor" in content:
         return f"{content['predecessor']} -> {content['successor']}"
+    if "since" in content:
+        return f"suspended since {content['since']}: {content['reason']}"
     if "start" in content:
         return f"{content['start']} to {content['end']}"
     return str(content.get("name") or content.get("state") or content.get("version") or "")

@@ -13,6 +13,7 @@ import typer
 from aiokafka.errors import KafkaError
 
 from broker.app.cluster import Wanted, wanted_of
+from broker.app.suspension import suspended_parties
 from broker.cli.output import err, json_line, table
 from broker.errors import BrokerError, ConfigError, told
 from broker.kafka.admin import Admin
@@ -187,7 +188,8 @@ def _wanted(admin: Admin, folder: Path | None, live: bool, topics: Path | None, 
     specs = load_specs(topics)
     if registry is None:
         return Wanted(desired_topics(specs, {}, replicas=replicas), None, None)
-    return wanted_of(registry, specs, replicas=replicas)
+    # Who is suspended has no rights, whatever the folder says.
+    return wanted_of(registry, specs, replicas=replicas, suspended=suspended_parties(admin))
 
 
 def _show(changes: Iterable[Change], title: str, as_json: bool) -> None:

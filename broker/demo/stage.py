@@ -162,7 +162,7 @@ async def set_up(home: Path, kafka: EmbeddedKafka, document: RegistryDocument) -
     document = with_keys(document, {party: [profile.public_key] for party, profile in profiles.items()})
     records = records_of(document)
     registry = Registry.from_records(records)
-    wanted = wanted_of(registry, replicas=len(kafka.layout.nodes))
+    wanted = wanted_of(registry, suspended=(), replicas=len(kafka.layout.nodes))
     admin.apply(wanted.topics, wanted.acls, wanted.quotas)
     operator = connections[access.OPERATOR]
     await _once_rights_count(lambda: apply(operator, records, operator="demo", reason="the demo's registry"))

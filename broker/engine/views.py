@@ -22,7 +22,7 @@ from broker.engine.topicview import TopicTail
 from broker.errors import BrokerError, ConfigError, TransientError
 from broker.exchange.model import VaultReader
 from broker.registry import Registry
-from broker.registry.registry import POLICY_KEY, ROUTES_KEY, parse_record
+from broker.registry.registry import POLICY_KEY, ROUTES_KEY, parse_record, unreadable_suspension
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ def build_registry(
     """From the last one and what changed since, or from all records when there is no last one.
 
     An entry that cannot be read grants nothing, as if it were not there: what it took back must not live on, and what
-    other entries take back counts.
+    other entries take back counts. A suspension that cannot be read suspends all the same.
 
     Raises:
         ConfigError: policy or routes cannot be read.
@@ -59,7 +59,7 @@ def _readable(key: str, value: bytes | None) -> bytes | None:
         parse_record(key, value)
     except ConfigError as error:
         log.error("registry.unreadable", code="registry.unreadable", reason=error.code)  # noqa: TRY400
-        return None
+        return unreadable_suspension(key)
     return value
 
 

@@ -8,6 +8,9 @@
 A party with several roles acts in one of them: the first whose gates are all open. What closes something still passes
 for a stated term after gate 2 or 3 was closed, with nothing but what it is about.
 
+A party that is suspended gets nothing, whatever gates are open. That is told only to who could deliver to it: to all
+others it is not connected, as before.
+
 The answer depends on the registry and on a few fields only, so it is remembered per registry: a changed registry is
 another object, and nothing of the old one is used again.
 """
@@ -168,7 +171,7 @@ def _authorise(q: Question, family: Family, school: School, registry: Registry) 
         found = _best(q, family, school, registry, routes, candidate)
         if isinstance(found, Target):
             targets.append(found)
-        elif q.receiver is not None or found.code in ("gate.policy", "receiver.key"):
+        elif q.receiver is not None or found.code in ("gate.policy", "receiver.key", "receiver.suspended"):
             refusals.append(found)
         elif found.field == "subject":
             about = found.code
@@ -204,16 +207,17 @@ def _best(
     if candidate == q.sender:
         return Decision(Outcome.REFUSED, "gate.connection", candidate)
     closing, furthest = None, Decision(Outcome.REFUSED, "gate.route", candidate)
+    shut_out = Decision(Outcome.REFUSED, "receiver.suspended", candidate) if registry.suspended(candidate) else None
     for route in routes:
         if route.receiver_role in party.roles:
             found = _gates(q, family, school, registry, route, party)
             if isinstance(found, Target):
                 if found.ended is None:
-                    return found
+                    return shut_out or found
                 closing = closing or found
             elif _GATES.index(found.code) > _GATES.index(furthest.code):
                 furthest = found
-    return closing or furthest
+    return (shut_out if closing and shut_out else closing) or furthest
 
 
 _GATES: Final = (

@@ -93,6 +93,8 @@ def check_envelope(
         raise ContractError("the sender is not the topic's party", code="sender.forged", field="sender")
     if registry.party(record.party) is None:
         raise AccessDenied("the sender is not registered", code="party.unknown")
+    if registry.suspended(record.party):
+        raise AccessDenied("the sender is suspended", code="party.suspended")
     # One answer for "unknown", "of another school" and "a location that this party does not serve" (promise P8).
     school = registry.school(envelope["school"]) if is_school_id(envelope["school"]) else None
     if school is None or not registry.serves(record.party, envelope["school"], date_of(day_of(now_ms))):

@@ -28,7 +28,7 @@ from broker.crypto import derived_uuid
 from broker.days import EPOCH, date_of
 from broker.exchange.open import Opened
 from broker.exchange.state import LaneState, lane_input
-from broker.registry import Agreement, ConnectionSide, Party, Registry, School
+from broker.registry import Agreement, ConnectionSide, Party, Registry, School, Suspension
 
 FAMILY: Final = "control"
 SEED: Final = "seed/"
@@ -107,6 +107,7 @@ class Moment(NamedTuple):
 
     Args:
         party: its entry, with its keys.
+        suspensions: who is shut out: the party itself, or whom it would seed.
         untold: there are duties that it could not be told of, since its topic did not exist.
     """
 
@@ -114,6 +115,7 @@ class Moment(NamedTuple):
     agreements: tuple[Agreement, ...]
     schools: Mapping[str, School]
     party: Party | None
+    suspensions: Mapping[str, Suspension]
     day: int
     untold: bool = False
 
@@ -121,7 +123,7 @@ class Moment(NamedTuple):
 def moment(registry: Registry, party: str, day: int) -> Moment:
     """As it is now."""
     links, agreements = registry.links_from(party), registry.agreements_of(party)
-    return Moment(links, agreements, registry.schools, registry.party(party), day)
+    return Moment(links, agreements, registry.schools, registry.party(party), registry.suspensions, day)
 
 
 def same_moment(one: Moment, other: Moment | None) -> bool:
@@ -132,6 +134,7 @@ def same_moment(one: Moment, other: Moment | None) -> bool:
         and one.agreements is other.agreements
         and one.schools is other.schools
         and one.party is other.party
+        and one.suspensions is other.suspensions
         and one.day == other.day
     )
 
@@ -189,6 +192,8 @@ def _seeds(found: Duties, state: LaneState, registry: Registry, party: str, toda
         school = registry.school(asked.school)
         if school is None or school.mandate_over(today) is not None:
             continue  # nothing passes over it now; should the mandate be prolonged, the duty is still there
+        if registry.suspended(asked.receiver):
+            continue  # it would get nothing of what is sent; the duty is there once that is over
         # One of the links that came on last is named: the request's id holds until that one is switched again.
         connection, marker = max(together, key=lambda link: (link[1], link[0]))
         body = {

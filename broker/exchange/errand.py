@@ -37,11 +37,11 @@ def run_errand(duty: Duty, party: str, journal: Journal) -> bool:
     """Write the control event, its leaf, and what is asked on the control log.
 
     Returns:
-        False if the party can not be told yet: it is not registered, or has no key or no topic.
+        False if the party can not be told yet: it is not registered, is suspended, or has no key or no topic.
     """
     topic, found = control_topic(party), journal.registry.party(party)
     partitions = journal.views.partitions(topic)
-    if found is None or not found.keys or partitions < 1:
+    if found is None or journal.registry.suspended(party) or not found.keys or partitions < 1:
         return False
     family = catalogue().family(FAMILY)
     schema = family.output_schema(())

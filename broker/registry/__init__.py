@@ -13,6 +13,7 @@ from broker.registry.models import (
     RegistryDocument,
     School,
     Succession,
+    Suspension,
     TemporaryException,
 )
 from broker.registry.registry import POLICY_KEY, ROUTES_KEY, Registry, receivable_families
@@ -32,6 +33,7 @@ __all__ = [
     "RegistryDocument",
     "School",
     "Succession",
+    "Suspension",
     "TemporaryException",
     "check",
     "diff",

@@ -20,6 +20,7 @@ from broker.registry.agreements import (
 from broker.registry.connections import ConnectionSide
 from broker.registry.fields import ALL, ALL_OF_BOARD, EntryId, LocationId, PartyId, ProductId, SchoolId
 from broker.registry.parties import RESERVED, Board, Party, PublicKey, School, Succession
+from broker.registry.suspension import Suspension
 
 __all__ = [
     "ALL",
@@ -44,11 +45,12 @@ __all__ = [
     "School",
     "SchoolId",
     "Succession",
+    "Suspension",
     "TemporaryException",
     "key_of",
 ]
 
-Entry = Party | Board | School | Agreement | TemporaryException | ConnectionSide | Succession
+Entry = Party | Board | School | Agreement | TemporaryException | ConnectionSide | Succession | Suspension
 KINDS: Final[Mapping[str, type[Entry]]] = {
     "party": Party,
     "board": Board,
@@ -57,6 +59,7 @@ KINDS: Final[Mapping[str, type[Entry]]] = {
     "exception": TemporaryException,
     "connection": ConnectionSide,
     "succession": Succession,
+    "suspension": Suspension,
 }
 _KIND_OF: Final = {model: kind for kind, model in KINDS.items()}
 

@@ -9,7 +9,7 @@ strict one, and stands before every change.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Final, Self, TypeVar
 
@@ -29,10 +29,12 @@ from broker.registry.models import (
     Entry,
     Party,
     School,
+    Suspension,
     TemporaryException,
     key_of,
 )
 from broker.registry.shards import Shards
+from broker.registry.suspension import KIND as SUSPENSION
 from broker.registry.version import VersionTree
 
 POLICY_KEY: Final = "policy/current"
@@ -40,8 +42,8 @@ ROUTES_KEY: Final = "routes/current"
 REMEMBERED: Final = 100_000
 
 Content = Entry | Policy | Routes
-_N = TypeVar("_N", Party, Board, School)
-_E = TypeVar("_E", Party, Board, School, Agreement, TemporaryException, ConnectionSide)
+_N = TypeVar("_N", Party, Board, School, Suspension)
+_E = TypeVar("_E", Party, Board, School, Suspension, Agreement, TemporaryException, ConnectionSide)
 
 
 def parse_record(key: str, value: bytes) -> Content:
@@ -71,6 +73,17 @@ def record_of(entry: Entry) -> bytes:
     return canonical(entry.model_dump(mode="json", exclude_none=True))
 
 
+def unreadable_suspension(key: str) -> bytes | None:
+    """What counts in the place of a record that can not be read: who is suspended stays so, all else grants nothing."""
+    kind, _, party = key.partition("/")
+    if kind != SUSPENSION:
+        return None
+    try:
+        return record_of(Suspension(id=party, since=datetime(1970, 1, 1, tzinfo=UTC), reason="unreadable", by="broker"))
+    except ValidationError:
+        return None
+
+
 class Registry:
     """Everything the exchange asks about parties and schools.
 
@@ -84,6 +97,7 @@ class Registry:
         version: of all records together; any change changes it, equal records have equal versions.
         policy, routes: the current ones; before there are any, nothing passes.
         parties, boards, schools: by id.
+        suspensions: by the id of the party that is shut out; the same object until one begins or is lifted.
     """
 
     def __init__(self) -> None:
@@ -92,6 +106,7 @@ class Registry:
         self.parties: Mapping[str, Party] = {}
         self.boards: Mapping[str, Board] = {}
         self.schools: Mapping[str, School] = {}
+        self.suspensions: Mapping[str, Suspension] = {}
         self._contents: Shards[Content] = Shards()
         self._tree = VersionTree()
         self._agreements, self._exceptions, self._links = AgreementIndex(), ExceptionIndex(), LinkIndex()
@@ -132,6 +147,7 @@ class Registry:
         new.parties = _changed(self.parties, _only(Party, gone), _only(Party, come))
         new.boards = _changed(self.boards, _only(Board, gone), _only(Board, come))
         new.schools = _changed(self.schools, _only(School, gone), _only(School, come))
+        new.suspensions = _changed(self.suspensions, _only(Suspension, gone), _only(Suspension, come))
         new._agreements = self._agreements.with_changes(_only(Agreement, gone), _only(Agreement, come))
         new._exceptions = self._exceptions.with_changes(
             _only(TemporaryException, gone), _only(TemporaryException, come)
@@ -149,6 +165,10 @@ class Registry:
     def party(self, party: str) -> Party | None:
         """Find a party."""
         return self.parties.get(party)
+
+    def suspended(self, party: str) -> bool:
+        """Whether a party is shut out: nothing of it is taken, and nothing goes to it."""
+        return party in self.suspensions
 
     def school(self, school: str) -> School | None:
         """Find a school by its BRIN or BRIN6 exactly as registered, or by one of its locations (BRIN6)."""

@@ -39,6 +39,10 @@ MAX_REASON_CHARS: Final = 500
 SEEN_TRIES, SEEN_LOOKS, SEEN_PAUSE_S = 3, 100, 0.1
 
 
+class _Changes(Protocol):
+    def __call__(self, current: Mapping[str, bytes], /) -> Mapping[str, bytes | None]: ...
+
+
 class Clock(Protocol):
     """Milliseconds since 1970."""
 
@@ -116,6 +120,13 @@ async def succeed(
     return await _change(
         connection, lambda current: changed(current, changes_of(current, succession)), operator, reason, clock
     )
+
+
+async def revise(
+    connection: KafkaConnection, changes_of: _Changes, operator: str, reason: str, *, clock: Clock = _now_ms
+) -> list[Change]:
+    """As `change`, of what stands in the registry at that very moment: nobody's change in between is lost."""
+    return await _change(connection, lambda now: changed(now, changes_of(now)), operator, reason, clock)
 
 
 def changed(current: Mapping[str, bytes], changes: Mapping[str, bytes | None]) -> dict[str, bytes]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
-from broker.app import cluster
 from broker.app.cluster import loads_of, wanted_of
 from broker.data import data_path
 from broker.kafka.quotas import of_user
-from broker.registry import Registry, load_document, records_of
+from broker.registry import Registry, Suspension, load_document, records_of
 from broker.registry.models import RegistryDocument
 from broker.registry.parties import PartyQuota
+from broker.registry.registry import record_of
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +35,20 @@ def test_a_party_counts_the_schools_it_works_for_and_its_entry_overrides(documen
         schools = [s.id for s in document.schools if party.id == s.sis or s.board in boards]
         assert (loads[party.id].schools, loads[party.id].roles) == (len(schools), frozenset(party.roles))
     assert {loads[party].schools for party in ("sis-noord", "sis-zuid")} == {2, 1}
-    found = {quota.entity: quota.limits for quota in wanted_of(registry).quotas or ()}
+    found = {quota.entity: quota.limits for quota in wanted_of(registry, suspended=()).quotas or ()}
     assert found[of_user("portaal-plein")]["producer_byte_rate"] == 30_000_000
     # By its role and three schools: what the entry does not say.
     assert found[of_user("portaal-plein")]["consumer_byte_rate"] == 4_000_000 + 40_000 * loads["portaal-plein"].schools
 
 
-def test_a_party_without_rights_keeps_its_topics_and_falls_under_the_limit_of_everybody_else(
-    document: RegistryDocument, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One function says who has rights; both rights and quotas follow it."""
+@pytest.mark.parametrize("known_by", ["the topic", "the registry itself"])
+def test_a_suspended_party_has_no_rights_and_keeps_topics_and_quota(document: RegistryDocument, known_by: str) -> None:
+    """Who reads a folder has to ask the topic; who reads the topic has it there. Let in again it has its quota at once."""
     registry = Registry.from_records(records_of(document))
-    whole = wanted_of(registry)
-    monkeypatch.setattr(cluster, "with_rights", lambda known: frozenset(known.parties) - {"sis-zuid"})
-    less = wanted_of(registry)
-    assert less.topics == whole.topics
+    whole = wanted_of(registry, suspended=())
+    said = Suspension(id="sis-zuid", since=datetime(2026, 11, 30, tzinfo=UTC), reason="login stolen", by="operator")
+    changed = registry.with_changes({"suspension/sis-zuid": record_of(said)})
+    by_topic = known_by == "the topic"
+    less = wanted_of(registry if by_topic else changed, suspended=["sis-zuid"] if by_topic else ())
+    assert (less.topics, less.quotas) == (whole.topics, whole.quotas)
     assert {acl.user for acl in whole.acls or ()} - {acl.user for acl in less.acls or ()} == {"sis-zuid"}
-    gone = {quota.entity for quota in whole.quotas or ()} - {quota.entity for quota in less.quotas or ()}
-    assert gone == {of_user("sis-zuid")}

@@ -169,6 +169,15 @@ def test_an_entry_that_can_not_be_read_grants_nothing_and_keeps_nothing_else_fro
             assert on == {SIS}
 
 
+def test_a_suspension_that_can_not_be_read_suspends_all_the_same() -> None:
+    """An older worker meets a newer form of it: to take it for nothing would let in who was shut out."""
+    registry = build_registry(None, example_records(), {})
+    changes: dict[str, bytes | None] = {f"suspension/{DELTA}": b'{"of_tomorrow": true}', "suspension/No Party": b"{}"}
+    built = build_registry(registry, {}, changes)
+    assert set(built.suspensions) == {DELTA}
+    assert build_registry(built, {}, {f"suspension/{DELTA}": None}).suspensions == {}
+
+
 @pytest.mark.parametrize("key", ["policy/current", "routes/current"])
 def test_without_policy_or_routes_there_is_no_registry(key: str) -> None:
     """Nothing at all could be decided: refusing everything for good would be no answer."""

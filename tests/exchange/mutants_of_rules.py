@@ -40,6 +40,7 @@ from tests.exchange import (
     test_roles,
     test_routes,
     test_seeds,
+    test_suspension,
     test_switch,
     test_switched,
 )
@@ -59,7 +60,7 @@ from tests.exchange.mutants import (
 )
 from tests.exchange.open_world import FREE, open_world
 from tests.exchange.test_conditions import Person
-from tests.exchange.world import BOOK, DELTA, SHOP
+from tests.exchange.world import BOOK, DELTA, PORTAL, SHOP
 
 # ---- ways to remove a guard
 
@@ -385,6 +386,15 @@ RULES = (
     Mutant("accepted for fewer products", stub(switch, "_covers_all", always), of(test_switch.test_a_link_that_both_sides_accept_is_on_for_all_products_that_are_named, [BOOK], None, "object.transition")),
     Mutant("ends of links", stub(ConnectionSide, "ending", nothing), of(test_switch.test_a_side_that_was_revoked_keeps_how_it_ended_until_it_is_revoked_again)),
     Mutant("changes on the control log", stub(Journal, "control", nothing), of(test_switched.test_record_and_control_leaf_stand_in_one_transaction)),
+    # suspension
+    Mutant("suspended senders", rewritten(pipeline, "check_envelope", "if registry.suspended(record.party):", "if False:"), of(test_suspension.test_a_suspended_sender_is_refused_whatever_it_sends, None)),
+    Mutant("suspended receivers", rewritten(authorise, "_best", "if registry.suspended(candidate)", "if False"), of(test_suspension.test_a_suspended_receiver_gets_nothing_and_its_peers_go_on)),
+    Mutant("suspended receivers of what was parked", rewritten(authorise, "_best", "return shut_out or found", "return found"), of(test_suspension.test_what_was_parked_is_refused_when_its_sender_or_receiver_is_suspended_meanwhile, PORTAL, "receiver.suspended")),
+    Mutant("suspended receivers of what closes", rewritten(authorise, "_best", "(shut_out if closing and shut_out else closing)", "closing"), of(test_suspension.test_what_closes_something_does_not_reach_a_suspended_receiver_either)),
+    Mutant("who learns of a suspension", rewritten(authorise, "_best", "(shut_out if closing and shut_out else closing)", "shut_out or closing"), of(test_suspension.test_who_could_not_deliver_learns_nothing_of_a_suspension)),
+    Mutant("duties of suspended parties", rewritten(pipeline, "run_errand", " or journal.registry.suspended(party)", ""), of(test_suspension.test_a_suspended_party_is_told_its_duties_once_it_is_resumed)),
+    Mutant("who is resumed by now", rewritten(pipeline, "same_moment", "and one.suspensions is other.suspensions", ""), of(test_suspension.test_a_suspended_party_is_told_its_duties_once_it_is_resumed)),
+    Mutant("seeds for suspended parties", rewritten(duties, "_seeds", "if registry.suspended(asked.receiver):", "if False:"), of(test_suspension.test_nobody_is_asked_to_seed_a_suspended_receiver_until_it_is_resumed)),
     # parking
     Mutant("looks at those who arrived", rewritten(_Batch, "release", "self.parking.keys() if self.views.arrived is None else self.views.arrived", "self.parking.keys()"), of(test_parking.test_a_batch_asks_the_vault_for_nobody_who_waits_but_those_who_arrived)),
     # duties

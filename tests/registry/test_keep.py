@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from broker.registry import (
     PublicKey,
     School,
     Succession,
+    Suspension,
     records_of,
 )
 from broker.registry.keep import Kept, keep, keep_connections, keep_keys, kept_connections
@@ -178,3 +180,13 @@ def test_nothing_else_is_kept() -> None:
     assert keep(FOLDER, FOLDER | there) == FOLDER
     document = RegistryDocument(boards=(Board.model_validate(board()),))
     assert records_of(document).keys() == {"board/horizon", "policy/current", "routes/current"}
+
+
+def test_a_suspension_is_lifted_by_no_folder() -> None:
+    """It is begun and ended by commands; it stays even if the folder does not have its party any more."""
+    shut_out = records(
+        Suspension(id="uitgeverij-delta", since=datetime(2026, 11, 24, tzinfo=UTC), reason="stolen", by="operator")
+    )
+    assert keep(FOLDER, FOLDER | shut_out, "remove") == FOLDER | shut_out
+    fewer = {key: value for key, value in FOLDER.items() if key != "party/uitgeverij-delta"}
+    assert shut_out.items() <= keep(fewer, FOLDER | shut_out).items()

@@ -106,7 +106,7 @@ def installed(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) ->
     """Two pupils in the vault, one without ECK iD; a request to destroy of long ago; a topic that was forgotten."""
     home = tmp_path_factory.mktemp("preseason")
     admin, registry = Admin(kafka.admin_connection()), load(EXAMPLES)
-    wanted = wanted_of(registry, replicas=1)
+    wanted = wanted_of(registry, suspended=(), replicas=1)
     admin.apply([t for t in wanted.topics if t.name != "out.sis-zuid.usage"], wanted.acls)
     files = {}
     for user in (WORKER, OPERATOR):
