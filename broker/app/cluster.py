@@ -53,7 +53,7 @@ def topics_of(registry: Registry) -> dict[str, PartyTopics]:
 
 
 def with_rights(registry: Registry, suspended: Collection[str]) -> frozenset[str]:
-    """The parties that have rights. One that is suspended keeps its topics and its quota, for when it is let in again."""
+    """The parties that have rights. One that is suspended keeps topics and quota, for when it is let in again."""
     return frozenset(registry.parties) - registry.suspensions.keys() - set(suspended)
 
 
