@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -98,3 +100,30 @@ class HealthServer:
 
 def _answer(good: bool) -> web.Response:
     return web.Response(text="ok\n" if good else "not ok\n", status=200 if good else 503)
+
+
+@contextmanager
+def answering(host: str, port: int) -> Iterator[None]:
+    """Answer probes while a start waits, alive and not ready: else what waits is ended for it, again and again.
+
+    Args:
+        port: 0 for none.
+
+    Raises:
+        OSError: it can not listen there.
+    """
+    if not port:
+        yield
+        return
+    loop = asyncio.new_event_loop()
+    server = HealthServer(lambda: True, lambda: False, lambda: b"")
+    loop.run_until_complete(server.start(host, port))
+    thread = threading.Thread(target=loop.run_forever, name="probes", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(server.stop())
+        loop.close()

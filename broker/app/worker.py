@@ -24,7 +24,7 @@ from aiokafka.errors import KafkaConnectionError
 from mode import Service
 
 from broker.app import logs
-from broker.app.health import HealthServer
+from broker.app.health import HealthServer, answering
 from broker.app.keys import keep_open, wait_for_keys
 from broker.app.metrics import Metrics
 from broker.app.rolling import keep_rolling
@@ -227,12 +227,14 @@ def run_worker(settings: WorkerSettings) -> int:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and pupils' data
     logs.configure(settings.log_level)
-    wait_for_kafka(settings.kafka())
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with answering(settings.http_host, settings.http_port):
+        wait_for_kafka(settings.kafka())
+        opened = wait_for_keys(settings.keys)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     ending = Ending()
-    app = create_app(settings, ending, wait_for_keys(settings.keys))
+    app = create_app(settings, ending, opened)
     worker = faust.Worker(app, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.spinner = None  # it writes to the terminal
     try:

@@ -192,6 +192,23 @@ def test_a_kafka_that_goes_away_in_the_middle_of_the_start_is_waited_for(tmp_pat
             worker.wait()
 
 
+def test_a_start_that_waits_is_alive_and_not_ready(tmp_path: Path) -> None:
+    """Kafka is away, or the keys' server is sealed: a probe that got no answer would end it once a minute."""
+    connection = tmp_path / "connection.json"
+    KafkaConnection("127.0.0.1:1", insecure_plaintext=True).to_file(connection)
+    port = free_ports(1)
+    worker = start(tmp_path, connection, "--http", str(port))
+    log = tmp_path / "log"
+    try:
+        wait_for(lambda: "kafka.away" in log.read_text() or worker.poll() is not None, "it waits")
+        assert [get(port, path)[0] for path in ("/livez", "/readyz", "/metrics")] == [200, 503, 200]
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(20)
+    finally:
+        worker.kill()
+        worker.wait()
+
+
 def test_before_its_start_it_waits_for_an_address_that_does_not_answer_and_for_nothing_else(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
