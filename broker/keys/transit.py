@@ -20,6 +20,12 @@ from broker.keys.transit_server import Denied, TransitServer
 from broker.keys.wrapping import version_of
 
 CONTEXT: Final = "eck-broker:"
+#: Failures that are not of the file that was asked for: to ask for the next one would be for nothing.
+NOT_OF_A_FILE: Final = frozenset(
+    ("transit.unreachable", "transit.untrusted", "transit.sealed", "transit.login", "transit.denied")
+)
+NOT_RENEWED_S: Final = 7200.0
+MOST_LEASE_S: Final = 10**9
 
 
 class Transit:
@@ -78,13 +84,21 @@ class Transit:
         return version
 
     def renew(self) -> float | None:
-        """Have a token that is renewed live on; seconds that it now has, None if it needs no renewal."""
+        """Have a token that is renewed live on; seconds that it now has, None if it needs no renewal.
+
+        A token that can not be renewed is no failure: it may have no end, or somebody else puts a new one there.
+        """
         if not self._login.renewed:
             return None
         self._token = self._login.token(self.server)
-        auth = self.server.ask("POST", "auth/token/renew-self", token=self._token, body={}).get("auth")
+        try:
+            auth = self.server.ask("POST", "auth/token/renew-self", token=self._token, body={}).get("auth")
+        except ConfigError as error:
+            if error.code != "transit.refused":
+                raise
+            return NOT_RENEWED_S
         lease = auth.get("lease_duration") if isinstance(auth, dict) else None
-        return float(lease) if isinstance(lease, int) and lease > 0 else None
+        return float(min(lease, MOST_LEASE_S)) if isinstance(lease, int) and lease > 0 else NOT_RENEWED_S
 
     def _post(self, what: str, body: Mapping[str, object]) -> Mapping[str, Any]:
         return self._ask("POST", f"{self._mount}/{what}/{self.key}", body)
@@ -150,11 +164,11 @@ class TransitWrapping:
         first: BrokerError | None = None
         for name, data in files:
             there.add((name, data.strip()))
-            if (name, data.strip()) not in self._opened:
+            if (name, data.strip()) not in self._opened and (first is None or first.code not in NOT_OF_A_FILE):
                 try:
                     self._open(name, data)
                 except BrokerError as error:
-                    first = first or error
+                    first = error if first is None or error.code in NOT_OF_A_FILE else first
         for gone in self._opened.keys() - there:
             del self._opened[gone]
         if first is not None:

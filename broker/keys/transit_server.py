@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from broker.errors import BrokerError, ConfigError, TransientError
 from broker.tls import may_be_asked
 
 MOST_BYTES: Final = 1 << 20
-#: Codes of a server that can not answer now (standby, too busy, sealed), as the HTTP API documents them.
-NOT_NOW: Final = frozenset((412, 429, 472, 473, 500, 502, 503, 504))
+STEPS: Final = 6  # so many times `timeout_s` an answer may take from its first byte to its last
+#: Codes of a server that can not answer now (standby, too busy, sealed), as the HTTP API documents them; and of a
+#: second standby, while the servers choose who is active.
+NOT_NOW: Final = frozenset((307, 308, 412, 429, 472, 473, 500, 502, 503, 504))
 
 
 class Denied(ConfigError):
@@ -73,7 +76,7 @@ class TransitServer:
         if status in (307, 308):  # a standby names the active server
             status, answer, _ = self._once(self._active(elsewhere), method, f"/v1/{path}", sent, headers)
         document: Any = None
-        with suppress(ValueError):  # its text is that of the answer: it is not carried along
+        with suppress(ValueError, RecursionError):  # its text is that of the answer: it is not carried along
             document = json.loads(answer) if answer else {}
         if status in (200, 204) and isinstance(document, dict):
             return document
@@ -88,8 +91,11 @@ class TransitServer:
         )
 
     def _active(self, location: str | None) -> str:
-        parts = urlsplit(location or "")
-        if parts.scheme != "https" or not parts.hostname:
+        parts = None
+        with suppress(ValueError):
+            parts = urlsplit(location or "")
+            _ = parts.port  # raises for what is no number
+        if parts is None or not may_be_asked(f"https://{parts.netloc.rpartition('@')[2]}") or parts.scheme != "https":
             raise TransientError(
                 f"The transit server {self.address} is a standby and names no active one by https; check its api_addr.",
                 code="transit.unavailable",
@@ -108,7 +114,7 @@ class TransitServer:
         try:
             connection.request(method, path, sent, dict(headers))
             answer = connection.getresponse()
-            return answer.status, answer.read(MOST_BYTES), answer.getheader("Location")
+            return answer.status, self._body(answer), answer.getheader("Location")
         except ssl.SSLCertVerificationError as error:
             problem = ConfigError(
                 f"The certificate of the transit server {address} is not trusted: {error.verify_message}. Set "
@@ -131,6 +137,17 @@ class TransitServer:
         finally:
             connection.close()
         raise problem
+
+    def _body(self, answer: http.client.HTTPResponse) -> bytes:
+        """What comes of it in time: who sends a byte now and then would hold us for ever, step by step."""
+        found, end = bytearray(), time.monotonic() + STEPS * self.timeout_s
+        while len(found) < MOST_BYTES and (more := answer.read1(MOST_BYTES - len(found))):
+            found += more
+            if time.monotonic() > end:
+                raise TimeoutError
+        if answer.length and len(found) < MOST_BYTES:
+            raise http.client.IncompleteRead(b"")
+        return bytes(found)
 
     def _refused(self, status: int, document: Any, path: str) -> BrokerError:
         """What is known by its text is told in ours; the text itself is not."""

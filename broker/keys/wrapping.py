@@ -29,7 +29,8 @@ class Wrapping(Protocol):
         """Unwrap these files ahead, those that are not open yet, and forget all others.
 
         Raises:
-            ConfigError, TransientError: as `unwrap`, for the first that does not open; the others are open then.
+            ConfigError, TransientError: as `unwrap`, for the first that does not open; the others are open then,
+                unless it is the server that lets nobody in.
         """
 
 

@@ -110,6 +110,7 @@ class FakeTransit:
     active: str | None = None  # another server that a standby names
     namespace: str | None = None
     answers: Callable[[str], bytes] | None = None  # instead of all that
+    drip_s: float = 0.0  # between one byte of an answer and the next
     requests: list[tuple[str, str]] = field(default_factory=list)
 
     def asked(self, what: str) -> int:
@@ -221,7 +222,9 @@ def transit_engine(folder: Path) -> Iterator[FakeTransit]:
             for name, value in {"Content-Type": "application/json", "Content-Length": str(len(made)), **more}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(made)
+            for part in [made] if not engine.drip_s else [made[n : n + 1] for n in range(len(made))]:
+                self.wfile.write(part)
+                time.sleep(engine.drip_s)
 
         do_GET = do_POST = _answer  # noqa: N815 - names of http.server
 

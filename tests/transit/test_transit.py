@@ -167,6 +167,10 @@ def _nothing_in_it(engine: FakeTransit, _: Path) -> None:
     engine.answers = lambda _: b'{"data": {"plaintext": 7}}'
 
 
+def _too_deep(engine: FakeTransit, _: Path) -> None:
+    engine.answers = lambda _: b"[" * 200_000
+
+
 FAILURES = {
     "sealed": (_seal, TransientError, "transit.sealed"),
     "no such key": (_no_key, ConfigError, "transit.missing"),
@@ -178,6 +182,7 @@ FAILURES = {
     "token ended": (_token_ended, ConfigError, "transit.denied"),
     "other namespace": (_namespace, ConfigError, "transit.missing"),
     "not JSON": (_not_json, ConfigError, "transit.answer"),
+    "too deep": (_too_deep, ConfigError, "transit.answer"),
     "senseless": (_nothing_in_it, ConfigError, "transit.answer"),
 }
 
@@ -294,8 +299,41 @@ def test_a_standby_is_followed_to_the_active_server_by_https_only(
         monkeypatch.setenv("BROKER_TRANSIT_ADDRESS", standby.address)
         standby.active = engine.address
         assert len(open_keys(folder).secret(NAMES[0])) == 32
-        standby.active = engine.address.replace("https", "http")
-        assert failure(lambda: open_keys(folder).secret(NAMES[0])) == (TransientError, "transit.unavailable")
+        for nowhere in (
+            engine.address.replace("https", "http"),
+            standby.address,  # while they choose who is active
+            "https://[",
+            "https://127.0.0.1:port",
+            "https://",
+        ):
+            standby.active = nowhere
+            assert failure(lambda: open_keys(folder).secret(NAMES[0])) == (TransientError, "transit.unavailable")
+
+
+def test_an_answer_that_never_ends_is_given_up(
+    folder: Path, engine: FakeTransit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time, and the answer does not: nobody would open keys any more, and nobody be told."""
+    monkeypatch.setenv("BROKER_TRANSIT_TIMEOUT_S", "0.2")
+    engine.drip_s = 0.03
+    assert failure(lambda: open_keys(folder).secret(NAMES[0])) == (TransientError, "transit.unreachable")
+
+
+def test_what_keeps_everybody_out_is_asked_for_once(folder: Path, engine: FakeTransit) -> None:
+    """A login, a time-out or a line of an audit for each file would be for nothing."""
+    engine.tokens.clear()
+    keys, asked = open_keys(folder), len(engine.requests)
+    assert failure(keys.open_all) == (ConfigError, "transit.denied")
+    assert len(engine.requests) == asked + 1
+
+
+def test_a_file_that_others_may_read_keeps_no_other_closed(folder: Path) -> None:
+    """It is told when all others are open."""
+    keys = open_keys(folder)
+    key_files(folder)[0].chmod(0o644)
+    assert failure(keys.open_all) == (ConfigError, "keys.permissions")
+    assert isinstance(keys.wrapping, TransitWrapping)
+    assert len(keys.wrapping._opened) == 2
 
 
 def test_neither_keys_nor_tokens_are_in_errors_or_reprs(folder: Path, engine: FakeTransit) -> None:

@@ -138,6 +138,58 @@ async def test_a_token_that_can_be_renewed_is_renewed(operators: FileKeys, engin
     assert engine.asked("auth/token/renew-self") == 1
 
 
+async def test_a_file_that_does_not_open_keeps_no_token_from_being_renewed(
+    operators: FileKeys, engine: FakeTransit, set_up: Become
+) -> None:
+    """Else the token would end, and no other key would open either."""
+    set_up("service", renewable=True, lease_s=3600)
+    keys = wait_for_keys(operators.folder)
+    (operators.folder / "a-bad.secret").write_bytes(b"vault:v1:AAAA\n")
+    (operators.folder / "a-bad.secret").chmod(0o600)
+    async with kept_open(keys):
+        await soon(lambda: engine.asked("auth/token/renew-self") == 1)
+
+
+async def test_a_token_that_can_not_be_renewed_is_no_failure(operators: FileKeys, engine: FakeTransit) -> None:
+    """It has no end, or somebody else puts a new one into the file; a line a minute would hide those that count."""
+    keys, looks = wait_for_keys(operators.folder), [0]
+    real = keys.open_all
+
+    def counted() -> None:
+        looks[0] += 1
+        real()
+
+    keys.open_all = counted  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        task = asyncio.create_task(keep_open(keys, look_s=0.01))
+        await soon(lambda: looks[0] >= 3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert engine.asked("auth/token/renew-self") == 1
+    assert logs == []
+
+
+async def test_a_folder_that_can_not_be_read_for_a_moment_ends_nothing(operators: FileKeys) -> None:
+    """As a network's file system does: it is told, and looked at again."""
+    keys, failures = wait_for_keys(operators.folder), [OSError(116, "Stale file handle")] * 2
+    real, looks = keys.open_all, [0]
+
+    def failing() -> None:
+        looks[0] += 1
+        if failures:
+            raise failures.pop()
+        real()
+
+    keys.open_all = failing  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        task = asyncio.create_task(keep_open(keys, look_s=0.01))
+        await soon(lambda: looks[0] >= 3 or task.done())
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert [entry["code"] for entry in logs] == ["keys.folder"]
+
+
 async def test_keys_in_clear_need_no_looking_after(tmp_path: Path) -> None:
     """It ends at once, and so it does where a service has no keys."""
     FileKeys(tmp_path).create_secret("vault-mac")
