@@ -182,6 +182,24 @@ def test_key_ids_sort_by_age_and_tell_their_owner(store: Store) -> None:
 # ---- files
 
 
+def test_a_destroyed_key_is_overwritten_where_it_lies(files: FileKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that is on the disk before the name goes; a file that was cut off first would get its bytes elsewhere."""
+    made = files.create("delta")
+    path = files.folder / f"{made.kid}.jwk"
+    before, seen = path.read_bytes(), list[bytes]()
+    real = os.fsync
+
+    def looking(handle: int) -> None:
+        real(handle)
+        if path.exists():
+            seen.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", looking)
+    files.destroy(made.kid)
+    assert [len(data) for data in seen] == [len(before)]
+    assert seen[0] != before
+
+
 def test_files_and_their_folder_are_for_the_owner_only(files: FileKeys) -> None:
     """0600 and 0700, whatever the umask."""
     before = os.umask(0)

@@ -27,6 +27,8 @@ from broker.keys.provider import (
 from broker.keys.wrapping import PLAIN, Wrapping
 
 SUFFIXES: Final = (".jwk", ".secret")
+KEPT: Final = ".plain"
+NEW: Final = ".new-"
 
 
 class FileKeys:
@@ -43,13 +45,24 @@ class FileKeys:
         self.folder, self.wrapping = Path(folder), wrapping
 
     def open_all(self) -> None:
-        """Unwrap all that is wrapped, and keep it in memory. See Wrapping."""
-        self.wrapping.open_all(self._wrapped_files())
+        """Unwrap all that is wrapped, and keep it in memory. See Wrapping.
 
-    def _wrapped_files(self) -> Iterator[tuple[str, bytes]]:
+        Raises:
+            ConfigError: also `keys.permissions`, when all others are open.
+        """
+        refused: list[ConfigError] = []
+        self.wrapping.open_all(self._wrapped_files(refused))
+        if refused:
+            raise refused[0]
+
+    def _wrapped_files(self, refused: list[ConfigError]) -> Iterator[tuple[str, bytes]]:
         for path in key_files(self.folder):
-            with suppress(FileNotFoundError):  # destroyed at this moment
+            try:
                 yield path.name, read_private(path)
+            except FileNotFoundError:
+                continue  # destroyed at this moment
+            except ConfigError as error:
+                refused.append(error)
 
     def create(self, owner: str) -> RecipientKey:
         """Make a new recipient key; it becomes the owner's newest. The older ones stay until destroyed."""
@@ -98,9 +111,7 @@ class FileKeys:
         if not self._is_destroyed(name):
             self._write(f"{name}.destroyed", b"")
         there = path.exists()
-        if there:
-            overwrite_and_unlink(path)
-            sync_folder(self.folder)
+        self._remove(path)
         return there
 
     def _is_destroyed(self, name: str) -> bool:
@@ -111,7 +122,14 @@ class FileKeys:
         path = self.folder / f"{kid}.jwk"
         if not KID.fullmatch(kid) or not path.exists():
             raise missing(kid if KID.fullmatch(kid) else "of that name", str(self.folder))
-        overwrite_and_unlink(path)
+        self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """A key's file, and the original that a wrapping which was killed left beside it."""
+        for one in (plain_of(path), path):
+            if one.exists():
+                overwrite_and_unlink(one)
+        sync_folder(self.folder)
 
     def owners(self) -> tuple[str, ...]:
         """Whose recipient keys are here."""
@@ -174,10 +192,15 @@ def key_files(folder: Path) -> list[Path]:
     return [path for path in there if not path.with_suffix(".destroyed").exists()]
 
 
+def plain_of(path: Path) -> Path:
+    """Where the original of a key file lies as long as its folder is being wrapped."""
+    return path.with_name(f".{path.name}{KEPT}")
+
+
 def write_private(folder: Path, name: str, data: bytes) -> None:
     """Have a file in the folder, whole or not at all, and never readable by others, not even for a moment."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".new-")  # mkstemp creates 0600
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=NEW)  # mkstemp creates 0600
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(data)
@@ -201,8 +224,14 @@ def _is_key_document(document: Any) -> bool:
 
 
 def overwrite_and_unlink(path: Path) -> None:
-    """Remove a file that holds a key."""
-    path.write_bytes(os.urandom(path.stat().st_size))  # for media that overwrite in place; no promise
+    """Remove a file that holds a key.
+
+    Its bytes are overwritten where they lie, and that is on the disk before the name goes: a file that is cut off first
+    gets its new bytes elsewhere, if at all. For media that overwrite in place; no promise.
+    """
+    with path.open("r+b", buffering=0) as there:
+        there.write(os.urandom(os.fstat(there.fileno()).st_size))
+        os.fsync(there.fileno())
     path.unlink()
 
 
@@ -212,10 +241,11 @@ def read_private(path: Path) -> bytes:
     Raises:
         ConfigError: `keys.permissions`: others may.
     """
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise ConfigError(
-            f"{path} may be read by others (mode {mode:04o}); replace the key and run: chmod 600 {path}",
-            code="keys.permissions",
-        )
-    return path.read_bytes()
+    with path.open("rb") as there:
+        mode = stat.S_IMODE(os.fstat(there.fileno()).st_mode)
+        if mode & 0o077:
+            raise ConfigError(
+                f"{path} may be read by others (mode {mode:04o}); replace the key and run: chmod 600 {path}",
+                code="keys.permissions",
+            )
+        return there.read()

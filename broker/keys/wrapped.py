@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from broker.durable import sync_folder
 from broker.errors import ConfigError
-from broker.keys.files import key_files, overwrite_and_unlink, read_private, write_private
+from broker.keys.files import KEPT, NEW, key_files, overwrite_and_unlink, plain_of, read_private, write_private
 from broker.keys.transit import TransitWrapping
 from broker.keys.wrapping import version_of
-
-KEPT: Final = ".plain"
 
 
 class Moved(NamedTuple):
@@ -30,6 +28,7 @@ def wrap_folder(folder: Path, wrapping: TransitWrapping) -> Moved:
 
     Raises:
         ConfigError, TransientError: of the server, or `keys.permissions`; no original is gone then.
+        ConfigError: `keys.linked`: a file has a second name, which would lose its key, or keep it in clear.
     """
     moved = Moved(0, 0)
     for path in key_files(folder):
@@ -37,19 +36,25 @@ def wrap_folder(folder: Path, wrapping: TransitWrapping) -> Moved:
         if version_of(data) is not None:
             moved = moved._replace(already=moved.already + 1)
             continue
+        kept = plain_of(path)
+        kept.unlink(missing_ok=True)  # a second name of this file, of a run that was killed
+        if path.is_symlink() or path.stat().st_nlink > 1:
+            raise ConfigError(
+                f"{path} is a link, or a file with a second name, so its key lies in clear elsewhere too; put a copy "
+                "of its own in its place, and see what the other is for. No original was removed.",
+                code="keys.linked",
+            )
         wrapped = wrapping.wrap(path.name, data)
         if wrapping.transit.decrypt(path.name, wrapped.strip()) != data:
             raise ConfigError(
                 f"The transit server opens {path.name} to something else than it was given; nothing was removed.",
                 code="transit.answer",
             )
-        kept = folder / f".{path.name}{KEPT}"
-        kept.unlink(missing_ok=True)  # a second name of this file, of a run that was killed
         os.link(path, kept)
         write_private(folder, path.name, wrapped)
         moved = moved._replace(changed=moved.changed + 1)
-    for kept in folder.glob(f".*{KEPT}"):
-        overwrite_and_unlink(kept)
+    for left in (*folder.glob(f".*{KEPT}"), *folder.glob(f"{NEW}*")):  # the latter: of a command that was killed
+        overwrite_and_unlink(left)
     if folder.exists():
         sync_folder(folder)
     return moved
@@ -61,7 +66,8 @@ def rewrap_folder(folder: Path, wrapping: TransitWrapping) -> Moved:
     Killed in the middle, it goes on where it was when it is run again.
 
     Raises:
-        ConfigError: `keys.plain`: a file is not wrapped. As the server's errors: what was done stays done.
+        ConfigError: `keys.plain`: a file is not wrapped. `transit.answer`: the server gave another version than its
+            newest. As the server's errors: what was done stays done.
     """
     newest, moved = wrapping.transit.newest(), Moved(0, 0)
     for path in key_files(folder):
@@ -72,7 +78,14 @@ def rewrap_folder(folder: Path, wrapping: TransitWrapping) -> Moved:
         if version >= newest:
             moved = moved._replace(already=moved.already + 1)
             continue
-        write_private(folder, path.name, wrapping.transit.rewrap(path.name, data) + b"\n")
+        rewrapped = wrapping.transit.rewrap(path.name, data)
+        if (version_of(rewrapped) or 0) < newest:  # else the old version would be closed, and this file with it
+            raise ConfigError(
+                f"The transit server says that version {newest} is its newest, and gave {path.name} back under an "
+                "older one; the file was left as it is. Ask its operators, then run this again.",
+                code="transit.answer",
+            )
+        write_private(folder, path.name, rewrapped + b"\n")
         moved = moved._replace(changed=moved.changed + 1)
     return moved
 

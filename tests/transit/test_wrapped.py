@@ -112,6 +112,54 @@ def test_a_wrapping_that_was_killed_goes_on_where_it_was(
     assert all(path.read_bytes().startswith(b"vault:v1:") for path in key_files(folder))
 
 
+def test_what_is_destroyed_after_a_wrapping_that_was_killed_is_nowhere_in_clear(
+    folder: Path, set_up: Become, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The originals lie beside until it is run again: a destroyed key's does not."""
+    set_up("operator")
+    (kid, _) = (key.kid for key in FileKeys(folder).recipient_keys("broker"))
+    clear = {name: (folder / name).read_bytes() for name in (f"{kid}.jwk", f"{SECRETS[0]}.secret")}
+
+    def dies(_: Path) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "overwrite_and_unlink", dies)
+        with pytest.raises(_Killed):
+            run(folder, "wrap")
+    assert set(clear.values()) <= {path.read_bytes() for path in folder.iterdir()}
+    told(folder, "destroy", kid, "--yes")
+    open_keys(folder).destroy_secret(SECRETS[0])
+    assert not set(clear.values()) & {path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_a_killed_command_left_in_clear_goes_too(folder: Path, set_up: Become) -> None:
+    """A key that got no name yet is used by nobody, and would still lie there when all else is wrapped."""
+    set_up("operator")
+    (folder / ".new-abc").write_text("00" * 32)
+    told(folder, "wrap")
+    assert list(folder.glob(".*")) == []
+
+
+@pytest.mark.parametrize("how", ["symbolic", "hard"])
+def test_a_file_with_a_second_name_is_not_wrapped(how: str, folder: Path, tmp_path: Path, set_up: Become) -> None:
+    """Overwriting its original would take the key from whoever has the other name; leaving it leaves it in clear."""
+    set_up("operator")
+    file, other = folder / f"{SECRETS[0]}.secret", tmp_path / "other.secret"
+    file.rename(other)
+    if how == "symbolic":
+        file.symlink_to(other)
+    else:
+        file.hardlink_to(other)
+    before = contents(FileKeys(folder)), other.read_bytes()
+    assert getattr(run(folder, "wrap").exception, "code", None) == "keys.linked"
+    assert other.read_bytes() == before[1]
+    file.unlink()
+    other.rename(file)
+    told(folder, "wrap")
+    assert contents(open_keys(folder)) == before[0]
+
+
 def test_originals_stay_until_every_file_is_wrapped(folder: Path, set_up: Become, engine: FakeTransit) -> None:
     """A server that stops answering in the middle costs nothing."""
     set_up("operator")
@@ -180,6 +228,26 @@ def test_a_rewrap_that_was_stopped_goes_on_and_counts_what_is_left(
     said = told(folder, "rewrap")
     assert "3 files" in said
     assert "2 had" in said
+
+
+def test_what_comes_back_under_an_older_version_replaces_nothing(
+    folder: Path, set_up: Become, engine: FakeTransit
+) -> None:
+    """A server that has not heard of the rotation yet: its operators would close the version that the file needs."""
+    set_up("operator")
+    told(folder, "wrap")
+    before = {path: path.read_bytes() for path in key_files(folder)}
+    real = engine.answer
+
+    def says_two(method: str, path: str, *rest: Any) -> Any:
+        answer = real(method, path, *rest)
+        if path == f"transit/keys/{KEY}":
+            answer["data"]["latest_version"] = 2
+        return answer
+
+    engine.answer = says_two  # type: ignore[method-assign]
+    assert getattr(run(folder, "rewrap").exception, "code", None) == "transit.answer"
+    assert {path: path.read_bytes() for path in key_files(folder)} == before
 
 
 def test_a_list_says_what_is_wrapped_and_what_is_not(folder: Path, set_up: Become) -> None:
