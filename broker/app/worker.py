@@ -26,6 +26,7 @@ from mode import Service
 from broker.app import logs
 from broker.app.health import HealthServer
 from broker.app.metrics import Metrics
+from broker.app.renewing import keep_renewing
 from broker.app.rolling import keep_rolling
 from broker.engine import DataPlane, KafkaClients, RegistryView, VaultView, topic_identity
 from broker.errors import BrokerError, ConfigError
@@ -103,6 +104,10 @@ class ExchangeService(Service):
     async def _roll(self) -> None:
         await keep_rolling(self._connection, self._metrics.rolled)
 
+    @Service.task
+    async def _renew(self) -> None:
+        await keep_renewing(FileKeys(self._settings.keys), self._keys.renew)
+
     async def on_stop(self) -> None:
         """Called by mode."""
         log.info("worker.stopping")
@@ -113,7 +118,8 @@ class ExchangeService(Service):
 
     def _is_ready(self) -> bool:
         plane = self._plane
-        return self._ready and plane is not None and plane.views.age_s <= 2 * self._settings.view_age_s
+        current = plane is not None and plane.views.age_s <= 2 * self._settings.view_age_s
+        return self._ready and current and not self._keys.behind
 
     def _process(
         self, state: LaneState, inputs: Sequence[InputRecord], views: Views, now_ms: int, next_offset: int

@@ -85,11 +85,11 @@ def _index_leaves(store: Store, folder: Path, known: list[Verifier]) -> None:
 
 def _index_people(store: Store, connection: Path, keys: Path) -> None:
     from broker.auditlog.indexer import LOST, read_people  # with it come Kafka's clients
-    from broker.identity.vault import SchoolKeys
+    from broker.identity.vault import SCHOOLS, SchoolKeys
     from broker.kafka.connection import KafkaConnection
-    from broker.keys import FileKeys
+    from broker.keys import FileKeys, versions
 
-    schools = SchoolKeys(FileKeys(keys).secret("school-keys"))
+    schools = SchoolKeys(versions(FileKeys(keys), SCHOOLS))
 
     def lost(source: str) -> None:
         err.print(f"{source}: {LOST}", markup=False)

@@ -153,14 +153,16 @@ def index(
     from broker.app import logs as output
     from broker.auditlog.indexing import Indexing, IndexService, People
     from broker.auditlog.service import run_until_told
-    from broker.identity.vault import SchoolKeys
+    from broker.identity.vault import SCHOOLS, SchoolKeys
+    from broker.keys import versions
 
     if (connection is None) != (keys is None):
         raise ConfigError("--connection and --keys go together: entries are sealed.", code="audit.people")
     people = None
     if connection is not None and keys is not None:
-        schools = SchoolKeys(FileKeys(keys).secret("school-keys"))
-        people = People(KafkaConnection.from_file(connection), schools)
+        store_of_keys = FileKeys(keys)
+        versions(store_of_keys, SCHOOLS)  # what is missing shows before anything starts
+        people = People(KafkaConnection.from_file(connection), lambda: SchoolKeys(versions(store_of_keys, SCHOOLS)))
     output.configure("info")
     indexing = Indexing(logs, store, key_file=key_file, people=people)
     service = IndexService(indexing, look_s=every, http=(http_host, http) if http else None)

@@ -19,6 +19,7 @@ from broker.registry.agreements import (
 )
 from broker.registry.connections import ConnectionSide
 from broker.registry.fields import ALL, ALL_OF_BOARD, EntryId, LocationId, PartyId, ProductId, SchoolId
+from broker.registry.keysinuse import KeyInUse
 from broker.registry.parties import RESERVED, Board, Party, PublicKey, School, Succession
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "ConnectionSide",
     "Entry",
     "EntryId",
+    "KeyInUse",
     "LocationId",
     "Party",
     "PartyId",
@@ -48,7 +50,7 @@ __all__ = [
     "key_of",
 ]
 
-Entry = Party | Board | School | Agreement | TemporaryException | ConnectionSide | Succession
+Entry = Party | Board | School | Agreement | TemporaryException | ConnectionSide | Succession | KeyInUse
 KINDS: Final[Mapping[str, type[Entry]]] = {
     "party": Party,
     "board": Board,
@@ -57,6 +59,7 @@ KINDS: Final[Mapping[str, type[Entry]]] = {
     "exception": TemporaryException,
     "connection": ConnectionSide,
     "succession": Succession,
+    "key": KeyInUse,
 }
 _KIND_OF: Final = {model: kind for kind, model in KINDS.items()}
 

@@ -29,8 +29,8 @@ from broker.registry.fields import (
 
 # The broker's own users, recipients and topics: a party of that name would have their rights or their keys.
 RESERVED: Final = frozenset({
-    "admin", "audit-service", "auditor", "broker", "count-keeper", "exchange", "ldv-exporter", "log-builder",
-    "operator", "remover", "vault",
+    "admin", "audit-service", "auditor", "broker", "count-keeper", "exchange", "index", "key-rotator", "ldv-exporter",
+    "log-builder", "operator", "remover", "vault",
 })  # fmt: skip
 
 # What no pupil number looks like. A declared form that fits one of these would switch the PGN screen off.

@@ -16,6 +16,7 @@ from typing import Final, Self, TypeVar
 from pydantic import ValidationError
 
 from broker.errors import ConfigError
+from broker.keys.versions import FIRST, number_of
 from broker.policy import Policy, Routes
 from broker.policy.document import canonical, problems_of, refuse
 from broker.registry.connections import ConnectionSide
@@ -27,6 +28,7 @@ from broker.registry.models import (
     Agreement,
     Board,
     Entry,
+    KeyInUse,
     Party,
     School,
     TemporaryException,
@@ -40,8 +42,8 @@ ROUTES_KEY: Final = "routes/current"
 REMEMBERED: Final = 100_000
 
 Content = Entry | Policy | Routes
-_N = TypeVar("_N", Party, Board, School)
-_E = TypeVar("_E", Party, Board, School, Agreement, TemporaryException, ConnectionSide)
+_N = TypeVar("_N", Party, Board, School, KeyInUse)
+_E = TypeVar("_E", Party, Board, School, Agreement, TemporaryException, ConnectionSide, KeyInUse)
 
 
 def parse_record(key: str, value: bytes) -> Content:
@@ -84,6 +86,7 @@ class Registry:
         version: of all records together; any change changes it, equal records have equal versions.
         policy, routes: the current ones; before there are any, nothing passes.
         parties, boards, schools: by id.
+        keys_in_use: the broker's own keys that were replaced, by name; the same object until one of them changes.
     """
 
     def __init__(self) -> None:
@@ -92,6 +95,7 @@ class Registry:
         self.parties: Mapping[str, Party] = {}
         self.boards: Mapping[str, Board] = {}
         self.schools: Mapping[str, School] = {}
+        self.keys_in_use: Mapping[str, KeyInUse] = {}
         self._contents: Shards[Content] = Shards()
         self._tree = VersionTree()
         self._agreements, self._exceptions, self._links = AgreementIndex(), ExceptionIndex(), LinkIndex()
@@ -132,6 +136,7 @@ class Registry:
         new.parties = _changed(self.parties, _only(Party, gone), _only(Party, come))
         new.boards = _changed(self.boards, _only(Board, gone), _only(Board, come))
         new.schools = _changed(self.schools, _only(School, gone), _only(School, come))
+        new.keys_in_use = _changed(self.keys_in_use, _only(KeyInUse, gone), _only(KeyInUse, come))
         new._agreements = self._agreements.with_changes(_only(Agreement, gone), _only(Agreement, come))
         new._exceptions = self._exceptions.with_changes(
             _only(TemporaryException, gone), _only(TemporaryException, come)
@@ -143,6 +148,14 @@ class Registry:
             new.schools,
         )
         return new
+
+    # ---- the broker's own keys
+
+    def secret_in_use(self, name: str) -> int:
+        """Number of the version that is written with; the first until `broker keys rotate` put another in its place."""
+        found = self.keys_in_use.get(name)
+        number = None if found is None else number_of(name, found.version)
+        return FIRST if number is None else number
 
     # ---- who is who
 
