@@ -82,12 +82,13 @@ async def rotate_recipient(job: Job, keys: FileKeys, tell: Telling, group: str, 
         ConfigError: `keys.*`, `kafka.*`, `registry.*`. TransientError: `registry.*`: run it again.
     """
     entry, found = under_way(keys, await read_registry(job.operator))
+    in_use = found[-1].kid if entry is None else entry.version
+    if not (entry and entry.older) and found[0].kid == in_use:
+        found = (keys.create(BROKER), *found)
+        tell.step("made", f"{found[0].kid} is made; no sender knows it yet")
+    if job.make_only:
+        return None
     if entry is None or not entry.older:
-        if found[0].kid == (entry.version if entry else found[-1].kid):
-            found = (keys.create(BROKER), *found)
-            tell.step("made", f"{found[0].kid} is made; no sender knows it yet")
-        if job.make_only:
-            return None
         await tell.wait(job.grace_s, "for every worker to get the newer key")
         await publish_keys(job.operator, found)
         older = tuple(key.kid for key in found[1:])

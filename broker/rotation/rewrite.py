@@ -32,7 +32,7 @@ from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
 from broker.engine.ending import end_within
 from broker.engine.transaction import LaneProducer, pack, settle, stop_producer, write
-from broker.errors import TransientError, told
+from broker.errors import ConfigError, TransientError, told
 from broker.exchange.model import VAULT, Outgoing
 from broker.identity.vault import VaultCipher
 from broker.kafka.access import KEY_ROTATOR
@@ -40,7 +40,7 @@ from broker.rotation.reading import STOP_S, VaultReading
 
 log = structlog.get_logger("broker.rotation")
 
-CHUNK: Final = 500  # records of one transaction: about 0.1 s in which readers of the partition wait
+CHUNK: Final = 500  # records of one transaction: about 0.2 s in which readers of the partition wait
 TRIES: Final = 10
 RETRY_S: Final = 1.0
 
@@ -132,13 +132,22 @@ class Rewriter:
 
     async def _read(self, reading: VaultReading, place: TopicPartition) -> _Old:
         old = _Old()
+        unread: set[bytes] = set()  # under a version that was destroyed, if a later record takes its place
         async for records, position in reading.committed(place):
             old.end = position
             for key, raw in records:
-                if raw is not None and self._cipher.is_older(key, raw):
+                old.records.pop(key, None)
+                unread.discard(key)
+                if raw is None:
+                    continue
+                try:
+                    if self._cipher.is_older(key, raw):
+                        old.records[key] = raw
+                except ConfigError:
+                    unread.add(key)
                     old.records[key] = raw
-                else:
-                    old.records.pop(key, None)
+        for key in unread:
+            self._cipher.decrypt(key, old.records[key])  # raises
         return old
 
     async def _rewrite(

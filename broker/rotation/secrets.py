@@ -90,7 +90,7 @@ class Standing:
     @property
     def under_way(self) -> bool:
         """Whether a rotation began and has not ended."""
-        return bool(self.older) or bool(self.waiting)
+        return bool(self.older) or self.waiting is not None
 
     @property
     def waiting(self) -> int | None:
@@ -146,13 +146,13 @@ async def rotate_secret(name: str, job: Job, tell: Telling) -> datetime | None:
     """
     registry = await read_registry(job.operator)
     found = standing(name, job.keys, registry)
+    if not found.under_way:
+        job.keys.create_secret(secret_of(name, max(found.present) + 1))
+        found = standing(name, job.keys, registry)
+        tell.step("made", f"{secret_of(name, found.present[0])} is made; nobody writes under it yet")
+    if job.make_only:
+        return None
     if not found.older:
-        if found.waiting is None:
-            job.keys.create_secret(secret_of(name, max(found.present) + 1))
-            found = standing(name, job.keys, registry)
-            tell.step("made", f"{secret_of(name, found.present[0])} is made; nobody writes under it yet")
-        if job.make_only:
-            return None
         await tell.wait(job.grace_s, "for every process to read the newer version")
         await _bring_into_use(name, found, job)
         tell.step("in use", f"{secret_of(name, found.present[0])} is in use: what is written from now on is under it")

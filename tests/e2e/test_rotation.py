@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from broker.app.provision import add_login
 from broker.client import Event, Identity, Subject, Usage
+from broker.client.published import broker_kids
 from broker.demo import story
 from broker.demo.stage import Stage
 from broker.exchange.keys import vault_cipher
@@ -21,6 +24,8 @@ from broker.identity.vault import RECORDS
 from broker.kafka.access import KEY_ROTATOR
 from broker.kafka.admin import Admin
 from broker.keys import FileKeys, numbers
+from broker.rotation.recipient import rotate_recipient, still_needed
+from broker.rotation.secrets import Job, read_registry
 from tests.e2e.watch import outcomes, raw, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
@@ -107,6 +112,8 @@ async def test_the_vaults_secret_is_replaced_under_load_though_the_command_is_ki
     async def rotation() -> None:
         await asyncio.to_thread(killed_at, scene, "made")
         await asyncio.to_thread(killed_at, scene, "partition")
+        shown = await asyncio.to_thread(subprocess.run, command(scene, "--status"), capture_output=True, check=True)
+        assert json.loads(shown.stdout)["records_under_older"], "it was not killed amid the rewriting"
         erased = [identity(number, "ERASE") for number in range(ERASED)]
         await outcomes(scene, story.SIS, await send(scene, story.SIS, erased))
         await asyncio.to_thread(killed_at, scene, "rewritten")
@@ -147,3 +154,66 @@ async def test_the_vaults_secret_is_replaced_under_load_though_the_command_is_ki
         if (leaf := json.loads(record.value)).get("control", {}).get("key") == f"key/{RECORDS}"
     ]
     assert [change["after"]["older"] for change in changes] == [[RECORDS], []]
+
+
+class Told:
+    """Does not wait: nobody else is here who would have to learn of anything."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def step(self, name: str, text: str) -> None:
+        """See Telling."""
+        del text
+        self.steps.append(name)
+
+    async def wait(self, seconds: float, why: str) -> None:
+        """See Telling."""
+
+    def partition(self, number: int, of: int, old: int) -> None:
+        """See Progress."""
+
+    def rewritten(self, records: int) -> None:
+        """See Progress."""
+
+
+async def test_the_brokers_key_is_destroyed_only_once_nothing_undecided_needs_it(scene: Stage) -> None:
+    """An event that waits for an enrolment is sealed for the older one: it is not destroyed, whatever is asked, until
+    the event went on. Lanes that are not known to have decided keep it as well. Then it is taken back everywhere."""
+    admin, home = scene.kafka.admin_connection(), scene.home
+    rotator = add_login(Admin(admin), admin, KEY_ROTATOR, home / "connections" / f"{KEY_ROTATOR}.json")
+    keys, tell = FileKeys(home / "keys"), Told()
+    job = Job(scene.connections["operator"], rotator, keys, "annelies", "each week", 0.0)
+    (old,) = keys.recipient_keys("broker")
+    late = Subject("PUPIL", None, (("LAS_KEY", "R99999"),))
+    (parked,) = await send(scene, story.PUBLISHER, [replace(use(0), subject=late)])
+    assert (await outcomes(scene, story.PUBLISHER, [parked]))[parked.event_id][-1].results[0].code == "subject.waiting"
+
+    first = await rotate_recipient(job, keys, tell, "exchange", destroy=True)
+    new = keys.recipient_keys("broker")[0]
+    assert first is not None
+    assert "1 parked" in first
+    assert await broker_kids(admin) == {old.kid, new.kid}
+    assert keys.private_key(old.kid) is not None
+
+    enrolled = await send(scene, story.SIS, [replace(identity(0), subject=replace(late, eck_id=eck_id(9_999)))])
+    assert (await outcomes(scene, story.SIS, enrolled))[enrolled[0].event_id][-1].results[0].code == "ok.vault"
+    await outcomes(scene, story.PUBLISHER, [parked], times=2)
+    taken = job.clock() + timedelta(hours=1)
+    assert (await still_needed(job, (old.kid,), taken, "nobody")).lanes
+    async with asyncio.timeout(60):
+        while await still_needed(job, (old.kid,), taken, "exchange"):  # noqa: ASYNC110 - Kafka tells nobody
+            await asyncio.sleep(0.2)
+    second = await rotate_recipient(job, keys, tell, "exchange", destroy=False)
+    assert second is not None
+    assert "--destroy" in second
+    assert keys.private_key(old.kid) is not None
+
+    assert await rotate_recipient(job, keys, tell, "exchange", destroy=True) is None
+    assert [key.kid for key in keys.recipient_keys("broker")] == [new.kid]
+    assert await broker_kids(admin) == {new.kid}
+    entry = (await read_registry(scene.connections["operator"])).keys_in_use["broker"]
+    assert (entry.version, entry.older) == (new.kid, ())
+    assert tell.steps == ["made", "in use", "destroyed", "ended"]
+    again = await send(scene, story.SIS, [identity(1)])
+    assert (await outcomes(scene, story.SIS, again))[again[0].event_id][-1].results[0].code == "ok.vault"

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from broker.crypto import partition_of
 from broker.engine import KafkaClients
 from broker.engine.transaction import LaneProducer
 from broker.exchange.model import VAULT
 from broker.identity.vault import VaultCipher, VaultRecord
-from broker.kafka.access import KEY_ROTATOR, WORKER
+from broker.kafka.access import KEY_ROTATOR, WORKER, desired_acls
 from broker.kafka.connection import KafkaConnection
 from broker.rotation.reading import VaultReading
 from broker.rotation.rewrite import Rewriter, _Old
@@ -134,3 +135,23 @@ async def test_what_a_lane_writes_meanwhile_is_never_covered(users: dict[str, Ka
     }  # fmt: skip
     assert not any(after.is_older(key, raw) for key, raw in found.items())
     assert await rewriter.count() == 0
+
+
+async def test_the_rotator_reaches_the_vault_and_what_still_waits_and_nothing_else(
+    users: dict[str, KafkaConnection],
+) -> None:
+    """Neither what parties send, nor the registry or the audit: that a key comes into use the operator says."""
+    rights = {str(acl) for acl in desired_acls(["pub"]) if acl.user == KEY_ROTATOR}
+    assert rights == {
+        "key-rotator READ topic vault.identity", "key-rotator WRITE topic vault.identity",
+        "key-rotator READ topic lane.state", "key-rotator READ topic parked",
+        "key-rotator WRITE transactional id key-rotator",
+    }  # fmt: skip
+    producer = AIOKafkaProducer(**users[KEY_ROTATOR].aiokafka())
+    await producer.start()
+    try:
+        for topic in ("registry", "audit.control", "lane.state", "parked"):
+            with pytest.raises(TopicAuthorizationFailedError):
+                await producer.send_and_wait(topic, b"x", key=b"k")
+    finally:
+        await producer.stop()
