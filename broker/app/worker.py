@@ -29,7 +29,7 @@ from broker.app.metrics import Metrics
 from broker.app.renewing import keep_renewing
 from broker.app.rolling import keep_rolling
 from broker.engine import DataPlane, KafkaClients, RegistryView, VaultView, topic_identity
-from broker.errors import BrokerError, ConfigError
+from broker.errors import BrokerError, ConfigError, TransientError
 from broker.exchange import ExchangeKeys, InputRecord, LaneState, Parked, Step, Views, exchange, set_aside
 from broker.exchange.model import AUDIT_CONTROL, VAULT
 from broker.kafka.connection import KafkaConnection
@@ -118,8 +118,13 @@ class ExchangeService(Service):
 
     def _is_ready(self) -> bool:
         plane = self._plane
-        current = plane is not None and plane.views.age_s <= 2 * self._settings.view_age_s
-        return self._ready and current and not self._keys.behind
+        if not self._ready or plane is None or plane.views.age_s > 2 * self._settings.view_age_s:
+            return False
+        try:
+            self._keys.use(plane.views.registry.current)
+        except TransientError:  # a key is in use that is not here: whoever replaces pods must not go on
+            return False
+        return True
 
     def _process(
         self, state: LaneState, inputs: Sequence[InputRecord], views: Views, now_ms: int, next_offset: int

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from broker.crypto import DataKeyMaker, DataKeyOpener, KeyedHash
-from broker.errors import ConfigError, TransientError
+from broker.errors import ConfigError
 from broker.identity.vault import RECORDS, SCHOOLS, VaultCipher
 from broker.keys import KeyProvider, RecipientKey, Versions, versions
 from broker.registry import Registry
@@ -54,13 +54,11 @@ class ExchangeKeys:
         opener: of data keys made for the broker.
         vault: cipher of vault records.
         operator: the public key that quarantined content is sealed for as well.
-        behind: whether a version is in use that is not here: nothing is decided then.
     """
 
     def __init__(self, provider: KeyProvider) -> None:
         self.opener = DataKeyOpener(provider.private_key)
         self.vault = vault_cipher(provider)
-        self.behind = False
         self._used: object = None
         operators = provider.recipient_keys(OPERATOR)
         if not operators:
@@ -77,7 +75,7 @@ class ExchangeKeys:
     def renew(self, read: VaultVersions) -> None:
         """Take over what was read anew of the key store."""
         self.vault.renew(*read)
-        self._used, self.behind = None, False
+        self._used = None
 
     def use(self, registry: Registry) -> None:
         """Seal for vault and index with the versions that the registry names.
@@ -86,14 +84,9 @@ class ExchangeKeys:
             TransientError: `keys.behind`: one of them is not here (yet). Who does not know what is written with now
                 must not write, and could not read.
         """
-        if registry.keys_in_use is self._used:
-            return
-        try:
+        if registry.keys_in_use is not self._used:
             self.vault.use(registry.secret_in_use(RECORDS), registry.secret_in_use(SCHOOLS))
-        except TransientError:
-            self.behind = True
-            raise
-        self._used, self.behind = registry.keys_in_use, False
+            self._used = registry.keys_in_use
 
     def maker(self, kid: str, jwk: Mapping[str, str]) -> DataKeyMaker:
         """The maker of data keys for one recipient key."""

@@ -28,7 +28,7 @@ from broker.rotation.recipient import rotate_recipient, still_needed
 from broker.rotation.secrets import Job, read_registry
 from tests.e2e.watch import outcomes, raw, send
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
 PUPILS, ERASED, ROUND = 300, 20, 40
 
