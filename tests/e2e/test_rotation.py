@@ -53,10 +53,10 @@ def use(number: int) -> Event:
     return Event(kind="USE", school=story.PO_SCHOOL, sector="PO", subject=Subject("PUPIL", eck_id(number)), body=body)
 
 
-def command(scene: Stage, *arguments: str) -> list[str]:
-    """`broker keys rotate vault` as the operator runs it."""
+def command(scene: Stage, *arguments: str, what: str = "vault") -> list[str]:
+    """`broker keys rotate` as the operator runs it."""
     return [
-        sys.executable, "-m", "broker", "keys", "rotate", "vault", "--keys", str(scene.home / "keys"), "--json",
+        sys.executable, "-m", "broker", "keys", "rotate", what, "--keys", str(scene.home / "keys"), "--json",
         "--connection", str(scene.home / "connections" / "operator.json"), "--grace", "12", *arguments,
     ]  # fmt: skip
 
@@ -215,5 +215,8 @@ async def test_the_brokers_key_is_destroyed_only_once_nothing_undecided_needs_it
     entry = (await read_registry(scene.connections["operator"])).keys_in_use["broker"]
     assert (entry.version, entry.older) == (new.kid, ())
     assert tell.steps == ["made", "in use", "destroyed", "ended"]
+    shown = command(scene, "--status", what="broker")
+    status = json.loads((await asyncio.to_thread(subprocess.run, shown, capture_output=True, check=True)).stdout)
+    assert (status["in_use"], status["older"], status["waiting"]) == (new.kid, "", "")
     again = await send(scene, story.SIS, [identity(1)])
     assert (await outcomes(scene, story.SIS, again))[again[0].event_id][-1].results[0].code == "ok.vault"
