@@ -11,6 +11,7 @@ import structlog
 from broker.engine.ending import told_to_end
 from broker.errors import told
 from broker.exchange.keys import VaultVersions
+from broker.identity.vault import RECORDS, SCHOOLS
 from broker.keys import KeyProvider
 
 log = structlog.get_logger("broker.keys")
@@ -33,10 +34,10 @@ async def keep_renewing(
         except (Exception, asyncio.CancelledError) as error:
             if told_to_end():
                 raise
-            log.warning("keys.unreadable", code="keys.unreadable", error=told(error))
+            log.warning("keys.unreadable", code="keys.unreadable", text=told(error))
         else:
             if read != known:
                 changed(read)
-                log.info("keys.read", records=sorted(read.records), schools=sorted(read.schools))
+                log.info("keys.read", text=f"versions {[*read.records]} of {RECORDS}, {[*read.schools]} of {SCHOOLS}")
             known = read
         await asyncio.sleep(look_s)
