@@ -26,7 +26,8 @@ from broker.kafka.configuration import ADMIN, Layout, server_properties
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check
 from broker.kafka.pki import DevelopmentCA, write_private
-from broker.keys import FileKeys
+from broker.keys import FileKeys, numbers, secret_of
+from broker.keys.files import overwrite_and_unlink
 from broker.registry import Registry, load_document, records_of, with_keys
 from broker.registry.store import apply
 
@@ -196,9 +197,15 @@ def _services(home: Home, root: KafkaConnection, admin: Admin) -> FileKeys:
 
 
 def _copy_secrets(source: Path, target: Path, names: Sequence[str]) -> None:
+    """All versions of some secrets, and none that was destroyed since."""
     target.mkdir(mode=0o700, exist_ok=True)
-    for name in names:
-        write_private(target / f"{name}.secret", (source / f"{name}.secret").read_bytes())
+    keys = FileKeys(source)
+    wanted = {f"{secret_of(name, number)}.secret" for name in names for number in numbers(keys, name)}
+    for old in target.glob("*.secret"):
+        if old.name not in wanted:
+            overwrite_and_unlink(old)
+    for name in sorted(wanted):
+        write_private(target / name, (source / name).read_bytes())
 
 
 def _seen_from(folder: Path, root: KafkaConnection) -> KafkaConnection:
