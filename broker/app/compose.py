@@ -146,7 +146,7 @@ def setup(home: Home, registry_folder: Path) -> int:
     admin.apply(wanted.topics, wanted.acls, wanted.quotas)
     operating = KafkaConnection.from_file(home / "operator" / "operator.json")
     asyncio.run(apply(operating, records, operator="compose", reason="docker compose up"))
-    asyncio.run(publish_all(operating, keys, registry))
+    asyncio.run(publish_all(operating, keys, registry, "compose", "docker compose up"))
     return len(registry.parties)
 
 

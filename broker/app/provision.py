@@ -15,10 +15,10 @@ from broker.errors import ConfigError
 from broker.exchange.keys import BROKER, OPERATOR, SECRETS
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
-from broker.kafka.publish import publish_keys, publish_schemas
+from broker.kafka.publish import publish_schemas
 from broker.keys import FileKeys, RecipientKey, create_first
 from broker.keys.open import open_keys
-from broker.registry import PublicKey, Registry
+from broker.registry import PublicKey, Registry, brokerkeys
 from broker.schemas import catalogue
 from broker.schemas.outputs import published
 
@@ -109,7 +109,11 @@ def add_broker_keys(folder: Path, operators_folder: Path) -> FileKeys:
     return keys
 
 
-async def publish_all(operator: KafkaConnection, keys: FileKeys, registry: Registry) -> None:
-    """Put schemas and the broker's public keys where every party finds them."""
+async def publish_all(operator: KafkaConnection, keys: FileKeys, registry: Registry, who: str, reason: str) -> None:
+    """Put schemas and the broker's public keys where every party finds them.
+
+    Args:
+        who, reason: for the audit.
+    """
     await publish_schemas(operator, published(catalogue(), registry))
-    await publish_keys(operator, keys.recipient_keys(BROKER))
+    await brokerkeys.publish(operator, keys.recipient_keys(BROKER), who, reason)

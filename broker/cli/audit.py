@@ -76,8 +76,8 @@ def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -
             json_line(leaf)
         return
     rows = [
-        (_time(c["at"]), c["kind"], _first(c, "key", "sender", "by", "party"),
-         _first(c, "action", "code", "connection_id", "agreement_id", "question"))
+        (_time(c["at"]), c["kind"], _first(c, "key", "sender", "by", "party", "operator"),
+         _first(c, "action", "code", "connection_id", "agreement_id", "question", "reason"))
         for c in (leaf.get("control") or _key_change(leaf) for leaf in leaves)
         if c
     ]  # fmt: skip

@@ -7,25 +7,28 @@ import getpass
 import json
 import sys
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from aiokafka.errors import KafkaError
 
 from broker.cli import keys_rotate
 from broker.cli.output import err, json_line, table
-from broker.client.published import broker_kids
+from broker.client.published import read_compacted, read_log
 from broker.crypto import JWE_ALG
 from broker.errors import ConfigError
 from broker.exchange.keys import BROKER
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
-from broker.kafka.publish import publish_keys, take_back_keys
+from broker.kafka.publish import BROKER_KEYS
 from broker.keys import FileKeys, RecipientKey, create_first
 from broker.keys.open import open_keys, transit_wrapping
 from broker.keys.wrapped import rewrap_folder, versions_in, wrap_folder
+from broker.registry import brokerkeys
+from broker.registry.store import AUDIT_CONTROL
 
 app = typer.Typer(no_args_is_help=True, help="Make, replace, hand out and destroy keys.")
 
@@ -34,6 +37,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON per
 Owner = Annotated[str, typer.Argument(help="Whose key: broker, operator, or a party's id.")]
 Connection = Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="The operator's connection file.")]
 
+_T = TypeVar("_T")
 DEFAULT_FOLDER = Path("keys")
 
 
@@ -192,25 +196,62 @@ def rewrap(folder: Folder = DEFAULT_FOLDER) -> None:
 
 
 @app.command()
-def publish(connection: Connection, folder: Folder = DEFAULT_FOLDER) -> None:
-    """Put the broker's public keys on the topic `broker.keys`, where senders find them; take destroyed ones back."""
+def publish(
+    connection: Connection,
+    reason: Annotated[
+        str, typer.Option(help="Why; stands in the audit for ever.")
+    ] = "publication of the broker's keys",
+    operator: Annotated[str | None, typer.Option(help="Who does this; default: the user of this machine.")] = None,
+    folder: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Put the broker's public keys on the topic `broker.keys`, where senders find them; take destroyed ones back.
+
+    Ids and thumbprints of all of them stand on `audit.control`, in the same transaction.
+    """
     found = _known(open_keys(folder), BROKER)
     cluster = KafkaConnection.from_file(connection)
-    try:
-        gone = asyncio.run(_publish(cluster, found))
-    except KafkaError as error:
-        raise explain(error, cluster) from error
+    done = _run(brokerkeys.publish(cluster, found, operator or getpass.getuser(), reason, alone=True), cluster)
     err.print(f"{len(found)} public keys are on broker.keys; the newest is {found[0].kid}", markup=False)
-    for kid in gone:
+    for kid in done.gone:
         err.print(f"{kid} is not in {folder} any more and was taken back", markup=False)
 
 
-async def _publish(cluster: KafkaConnection, found: tuple[RecipientKey, ...]) -> list[str]:
-    """Publish these keys and take all others back; gives those."""
-    await publish_keys(cluster, found)
-    gone = sorted(await broker_kids(cluster) - {key.kid for key in found})
-    await take_back_keys(cluster, gone)
-    return gone
+@app.command()
+def published(
+    connection: Annotated[Path, typer.Option(envvar="BROKER_CONNECTION", help="An auditor's or the operator's.")],
+    as_json: AsJson = False,
+) -> None:
+    """List the keys on `broker.keys` with their thumbprints, and whether the audit names them; exit code 1 if not."""
+    cluster = KafkaConnection.from_file(connection)
+    records, leaves = _run(_published(cluster), cluster)
+    odd = brokerkeys.differing(records, leaves)
+    rows = [(kid, brokerkeys.thumbprint(records[kid]), "no" if kid in odd else "yes") for kid in sorted(records)]
+    rows += [(kid, "", "only there") for kid in odd if kid not in records]
+    if as_json:
+        for kid, thumbprint, audited in rows:
+            json_line({"kid": kid, "thumbprint": thumbprint, "audited": audited})
+    else:
+        table("Keys on broker.keys", ["kid", "thumbprint", "in the audit"], rows)
+    if odd:
+        err.print(
+            "Not all of these came by our commands: find out who wrote there. `broker keys publish` puts it right, and "
+            "says so in the audit.",
+            markup=False,
+        )
+        raise typer.Exit(1)
+
+
+async def _published(cluster: KafkaConnection) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    records = await read_compacted(cluster, BROKER_KEYS)
+    leaves = await read_log(cluster, AUDIT_CONTROL)
+    return records, [json.loads(leaf) for leaf in leaves]
+
+
+def _run(work: Coroutine[Any, Any, _T], cluster: KafkaConnection) -> _T:
+    try:
+        return asyncio.run(work)
+    except KafkaError as error:
+        raise explain(error, cluster) from error
 
 
 def _known(keys: FileKeys, owner: str) -> tuple[RecipientKey, ...]:

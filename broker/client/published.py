@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -21,6 +21,22 @@ async def read_compacted(connection: KafkaConnection, topic: str) -> dict[str, b
     Raises:
         ConfigError: `topic.missing`, if it does not exist or may not be read.
     """
+    found: dict[str, bytes] = {}
+    async for key, value in _records(connection, topic):
+        name = (key or b"").decode()
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = value
+    return found
+
+
+async def read_log(connection: KafkaConnection, topic: str) -> list[bytes]:
+    """All values of a topic of one partition, in order, to its present end. Raises as `read_compacted`."""
+    return [value async for _, value in _records(connection, topic) if value is not None]
+
+
+async def _records(connection: KafkaConnection, topic: str) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
     partition = TopicPartition(topic, 0)
     consumer = AIOKafkaConsumer(
         **connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
@@ -33,16 +49,10 @@ async def read_compacted(connection: KafkaConnection, topic: str) -> dict[str, b
         start = (await consumer.beginning_offsets([partition]))[partition]
         consumer.seek(partition, start)
         end = (await consumer.end_offsets([partition]))[partition]
-        found: dict[str, bytes] = {}
         while await consumer.position(partition) < end:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
-                    name = (record.key or b"").decode()
-                    if record.value is None:
-                        found.pop(name, None)
-                    else:
-                        found[name] = record.value
-        return found
+                    yield record.key, record.value
     finally:
         await consumer.stop()
 

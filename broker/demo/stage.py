@@ -166,7 +166,7 @@ async def set_up(home: Path, kafka: EmbeddedKafka, document: RegistryDocument) -
     admin.apply(wanted.topics, wanted.acls, wanted.quotas)
     operator = connections[access.OPERATOR]
     await _once_rights_count(lambda: apply(operator, records, operator="demo", reason="the demo's registry"))
-    await _once_rights_count(lambda: publish_all(operator, keys, registry))
+    await _once_rights_count(lambda: publish_all(operator, keys, registry, "demo", "the demo's keys"))
     return Stage(home, kafka, registry, connections, keys)
 
 

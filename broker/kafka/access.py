@@ -129,9 +129,13 @@ def operator_acls(user: str = OPERATOR) -> frozenset[AclSpec]:
 
 
 def auditor_acls(user: str = AUDITOR) -> frozenset[AclSpec]:
-    """Rights of an auditor: the audit topics, and consumer groups of his own."""
+    """Rights of an auditor: the audit topics, the keys that senders seal for, and consumer groups of his own."""
     auditor = _User(user)
-    return auditor.topics("READ", "audit.", prefixed=True) | auditor.groups(AUDITOR)
+    return (
+        auditor.topics("READ", "audit.", prefixed=True)
+        | auditor.topics("READ", "broker.keys")
+        | auditor.groups(AUDITOR)
+    )
 
 
 def log_builder_acls(user: str = LOG_BUILDER) -> frozenset[AclSpec]:

@@ -1,9 +1,12 @@
-"""What the operator publishes for everybody: schemas and the broker's public keys."""
+"""What the operator publishes for everybody: schemas, and how a public key of the broker is written.
+
+Keys are published with their audit: `broker.registry.brokerkeys`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -28,16 +31,6 @@ async def publish(connection: KafkaConnection, topic: str, records: Mapping[str,
             await producer.send_and_wait(topic, value, key=key.encode(), partition=0)
     finally:
         await producer.stop()
-
-
-async def publish_keys(connection: KafkaConnection, keys: Iterable[RecipientKey]) -> None:
-    """Put the broker's public recipient keys on `broker.keys`; senders take the newest."""
-    await publish(connection, BROKER_KEYS, {key.kid: key_document(key) for key in keys})
-
-
-async def take_back_keys(connection: KafkaConnection, kids: Iterable[str]) -> None:
-    """Remove keys from `broker.keys`: what is sealed for them, the broker does not open any more."""
-    await publish(connection, BROKER_KEYS, dict.fromkeys(kids))
 
 
 async def publish_schemas(connection: KafkaConnection, schemas: Mapping[str, bytes]) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
@@ -50,7 +51,8 @@ class Clock(Protocol):
         """Now."""
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
@@ -71,7 +73,7 @@ async def apply(
     reason: str,
     *,
     unnamed_connections: Unnamed = "keep",
-    clock: Clock = _now_ms,
+    clock: Clock = now_ms,
 ) -> list[Change]:
     """Make the registry equal to `desired`, in one transaction. What is not desired is removed.
 
@@ -102,7 +104,7 @@ async def change(
     operator: str,
     reason: str,
     *,
-    clock: Clock = _now_ms,
+    clock: Clock = now_ms,
 ) -> list[Change]:
     """Change some records and leave the others; None removes one. Else as `apply`."""
 
@@ -110,7 +112,7 @@ async def change(
 
 
 async def succeed(
-    connection: KafkaConnection, succession: Succession, operator: str, reason: str, *, clock: Clock = _now_ms
+    connection: KafkaConnection, succession: Succession, operator: str, reason: str, *, clock: Clock = now_ms
 ) -> list[Change]:
     """Make a succession of what stands in the registry now; else as `apply`.
 
@@ -123,7 +125,7 @@ async def succeed(
 
 
 async def revise(
-    connection: KafkaConnection, changes_of: _Changes, operator: str, reason: str, *, clock: Clock = _now_ms
+    connection: KafkaConnection, changes_of: _Changes, operator: str, reason: str, *, clock: Clock = now_ms
 ) -> list[Change]:
     """As `change`, of what stands in the registry at that very moment: nobody's change in between is lost."""
     return await _change(connection, lambda now: changed(now, changes_of(now)), operator, reason, clock)
@@ -190,19 +192,21 @@ def require_why(operator: str, reason: str, what: str, *, code: str) -> None:
             )
 
 
-async def see_committed(connection: KafkaConnection, producer: AIOKafkaProducer, offset: int) -> None:
+async def see_committed(
+    connection: KafkaConnection, producer: AIOKafkaProducer, offset: int, topic: str = REGISTRY
+) -> None:
     """Wait until a change can be read; have it marked once more if it can not.
 
     An acknowledged commit is not proof (docs/adr/0012): one that was not marked would hold up the views of all workers,
     until somebody changes the registry again.
 
     Args:
-        offset: of its last record on `registry`.
+        offset: of its last record on the topic.
 
     Raises:
         TransientError: `registry.unseen`.
     """
-    place = TopicPartition(REGISTRY, 0)
+    place = TopicPartition(topic, 0)
     consumer = AIOKafkaConsumer(**connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False)
     await consumer.start()
     try:
@@ -212,13 +216,13 @@ async def see_committed(connection: KafkaConnection, producer: AIOKafkaProducer,
                     return
                 await asyncio.sleep(SEEN_PAUSE_S)
             async with producer.transaction():  # without records: only its end is written
-                for topic in (REGISTRY, AUDIT_CONTROL):
-                    producer._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, 0))
+                for name in (topic, AUDIT_CONTROL):
+                    producer._txn_manager.maybe_add_partition_to_txn(TopicPartition(name, 0))
     finally:
         await consumer.stop()
     raise TransientError(
-        "Kafka took the change and does not show it: some transaction on `registry` does not end, and the workers wait "
-        "for it. Look whether all partitions of `registry` have a leader, then run this again.",
+        f"Kafka took the change and does not show it: some transaction on `{topic}` does not end, and who reads there "
+        f"waits for it. Look whether all partitions of `{topic}` have a leader, then run this again.",
         code="registry.unseen",
     )
 
@@ -227,16 +231,44 @@ class _Desired(Protocol):
     def __call__(self, current: Mapping[str, bytes], /) -> dict[str, bytes]: ...
 
 
+@asynccontextmanager
+async def changing(connection: KafkaConnection, topics: Sequence[str]) -> AsyncIterator[AIOKafkaProducer]:
+    """A transactional producer, for a change of what the operator's commands write in one transaction with its audit.
+
+    It fences whoever else changes such a thing, and waits until his transaction is settled: what is read then is what
+    this change builds on.
+
+    Args:
+        topics: to write to; for messages.
+
+    Raises:
+        ConfigError: `kafka.*`. TransientError: `registry.busy`, `registry.unavailable`; nothing was written.
+    """
+    await check_connection(connection)
+    producer = AIOKafkaProducer(**connection.aiokafka(), transactional_id=TRANSACTIONAL_ID, acks="all")
+    try:
+        await producer.start()
+        yield producer
+    except (ProducerFenced, IllegalOperation) as error:  # the second: it learned of the first by itself
+        raise TransientError(
+            "Another change by an operator began at the same time; nothing of this one was written. Run it again.",
+            code="registry.busy",
+        ) from error
+    except KafkaError as error:
+        raise TransientError(
+            f"The change could not be written ({type(error).__name__}); nothing of it was. Check that the topics "
+            f"{' and '.join(topics)} are there and that this user may write to them.",
+            code="registry.unavailable",
+        ) from error
+    finally:
+        await producer.stop()
+
+
 async def _change(
     connection: KafkaConnection, desired_of: _Desired, operator: str, reason: str, clock: Clock
 ) -> list[Change]:
     require_why(operator, reason, "a change", code="registry.why")
-    await check_connection(connection)
-    producer = AIOKafkaProducer(**connection.aiokafka(), transactional_id=TRANSACTIONAL_ID, acks="all")
-    try:
-        # Fences whoever else changes the registry, and waits until his transaction is settled: what is read below is
-        # what this change builds on.
-        await producer.start()
+    async with changing(connection, (REGISTRY, AUDIT_CONTROL)) as producer:
         current = await read_records(connection)
         desired = desired_of(current)
         check(desired)
@@ -251,17 +283,4 @@ async def _change(
                     written.append(await producer.send(REGISTRY, value, key=one.key.encode(), partition=0))
                     await producer.send(AUDIT_CONTROL, leaf, partition=0)
             await see_committed(connection, producer, (await written[-1]).offset)
-    except (ProducerFenced, IllegalOperation) as error:  # the second: it learned of the first by itself
-        raise TransientError(
-            "Another change of the registry began at the same time; nothing of this one was written. Run it again.",
-            code="registry.busy",
-        ) from error
-    except KafkaError as error:
-        raise TransientError(
-            f"The registry could not be changed ({type(error).__name__}); nothing was written. "
-            f"Check that the topics {REGISTRY} and {AUDIT_CONTROL} are there and that this user may write to them.",
-            code="registry.unavailable",
-        ) from error
-    finally:
-        await producer.stop()
     return changes

@@ -21,16 +21,14 @@ from aiokafka import TopicPartition
 
 from broker.app.removal import INPUTS, lane_positions
 from broker.client.producer import KEY_REFRESH_SECONDS
-from broker.client.published import broker_kids
 from broker.crypto import jwe_kid
 from broker.engine import Clients, CompactedTail, KafkaClients, TopicCounts
 from broker.errors import ConfigError, ContractError
 from broker.exchange.keys import BROKER
 from broker.exchange.model import PARKED
 from broker.exchange.state import unpack_parked
-from broker.kafka.publish import publish_keys, take_back_keys
 from broker.keys import FileKeys, RecipientKey
-from broker.registry import KeyInUse, Registry
+from broker.registry import KeyInUse, Registry, brokerkeys
 from broker.rotation.secrets import Job, Telling, read_registry
 from broker.wire import DATA_KEY
 
@@ -90,7 +88,7 @@ async def rotate_recipient(job: Job, keys: FileKeys, tell: Telling, group: str, 
         return None
     if entry is None or not entry.older:
         await tell.wait(job.grace_s, "for every worker to get the newer key")
-        await publish_keys(job.operator, found)
+        await brokerkeys.publish(job.operator, found, job.who, job.reason)
         older = tuple(key.kid for key in found[1:])
         entry = KeyInUse(id=BROKER, version=found[0].kid, older=older, since=job.clock())
         await job.record(entry)
@@ -104,8 +102,7 @@ async def rotate_recipient(job: Job, keys: FileKeys, tell: Telling, group: str, 
         )
     if not destroy:
         return "nothing needs it any more: run this with --destroy"
-    gone = sorted(await broker_kids(job.operator) & set(entry.older))
-    await take_back_keys(job.operator, gone)
+    await brokerkeys.take_back(job.operator, entry.older, job.who, job.reason)
     for kid in entry.older:
         if keys.private_key(kid) is not None:
             keys.destroy(kid)

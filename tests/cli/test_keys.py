@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 import broker.cli.keys as command
 from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
-from broker.keys import FileKeys, RecipientKey
+from broker.keys import FileKeys
+from broker.registry.brokerkeys import Published
 
 
 @pytest.fixture
@@ -125,20 +126,11 @@ def test_publish_puts_the_brokers_public_keys_on_kafka(
     """All of them, newest first, over the connection given; nothing private. What was destroyed is taken back."""
     published: list[Any] = []
 
-    async def publish_keys(connection: KafkaConnection, keys: tuple[RecipientKey, ...]) -> None:
-        published.append((connection.bootstrap, keys))
+    async def publish(connection: KafkaConnection, *arguments: Any, alone: bool) -> Published:
+        published.append((connection.bootstrap, *arguments, alone))
+        return Published((), ("broker-20250101t000000-aaaa",))
 
-    async def broker_kids(_connection: KafkaConnection) -> frozenset[str]:
-        return frozenset(
-            {"broker-20250101t000000-aaaa", *(key.kid for key in FileKeys(folder).recipient_keys("broker"))}
-        )
-
-    async def take_back_keys(_connection: KafkaConnection, kids: list[str]) -> None:
-        published.append(kids)
-
-    monkeypatch.setattr(command, "publish_keys", publish_keys)
-    monkeypatch.setattr(command, "broker_kids", broker_kids)
-    monkeypatch.setattr(command, "take_back_keys", take_back_keys)
+    monkeypatch.setattr(command.brokerkeys, "publish", publish)
     connection = tmp_path / "connection.json"
     KafkaConnection("kafka.example:9093", None, "operator", "invented").to_file(connection)
     assert refused(folder, "publish", "--connection", str(connection)) == "keys.missing"
@@ -146,11 +138,10 @@ def test_publish_puts_the_brokers_public_keys_on_kafka(
     keys.create("broker")
     keys.create("broker")
     keys.create("operator")
-    done(folder, "publish", "--connection", str(connection))
-    assert published == [
-        ("kafka.example:9093", keys.recipient_keys("broker")),
-        ["broker-20250101t000000-aaaa"],
-    ]
+    result = run(folder, "publish", "--connection", str(connection), "--operator", "annelies", "--reason", "weekly")
+    assert result.exit_code == 0
+    assert "broker-20250101t000000-aaaa" in result.stderr
+    assert published == [("kafka.example:9093", keys.recipient_keys("broker"), "annelies", "weekly", True)]
 
 
 def test_no_command_prints_private_material(folder: Path) -> None:

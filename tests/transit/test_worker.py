@@ -12,9 +12,9 @@ import pytest
 from broker.client import Event, Identity, Sent, pupil
 from broker.demo import story
 from broker.demo.stage import Stage, stage
-from broker.kafka.publish import publish_keys
 from broker.keys import FileKeys
 from broker.keys.files import key_files
+from broker.registry import brokerkeys
 from tests.e2e.watch import PATIENCE_SECONDS, outcomes, send
 from tests.transit.engine import FakeTransit, transit_engine
 from tests.transit.policies import as_role
@@ -54,7 +54,7 @@ def test_a_worker_serves_with_wrapped_keys_and_needs_no_server_until_there_is_a_
         return await told(await send(built, story.SIS, [enrol(number)]))
 
     async def sealed_for_the_new_one() -> set[str]:
-        await publish_keys(built.connections["operator"], [newer])
+        await brokerkeys.publish(built.connections["operator"], [newer], "annelies", "test")
         sent = await send(built, story.SIS, [enrol(3)])
         end = time.monotonic() + PATIENCE_SECONDS
         while not any(b"keys.opening" in line for line in log.read_bytes().splitlines()):
