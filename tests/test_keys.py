@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import ConfigError
-from broker.keys import FileKeys, KeyProvider, MemoryKeys, RecipientKey, provider
+from broker.keys import FileKeys, KeyProvider, MemoryKeys, RecipientKey, create_first, numbers, provider, versions
 from broker.keys import files as key_files
 from broker.keys.open import open_keys
 from tests.transit.engine import transit_engine
@@ -327,3 +327,29 @@ def test_trusting_a_key_never_overwrites_a_private_one(tmp_path: Path) -> None:
     assert keys.private_key(operator.kid) is not None
     assert keys.private_key(broker.kid) is not None
     assert not (tmp_path / "operator-x.jwk").exists()
+
+
+# ---- versions of secrets
+
+
+def test_versions_of_a_secret_are_numbered_and_the_newest_is_first(store: Store) -> None:
+    """What only begins alike is none; of nothing there is nothing."""
+    assert code_of(lambda: versions(store, "vault-records")) == "keys.missing"
+    for name in ("vault-records", "vault-records.2", "vault-records.10", "vault-records.x", "vault-records.02"):
+        store.create_secret(name)
+    store.create_secret("vault")
+    assert list(versions(store, "vault-records")) == [10, 2, 1]
+    assert versions(store, "vault-records")[1] == store.secret("vault-records")
+    assert numbers(store, "vault") == (1,)
+
+
+def test_a_secret_that_was_replaced_is_not_made_again(store: Store) -> None:
+    """`broker keys create` and the compose file are run at each start: the later version is there, so it is there."""
+    assert create_first(store, "vault-records")
+    assert not create_first(store, "vault-records")
+    store.create_secret("vault-records.2")
+    store.destroy_secret("vault-records")
+    assert not create_first(store, "vault-records")
+    assert numbers(store, "vault-records") == (2,)
+    store.destroy_secret("vault-records.2")
+    assert code_of(lambda: create_first(store, "vault-records")) == "keys.destroyed"

@@ -16,7 +16,7 @@ from broker.exchange.keys import BROKER, OPERATOR, SECRETS
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.publish import publish_keys, publish_schemas
-from broker.keys import FileKeys, RecipientKey
+from broker.keys import FileKeys, RecipientKey, create_first
 from broker.keys.open import open_keys
 from broker.registry import PublicKey, Registry
 from broker.schemas import catalogue
@@ -105,7 +105,7 @@ def add_broker_keys(folder: Path, operators_folder: Path) -> FileKeys:
     if not keys.recipient_keys(OPERATOR):
         keys.add_public(OPERATOR, operators.recipient_keys(OPERATOR)[0])
     for name in SECRETS:
-        keys.create_secret(name)
+        create_first(keys, name)
     return keys
 
 

@@ -82,7 +82,7 @@ async def plan_removal(clients: Clients, group: str, keep_s: float) -> Plan:
         places = [TopicPartition(name, number) for name in names for number in range(topics.partitions(name))]
     finally:
         await topics.close()
-    positions = await _positions(clients, group, places)
+    positions = await lane_positions(clients, group, places)
     extents = await _extents(clients, positions, keep_s)
     odd = frozenset(p for p, e in extents.items() if e.position is not None and e.position > e.end)
     for place in sorted(odd):
@@ -98,7 +98,7 @@ class _Heads(CompactedTail):
         await super()._apply([record for record in records if b"#" not in (record.key or b"")], read)
 
 
-async def _positions(clients: Clients, group: str, places: list[TopicPartition]) -> dict[TopicPartition, int]:
+async def lane_positions(clients: Clients, group: str, places: list[TopicPartition]) -> dict[TopicPartition, int]:
     """Where the lanes stand, of those that ever committed anything."""
     tail = _Heads(clients, LANE_STATE)
     reading = asyncio.create_task(tail.run())

@@ -27,10 +27,11 @@ from broker.app import logs
 from broker.app.health import HealthServer
 from broker.app.keys import keep_open, wait_for_keys
 from broker.app.metrics import Metrics
+from broker.app.renewing import keep_renewing
 from broker.app.rolling import keep_rolling
 from broker.app.scrape import watch_disk
 from broker.engine import DataPlane, KafkaClients, RegistryView, VaultView, topic_identity
-from broker.errors import BrokerError, ConfigError
+from broker.errors import BrokerError, ConfigError, TransientError
 from broker.exchange import ExchangeKeys, InputRecord, LaneState, Parked, Step, Views, exchange, set_aside
 from broker.exchange.model import AUDIT_CONTROL, VAULT
 from broker.kafka.connection import KafkaConnection
@@ -119,6 +120,10 @@ class ExchangeService(Service):
     async def _roll(self) -> None:
         await keep_rolling(self._connection, self._metrics.rolled)
 
+    @Service.task
+    async def _renew(self) -> None:
+        await keep_renewing(self._folder, self._keys.renew)
+
     async def on_stop(self) -> None:
         """Called by mode."""
         log.info("worker.stopping")
@@ -129,7 +134,13 @@ class ExchangeService(Service):
 
     def _is_ready(self) -> bool:
         plane = self._plane
-        return self._ready and plane is not None and plane.views.age_s <= 2 * self._settings.view_age_s
+        if not self._ready or plane is None or plane.views.age_s > 2 * self._settings.view_age_s:
+            return False
+        try:
+            self._keys.use(plane.views.registry.current)
+        except TransientError:  # a key is in use that is not here: whoever replaces pods must not go on
+            return False
+        return True
 
     def _process(
         self, state: LaneState, inputs: Sequence[InputRecord], views: Views, now_ms: int, next_offset: int

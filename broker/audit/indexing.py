@@ -6,7 +6,7 @@ before must be the beginning of this one: the store then knows of every leaf, or
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -26,8 +26,8 @@ BATCH: Final = 8_192
 class SchoolCiphers(Protocol):
     """The keys of schools; `VaultCipher` is one."""
 
-    def school_cipher(self, school: str) -> AESGCM:
-        """Under which the entries of a school are sealed."""
+    def school_ciphers(self, school: str) -> Sequence[AESGCM]:
+        """Under which the entries of a school may be sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +144,13 @@ def _open(store: Store, schools: SchoolCiphers, entry: bytes) -> tuple[bytes, li
     """
     tag, found, failed = b"", list[tuple[str, int, int]](), None
     for origin, index, school, time in store.places(span_of(entry)):
-        try:
-            tag = open_entry(schools.school_cipher(school or ""), entry).tag
-            found.append((origin, index, time))
-        except ConfigError as error:
-            failed = error
+        for cipher in schools.school_ciphers(school or ""):
+            try:
+                tag = open_entry(cipher, entry).tag
+                found.append((origin, index, time))
+                break
+            except ConfigError as error:
+                failed = error
     if not found and failed is not None:
         raise failed
     return tag, [(origin, index) for origin, index, time in found if time == found[0][2]]

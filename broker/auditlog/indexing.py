@@ -74,11 +74,12 @@ class People:
     """What is needed to know whom leaves are about.
 
     Args:
-        connection: of an auditor. schools: the keys under which the entries are sealed.
+        connection: of an auditor. schools: gives the keys under which the entries are sealed; asked at each look, since
+            they may have been replaced.
     """
 
     connection: KafkaConnection
-    schools: SchoolCiphers
+    schools: Callable[[], SchoolCiphers]
 
 
 class Indexing:
@@ -146,7 +147,7 @@ class Indexing:
             return
         people = self._people
         try:
-            done = asyncio.run(read_people(store, people.connection, people.schools, self._lost))
+            done = asyncio.run(read_people(store, people.connection, people.schools(), self._lost))
         except _FAILURES as error:
             yield error
             return

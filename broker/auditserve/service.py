@@ -12,22 +12,24 @@ from typing import Any, Final
 
 import structlog
 
+from broker.app.renewing import keep_renewing
 from broker.auditserve.desk import Desk, Source
 from broker.auditserve.record import KafkaRecorder
 from broker.auditserve.server import AuditServer, Listening, ServiceMetrics
 from broker.engine import KafkaClients, RegistryView, VaultView, topic_identity
 from broker.engine.views import CurrentViews
 from broker.errors import ConfigError
+from broker.exchange.keys import MAC, vault_cipher
 from broker.exchange.model import VAULT
-from broker.identity.vault import VaultCipher
+from broker.identity.vault import RECORDS, SCHOOLS, VaultCipher
 from broker.kafka.connection import KafkaConnection
 from broker.keys import KeyProvider
 
 log = structlog.get_logger("broker.auditserve")
 
 VIEW_AGE_S: Final = 10.0
-#: The secrets that it needs, and no other.
-SECRETS: Final = ("vault-mac", "vault-records", "school-keys")
+#: The secrets that it needs, all versions of them, and no other.
+SECRETS: Final = (MAC, RECORDS, SCHOOLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,7 @@ def cipher_of(keys: KeyProvider) -> VaultCipher:
     Raises:
         ConfigError: `keys.missing`.
     """
-    mac, records, schools = (keys.secret(name) for name in SECRETS)
-    return VaultCipher(mac, records, schools, remembered=0)
+    return vault_cipher(keys, remembered=0)
 
 
 async def serve(job: ServiceJob, listens: Callable[[AuditServer], None] = lambda _: None) -> None:
@@ -77,6 +78,7 @@ async def serve(job: ServiceJob, listens: Callable[[AuditServer], None] = lambda
             loop.add_signal_handler(number, told.set)
             stack.callback(loop.remove_signal_handler, number)
         following = [asyncio.create_task(view.run()) for view in (registry, vault)]
+        following.append(asyncio.create_task(keep_renewing(job.keys, lambda read: cipher.renew(*read))))
         stack.push_async_callback(_ended, following)
         recorder = await stack.enter_async_context(KafkaRecorder(job.connection))
         desk = Desk(job.source, views, cipher, recorder)

@@ -85,11 +85,12 @@ def _index_leaves(store: Store, folder: Path, known: list[Verifier]) -> None:
 
 def _index_people(store: Store, connection: Path, keys: Path) -> None:
     from broker.auditlog.indexer import LOST, read_people  # with it come Kafka's clients
-    from broker.identity.vault import SchoolKeys
+    from broker.identity.vault import SCHOOLS, SchoolKeys
     from broker.kafka.connection import KafkaConnection
+    from broker.keys import versions
     from broker.keys.open import open_keys
 
-    schools = SchoolKeys(open_keys(keys).secret("school-keys"))
+    schools = SchoolKeys(versions(open_keys(keys), SCHOOLS))
 
     def lost(source: str) -> None:
         err.print(f"{source}: {LOST}", markup=False)

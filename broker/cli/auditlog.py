@@ -159,7 +159,8 @@ def index(
     from broker.app.keys import kept_open, wait_for_keys
     from broker.auditlog.indexing import Indexing, IndexService, People
     from broker.auditlog.service import run_until_told
-    from broker.identity.vault import SchoolKeys
+    from broker.identity.vault import SCHOOLS, SchoolKeys
+    from broker.keys import versions
 
     if (connection is None) != (keys is None):
         raise ConfigError("--connection and --keys go together: entries are sealed.", code="audit.people")
@@ -168,8 +169,8 @@ def index(
     people = folder = None
     if connection is not None and keys is not None:
         folder = wait_for_keys(keys)
-        schools = SchoolKeys(folder.secret("school-keys"))
-        people = People(KafkaConnection.from_file(connection), schools)
+        versions(folder, SCHOOLS)  # what is missing shows before anything starts
+        people = People(KafkaConnection.from_file(connection), lambda: SchoolKeys(versions(folder, SCHOOLS)))
     indexing = Indexing(logs, store, key_file=key_file, people=people)
     service = IndexService(indexing, look_s=every, http=(http_host, http) if http else None)
 

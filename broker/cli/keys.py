@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from aiokafka.errors import KafkaError
 
+from broker.cli import keys_rotate
 from broker.cli.output import err, json_line, table
 from broker.client.published import broker_kids
 from broker.crypto import JWE_ALG
@@ -21,7 +23,7 @@ from broker.exchange.keys import BROKER
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
 from broker.kafka.publish import publish_keys, take_back_keys
-from broker.keys import FileKeys, RecipientKey
+from broker.keys import FileKeys, RecipientKey, create_first
 from broker.keys.open import open_keys, transit_wrapping
 from broker.keys.wrapped import rewrap_folder, versions_in, wrap_folder
 
@@ -52,7 +54,7 @@ def create(
             err.print(f"{owner} has a key already; `broker keys rotate {owner}` makes a newer one", markup=False)
         _show(owner, known[:1] or (keys.create(owner),), as_json)
     for name in secret or ():
-        made = keys.create_secret(name)
+        made = create_first(keys, name)
         err.print(f"secret {name} {'made' if made else 'is there already'}", markup=False)
 
 
@@ -77,9 +79,46 @@ def show(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def rotate(owner: Owner, folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
-    """Make a newer key. The older ones still open what was sealed for them, until they are destroyed."""
+def rotate(
+    owner: Annotated[
+        str, typer.Argument(help="vault, index or broker: replace it while all runs. Else whose: a newer key is made.")
+    ],
+    connection: Annotated[
+        Path | None, typer.Option(envvar="BROKER_CONNECTION", help="The operator's connection file.")
+    ] = None,
+    rotator: Annotated[
+        Path | None,
+        typer.Option(envvar="BROKER_ROTATOR", help="Connection file of key-rotator; default: beside the operator's."),
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Only show where it stands.")] = False,
+    make_only: Annotated[
+        bool, typer.Option("--make-only", help="End once the newer one is made: to bring it to other machines first.")
+    ] = False,
+    grace: Annotated[float, typer.Option(min=0.0, help="Seconds that every process has to read a newer key.")] = 60.0,
+    destroy_older: Annotated[
+        bool, typer.Option("--destroy", help="broker: destroy the older key once nothing needs it any more.")
+    ] = False,
+    group: Annotated[str, typer.Option(help="broker: consumer group of the workers.")] = "exchange",
+    reason: Annotated[str, typer.Option(help="Why; stands in the audit for ever.")] = "rotation of keys",
+    operator: Annotated[str | None, typer.Option(help="Who does this; default: the user of this machine.")] = None,
+    folder: Folder = DEFAULT_FOLDER,
+    as_json: AsJson = False,
+) -> None:
+    """Replace a key. Of vault, index and broker: step by step, without a stop; run it again, it goes on.
+
+    Of anybody else, or without a connection, it makes a newer key; the older ones still open what is sealed for them.
+    """
     keys = open_keys(folder)
+    if owner in keys_rotate.STAGED and (connection is not None or owner != BROKER):
+        if connection is None:
+            raise ConfigError("give --connection: the registry says which key is in use", code="keys.connection")
+        who = operator or getpass.getuser()
+        job = keys_rotate.job_of(keys, connection, rotator, who, reason, grace, make_only=make_only)
+        if status:
+            keys_rotate.show(owner, job, keys, group, as_json=as_json)
+        else:
+            keys_rotate.run(owner, job, keys, group, destroy=destroy_older, as_json=as_json)
+        return
     _known(keys, owner)
     _show(owner, (keys.create(owner),), as_json)
     if owner == BROKER:

@@ -19,6 +19,7 @@ from broker.kafka.access import (
     AUDIT_SERVICE,
     AUDITOR,
     COUNT_KEEPER,
+    KEY_ROTATOR,
     LDV_EXPORTER,
     LOG_BUILDER,
     OPERATOR,
@@ -29,7 +30,7 @@ from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.keys import FileKeys
 
-SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, AUDIT_SERVICE)
+SERVICES = (WORKER, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, AUDIT_SERVICE, KEY_ROTATOR)
 
 app = typer.Typer(no_args_is_help=True, help="Let a party in, shut it out: its login, topics, rights and profile.")
 
@@ -45,7 +46,7 @@ def login(
         str,
         typer.Argument(
             help="A service of the broker: exchange, operator, auditor, log-builder, remover, ldv-exporter, "
-            "count-keeper or audit-service."
+            "count-keeper, audit-service or key-rotator."
         ),
     ],
     file: Annotated[Path, typer.Option("--out", help="Where its connection file goes; the CA is put beside it.")],

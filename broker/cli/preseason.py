@@ -21,8 +21,8 @@ from broker.client.published import missing_topic
 from broker.engine import KafkaClients
 from broker.engine.topics import TopicCounts
 from broker.errors import ConfigError
+from broker.exchange.keys import vault_cipher
 from broker.exchange.model import AUDIT_CONTROL, VAULT
-from broker.identity.vault import VaultCipher
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
 from broker.keys.open import open_keys
@@ -151,8 +151,7 @@ async def _facts(cluster: KafkaConnection, keys: Path | None, start: date) -> Fa
     leaves = [json.loads(value) async for _, value in _records(cluster, topics, AUDIT_CONTROL) if value is not None]
     pupils = None
     if keys is not None:
-        names = ("vault-mac", "vault-records", "school-keys")
-        census = Census(VaultCipher(*(open_keys(keys).secret(name) for name in names)))
+        census = Census(vault_cipher(open_keys(keys)))
         async for key, value in _records(cluster, topics, VAULT):
             census.put(key, value)
         pupils = census.counts(start)

@@ -1,20 +1,50 @@
-"""The keys that the exchange works with, loaded once per worker."""
+"""The keys that the exchange works with, loaded once per worker; of secrets with versions, whenever they change."""
 
 from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.crypto import DataKeyMaker, DataKeyOpener, KeyedHash
 from broker.errors import ConfigError
-from broker.identity.vault import VaultCipher
-from broker.keys import KeyProvider, RecipientKey
+from broker.identity.vault import RECORDS, SCHOOLS, VaultCipher
+from broker.keys import KeyProvider, RecipientKey, Versions, versions
+from broker.registry import Registry
 
 BROKER: Final = "broker"
 OPERATOR: Final = "operator"
-SECRETS: Final = ("vault-mac", "vault-records", "school-keys", "record-keys")
+MAC: Final = "vault-mac"
+SECRETS: Final = (MAC, RECORDS, SCHOOLS, "record-keys")
+
+
+class VaultVersions(NamedTuple):
+    """The secrets of the vault that have versions, as they stand in a key store."""
+
+    records: Versions
+    schools: Versions
+
+    @classmethod
+    def read(cls, provider: KeyProvider) -> VaultVersions:
+        """Read them.
+
+        Raises:
+            ConfigError: `keys.missing`, `keys.damaged`, `keys.permissions`.
+        """
+        return cls(versions(provider, RECORDS), versions(provider, SCHOOLS))
+
+
+def vault_cipher(provider: KeyProvider, *, remembered: int = 50_000) -> VaultCipher:
+    """What opens vault records, under whatever versions they were written.
+
+    Args:
+        remembered: how many opened records are kept at most.
+
+    Raises:
+        ConfigError: as `VaultVersions.read`.
+    """
+    return VaultCipher(provider.secret(MAC), *VaultVersions.read(provider), remembered=remembered)
 
 
 class ExchangeKeys:
@@ -28,9 +58,8 @@ class ExchangeKeys:
 
     def __init__(self, provider: KeyProvider) -> None:
         self.opener = DataKeyOpener(provider.private_key)
-        self.vault = VaultCipher(
-            provider.secret("vault-mac"), provider.secret("vault-records"), provider.secret("school-keys")
-        )
+        self.vault = vault_cipher(provider)
+        self._used: object = None
         operators = provider.recipient_keys(OPERATOR)
         if not operators:
             raise ConfigError(
@@ -42,6 +71,22 @@ class ExchangeKeys:
         self._record_keys = provider.secret("record-keys")
         self._makers: dict[tuple[str, str, str], DataKeyMaker] = {}
         self._receivers: dict[str, KeyedHash] = {}
+
+    def renew(self, read: VaultVersions) -> None:
+        """Take over what was read anew of the key store."""
+        self.vault.renew(*read)
+        self._used = None
+
+    def use(self, registry: Registry) -> None:
+        """Seal for vault and index with the versions that the registry names.
+
+        Raises:
+            TransientError: `keys.behind`: one of them is not here (yet). Who does not know what is written with now
+                must not write, and could not read.
+        """
+        if registry.keys_in_use is not self._used:
+            self.vault.use(registry.secret_in_use(RECORDS), registry.secret_in_use(SCHOOLS))
+            self._used = registry.keys_in_use
 
     def maker(self, kid: str, jwk: Mapping[str, str]) -> DataKeyMaker:
         """The maker of data keys for one recipient key."""

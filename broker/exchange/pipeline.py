@@ -66,7 +66,9 @@ def exchange(
 
     Raises:
         ConfigError: a topic of the broker's own is missing, or the vault's keys are wrong. Never for bad data.
+        TransientError: `keys.behind`: the registry names a key that is not here (yet).
     """
+    keys.use(views.registry)
     batch = _Batch(state, views, keys, now_ms, next_offset, limits)
     batch.do_duties()
     batch.release()

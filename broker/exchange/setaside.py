@@ -37,7 +37,11 @@ def set_aside(
     Args:
         next_offset: behind an input record; where the lane stands anyhow for a parked one.
         brief: quarantine no more than the beginning of its value, when the whole could not be written.
+
+    Raises:
+        TransientError: as `exchange`.
     """
+    keys.use(views.registry)
     record = guilty.record if isinstance(guilty, Parked) else guilty
     if brief:
         limits = replace(limits, record_bytes=min(limits.record_bytes, limits.quarantined_bytes))

@@ -126,7 +126,7 @@ class LaneState:
         state.roots = _named(states, f"{lane}#~")
         mine = sorted((int(k.rpartition("#")[2]), v) for k, v in parked.items() if k.rpartition("#")[0] == lane)
         for number, value in mine:
-            state._park(_unpack(number, value))
+            state._park(unpack_parked(number, value))
         return state
 
     def adopt(self, delta: StateDelta) -> None:
@@ -251,6 +251,7 @@ def unpack_record(data: bytes) -> InputRecord:
     return InputRecord(**datum, headers=headers)
 
 
-def _unpack(number: int, value: bytes) -> Parked:
+def unpack_parked(number: int, value: bytes) -> Parked:
+    """Read a record of `parked`."""
     expires, record = value[VAULT_KEY_BYTES : VAULT_KEY_BYTES + 4], value[VAULT_KEY_BYTES + 4 :]
     return Parked(number, value[:VAULT_KEY_BYTES], int.from_bytes(expires), unpack_record(record))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -17,15 +17,20 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from broker.crypto import KeyedHash, seal
-from broker.errors import ConfigError, ContractError
+from broker.errors import ConfigError, ContractError, TransientError
 from broker.schemas import JsonObject, catalogue
 
 ECK_ID: Final = "ECK_ID"
+#: Names of the secrets that have versions: of vault records, and the master of the schools' keys.
+RECORDS: Final = "vault-records"
+SCHOOLS: Final = "school-keys"
 SUBJECT_KEY_BYTES: Final = 32
 _NONCE: Final = 12
 _NO_FORMER_KEYS: Final = b"\0"  # an array without items (Avro specification 1.12, "Binary Encoding")
 
 UserIds = tuple[tuple[str, str], ...]
+#: A secret of 32 bytes, or all its versions by their number.
+Secret = bytes | Mapping[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +96,27 @@ class SchoolKeys:
     """The keys of schools, each derived from one master: whoever has only this opens no vault record.
 
     Args:
-        master: 32 bytes, the secret `school-keys`.
+        master: the secret `school-keys`. Of several versions the oldest is sealed with, until `use` says otherwise.
     """
 
-    def __init__(self, master: bytes) -> None:
-        self._master = master
-        self._schools: dict[str, AESGCM] = {}
+    def __init__(self, master: Secret) -> None:
+        self._masters = _by_number(master)
+        self._master_in_use = min(self._masters)
+        self._schools: dict[tuple[int, str], AESGCM] = {}
 
     def school_cipher(self, school: str) -> AESGCM:
         """Under which this school's subject keys and index entries are sealed; opens nothing of another school."""
-        cipher = self._schools.get(school)
+        return self._school(self._master_in_use, school)
+
+    def school_ciphers(self, school: str) -> tuple[AESGCM, ...]:
+        """All under which something of this school may be sealed; first the one that is sealed with now."""
+        return tuple(self._school(number, school) for number in _first(self._master_in_use, self._masters))
+
+    def _school(self, number: int, school: str) -> AESGCM:
+        cipher = self._schools.get((number, school))
         if cipher is None:
-            cipher = self._schools[school] = AESGCM(hmac.digest(self._master, b"school/" + school.encode(), "sha256"))
+            key = hmac.digest(self._masters[number], b"school/" + school.encode(), "sha256")
+            cipher = self._schools[number, school] = AESGCM(key)
         return cipher
 
 
@@ -110,17 +124,43 @@ class VaultCipher(SchoolKeys):
     """Keyed hashes and encryption of vault records.
 
     Args:
-        mac_key, record_key, school_master: 32 bytes each. The subject key inside a record is wrapped once more
+        mac_key: 32 bytes; has no versions (docs/adr/0019).
+        record_key, school_master: a secret, or its versions. The subject key inside a record is wrapped once more
             under a key of its school, derived from `school_master`, so that an auditor of one school can be given
             that one.
     """
 
-    def __init__(self, mac_key: bytes, record_key: bytes, school_master: bytes, *, remembered: int = 50_000) -> None:
+    def __init__(self, mac_key: bytes, record_key: Secret, school_master: Secret, *, remembered: int = 50_000) -> None:
         super().__init__(school_master)
         self._hash = KeyedHash(mac_key)
-        self._cipher = AESGCM(record_key)
+        self._records = _ciphers(record_key)
+        self._record_in_use = min(self._records)
         self._cache: OrderedDict[bytes, tuple[bytes, VaultRecord]] = OrderedDict()
         self._remembered = remembered
+
+    def renew(self, record_key: Secret, school_master: Secret) -> None:
+        """Take other versions over, all at once; what is sealed with stays if it is still there."""
+        self._masters, self._records = _by_number(school_master), _ciphers(record_key)
+        self._schools.clear()
+        if self._master_in_use not in self._masters:
+            self._master_in_use = min(self._masters)
+        if self._record_in_use not in self._records:
+            self._record_in_use = min(self._records)
+
+    def use(self, record_number: int, master_number: int) -> None:
+        """Seal with these versions from now on.
+
+        Raises:
+            TransientError: `keys.behind`, naming the secret, if one of them is not here; nothing was changed.
+        """
+        for name, number, known in ((RECORDS, record_number, self._records), (SCHOOLS, master_number, self._masters)):
+            if number not in known:
+                raise TransientError(
+                    f"Version {number} of the secret {name} is in use and is not in this process's key store. Give it "
+                    "the newest keys; it goes on by itself once they are there.",
+                    code="keys.behind",
+                )
+        self._record_in_use, self._master_in_use = record_number, master_number
 
     def key(self, sector: str, school: str, id_type: str, value: str) -> bytes:
         """Where an id stands: HMAC-SHA256 over (sector, school, type, value)."""
@@ -177,34 +217,83 @@ class VaultCipher(SchoolKeys):
             "former_keys": [seal(school, former, associated) for former in record.former_keys],
         }
         encoded = catalogue()["vault.v1"].encode(datum)
-        return seal(self._cipher, encoded if record.former_keys else encoded.removesuffix(_NO_FORMER_KEYS), key)
+        cipher = self._records[self._record_in_use]
+        return seal(cipher, encoded if record.former_keys else encoded.removesuffix(_NO_FORMER_KEYS), key)
 
     def decrypt(self, key: bytes, raw: bytes) -> VaultRecord:
-        """Open a record.
+        """Open a record, under whatever versions it was written.
 
         Raises:
             ConfigError: `vault.key`: the vault was written under other keys.
         """
-        try:
-            datum = _read(self._cipher.decrypt(raw[:_NONCE], raw[_NONCE:], key))
-            school = datum["school"]
-            subject_key, *former_keys = (
-                self.school_cipher(school).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], school.encode())
-                for wrapped in (datum["subject_key"], *datum["former_keys"])
-            )
-        except InvalidTag:
-            raise ConfigError(
-                "a vault record does not open: the keys given are not those it was written with", code="vault.key"
-            ) from None
+        return self._open(key, raw)[0]
+
+    def is_older(self, key: bytes, raw: bytes) -> bool:
+        """Whether a record, or anything in it, is under another version than those in use.
+
+        Raises:
+            ConfigError: as `decrypt`.
+        """
+        return not self._open(key, raw)[1]
+
+    def renewed(self, key: bytes, raw: bytes) -> bytes:
+        """The same content under the versions in use.
+
+        Raises:
+            ConfigError: as `decrypt`.
+        """
+        return self.encrypt(key, self.decrypt(key, raw))
+
+    def _open(self, key: bytes, raw: bytes) -> tuple[VaultRecord, bool]:
+        """A record, and whether it is under the versions in use, with all that is in it."""
+        ciphers = [self._records[number] for number in _first(self._record_in_use, self._records)]
+        encoded, version = _decrypt(ciphers, raw, key)
+        datum = _read(encoded)
+        school = datum["school"]
+        opened = [
+            _decrypt(self.school_ciphers(school), wrapped, school.encode())
+            for wrapped in (datum["subject_key"], *datum["former_keys"])
+        ]
+        subject_key, *former_keys = (found for found, _ in opened)
         ids = tuple((i["type"], i["value"]) for i in datum["user_ids"])
         flags = Flags(
             datum["school_account"], datum["parents_informed"], datum["objection"], datum["under_16"],
             tuple((c["product_id"], c["reference"]) for c in datum["consents"]),
         )  # fmt: skip
-        return VaultRecord(
+        record = VaultRecord(
             school, datum["sector"], datum["kind"], datum["eck_id"], ids, datum["left_on"], subject_key, flags,
             tuple(former_keys),
         )  # fmt: skip
+        return record, not any((version, *(number for _, number in opened)))
+
+
+def _by_number(secret: Secret) -> Mapping[int, bytes]:
+    return {1: secret} if isinstance(secret, bytes) else dict(secret)
+
+
+def _ciphers(secret: Secret) -> dict[int, AESGCM]:
+    return {number: AESGCM(key) for number, key in _by_number(secret).items()}
+
+
+def _first(number: int, known: Iterable[int]) -> list[int]:
+    """All numbers: this one, then the others from the newest on."""
+    return [number, *sorted((other for other in known if other != number), reverse=True)]
+
+
+def _decrypt(ciphers: Sequence[AESGCM], sealed: bytes, associated: bytes) -> tuple[bytes, int]:
+    """What is sealed under one of these, and under which.
+
+    Raises:
+        ConfigError: `vault.key`.
+    """
+    for place, cipher in enumerate(ciphers):
+        try:
+            return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], associated), place
+        except InvalidTag:
+            continue
+    raise ConfigError(
+        "a vault record does not open: the keys given are not those it was written with", code="vault.key"
+    )
 
 
 def _read(encoded: bytes) -> JsonObject:

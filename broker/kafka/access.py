@@ -40,10 +40,11 @@ REMOVER: Final = "remover"
 LDV_EXPORTER: Final = "ldv-exporter"
 COUNT_KEEPER: Final = "count-keeper"
 AUDIT_SERVICE: Final = "audit-service"
+KEY_ROTATOR: Final = "key-rotator"
 #: No party may have one of these names: its own consumer groups would be those of a service.
 RESERVED: Final = frozenset({
     WORKER, CONTROL_GROUP, OPERATOR, AUDITOR, LOG_BUILDER, REMOVER, LDV_EXPORTER, COUNT_KEEPER, AUDIT_SERVICE,
-    "admin", "broker",
+    KEY_ROTATOR, "admin", "broker", "index",
 })  # fmt: skip
 
 
@@ -181,13 +182,26 @@ def audit_service_acls(user: str = AUDIT_SERVICE) -> frozenset[AclSpec]:
     return service.topics("READ", "registry", "vault.identity") | service.topics("WRITE", "audit.control")
 
 
+def key_rotator_acls(user: str = KEY_ROTATOR) -> frozenset[AclSpec]:
+    """Rights of `broker keys rotate`: to write the vault anew, and to see what still waits for a key of the broker.
+
+    That a key comes into use says the operator, with his own login. Nothing that parties send or get is in reach.
+    """
+    rotator = _User(user)
+    return (
+        rotator.topics("READ", "vault.identity", "lane.state", "parked")
+        | rotator.topics("WRITE", "vault.identity")
+        | rotator.allow("WRITE", "TRANSACTIONAL_ID", KEY_ROTATOR)
+    )
+
+
 def desired_acls(parties: Iterable[str]) -> frozenset[AclSpec]:
     """All rights that should be there: those of the services and of these parties.
 
     This is the one place: a party that is not among them has no rights, and loses what it had at the next apply.
     """
     rights = worker_acls() | operator_acls() | auditor_acls() | log_builder_acls() | remover_acls()
-    rights |= ldv_exporter_acls() | count_keeper_acls() | audit_service_acls()
+    rights |= ldv_exporter_acls() | count_keeper_acls() | audit_service_acls() | key_rotator_acls()
     return rights.union(*(party_acls(party) for party in parties))
 
 

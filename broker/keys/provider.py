@@ -49,6 +49,9 @@ class KeyProvider(Protocol):
             ConfigError: `keys.missing`.
         """
 
+    def secret_names(self) -> tuple[str, ...]:
+        """Which named secrets are there."""
+
 
 def generate(owner: str, older: Sequence[RecipientKey]) -> tuple[RecipientKey, dict[str, str]]:
     # Within one second, or after the clock was set back, the new one must be the newest all the same.

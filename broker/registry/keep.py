@@ -1,8 +1,9 @@
 """What a folder of files does not take away: keys, what was said about connections, successions and suspensions.
 
-Files say who a party is and what was agreed. Keys come and go with `broker party`, connections are switched by events
-of the schools' own systems, boards and BRINs are succeeded and parties suspended by a command. A folder that does not
-know of these must not undo them. (The check then refuses a folder in which a predecessor is still there.)
+Files say who a party is and what was agreed. Keys come and go with `broker party` and `broker keys`, connections are
+switched by events of the schools' own systems, boards and BRINs are succeeded and parties suspended by a command. A
+folder that does not know of these must not undo them. (The check then refuses a folder in which a predecessor is still
+there.)
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def keep(
     desired: Mapping[str, bytes], current: Mapping[str, bytes], unnamed_connections: Unnamed = "keep"
 ) -> dict[str, bytes]:
     """The records of a folder, with what they may not take away from those that stand in the registry now."""
-    by_command = {key: value for key, value in current.items() if key.startswith(("succession/", f"{SUSPENSION}/"))}
-    return {**by_command, **keep_connections(keep_keys(desired, current), current, unnamed_connections)}
+    stays = {k: value for k, value in current.items() if k.startswith(("succession/", "key/", f"{SUSPENSION}/"))}
+    return {**stays, **keep_connections(keep_keys(desired, current), current, unnamed_connections)}
 
 
 def keep_keys(desired: Mapping[str, bytes], current: Mapping[str, bytes]) -> dict[str, bytes]:

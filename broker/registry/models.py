@@ -19,6 +19,7 @@ from broker.registry.agreements import (
 )
 from broker.registry.connections import ConnectionSide
 from broker.registry.fields import ALL, ALL_OF_BOARD, EntryId, LocationId, PartyId, ProductId, SchoolId
+from broker.registry.keysinuse import KeyInUse
 from broker.registry.parties import RESERVED, Board, Party, PublicKey, School, Succession
 from broker.registry.suspension import Suspension
 
@@ -34,6 +35,7 @@ __all__ = [
     "ConnectionSide",
     "Entry",
     "EntryId",
+    "KeyInUse",
     "LocationId",
     "Party",
     "PartyId",
@@ -50,7 +52,7 @@ __all__ = [
     "key_of",
 ]
 
-Entry = Party | Board | School | Agreement | TemporaryException | ConnectionSide | Succession | Suspension
+Entry = Party | Board | School | Agreement | TemporaryException | ConnectionSide | Succession | Suspension | KeyInUse
 KINDS: Final[Mapping[str, type[Entry]]] = {
     "party": Party,
     "board": Board,
@@ -60,6 +62,7 @@ KINDS: Final[Mapping[str, type[Entry]]] = {
     "connection": ConnectionSide,
     "succession": Succession,
     "suspension": Suspension,
+    "key": KeyInUse,
 }
 _KIND_OF: Final = {model: kind for kind, model in KINDS.items()}
 

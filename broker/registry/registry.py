@@ -16,6 +16,7 @@ from typing import Final, Self, TypeVar
 from pydantic import ValidationError
 
 from broker.errors import ConfigError
+from broker.keys.versions import FIRST, number_of
 from broker.policy import Policy, Routes
 from broker.policy.document import canonical, problems_of, refuse
 from broker.registry.connections import ConnectionSide
@@ -27,6 +28,7 @@ from broker.registry.models import (
     Agreement,
     Board,
     Entry,
+    KeyInUse,
     Party,
     School,
     Suspension,
@@ -42,8 +44,8 @@ ROUTES_KEY: Final = "routes/current"
 REMEMBERED: Final = 100_000
 
 Content = Entry | Policy | Routes
-_N = TypeVar("_N", Party, Board, School, Suspension)
-_E = TypeVar("_E", Party, Board, School, Suspension, Agreement, TemporaryException, ConnectionSide)
+_N = TypeVar("_N", Party, Board, School, Suspension, KeyInUse)
+_E = TypeVar("_E", Party, Board, School, Suspension, Agreement, TemporaryException, ConnectionSide, KeyInUse)
 
 
 def parse_record(key: str, value: bytes) -> Content:
@@ -98,6 +100,7 @@ class Registry:
         policy, routes: the current ones; before there are any, nothing passes.
         parties, boards, schools: by id.
         suspensions: by the id of the party that is shut out; the same object until one begins or is lifted.
+        keys_in_use: the broker's own keys that were replaced, by name; the same object until one of them changes.
     """
 
     def __init__(self) -> None:
@@ -107,6 +110,7 @@ class Registry:
         self.boards: Mapping[str, Board] = {}
         self.schools: Mapping[str, School] = {}
         self.suspensions: Mapping[str, Suspension] = {}
+        self.keys_in_use: Mapping[str, KeyInUse] = {}
         self._contents: Shards[Content] = Shards()
         self._tree = VersionTree()
         self._agreements, self._exceptions, self._links = AgreementIndex(), ExceptionIndex(), LinkIndex()
@@ -148,6 +152,7 @@ class Registry:
         new.boards = _changed(self.boards, _only(Board, gone), _only(Board, come))
         new.schools = _changed(self.schools, _only(School, gone), _only(School, come))
         new.suspensions = _changed(self.suspensions, _only(Suspension, gone), _only(Suspension, come))
+        new.keys_in_use = _changed(self.keys_in_use, _only(KeyInUse, gone), _only(KeyInUse, come))
         new._agreements = self._agreements.with_changes(_only(Agreement, gone), _only(Agreement, come))
         new._exceptions = self._exceptions.with_changes(
             _only(TemporaryException, gone), _only(TemporaryException, come)
@@ -159,6 +164,14 @@ class Registry:
             new.schools,
         )
         return new
+
+    # ---- the broker's own keys
+
+    def secret_in_use(self, name: str) -> int:
+        """Number of the version that is written with; the first until `broker keys rotate` put another in its place."""
+        found = self.keys_in_use.get(name)
+        number = None if found is None else number_of(name, found.version)
+        return FIRST if number is None else number
 
     # ---- who is who
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, NamedTuple
 
+from broker.errors import ConfigError
 from broker.identity.vault import VaultCipher
 
 _EPOCH: Final = date(1970, 1, 1)
@@ -75,17 +76,19 @@ class Census:
         self._cipher = cipher
         self._found: dict[bytes, _Pupil] = {}
         self._known: dict[_Pupil, _Pupil] = {}
+        self._unread: set[bytes] = set()  # under a key that was destroyed, if a later record takes its place
 
     def put(self, key: bytes, raw: bytes | None) -> None:
-        """Take one record; None: it was erased.
-
-        Raises:
-            ConfigError: `vault.key`: the vault was written under other keys.
-        """
+        """Take one record; None: it was erased."""
         self._found.pop(key, None)
+        self._unread.discard(key)
         if raw is None:
             return
-        record = self._cipher.decrypt(key, raw)
+        try:
+            record = self._cipher.decrypt(key, raw)
+        except ConfigError:
+            self._unread.add(key)
+            return
         if record.kind != "PUPIL" or self._cipher.keys(record)[0] != key:
             return
         flags = record.flags
@@ -100,7 +103,16 @@ class Census:
 
         Args:
             on: who left before this day has left.
+
+        Raises:
+            ConfigError: `vault.key`: the vault was written under other keys.
         """
+        if self._unread:
+            raise ConfigError(
+                f"{len(self._unread)} records of the vault do not open: the keys given are not those they were written "
+                "with",
+                code="vault.key",
+            )
         today = (on - _EPOCH).days
         found: dict[tuple[str, str], PupilCounts] = {}
         for pupil in self._found.values():

@@ -225,9 +225,9 @@ def test_an_entry_to_forget_of_another_school_is_told(desk: Desk) -> None:
     desk.sign()
 
     class Others:
-        def school_cipher(self, school: str) -> AESGCM:
+        def school_ciphers(self, school: str) -> tuple[AESGCM]:
             """Of nobody."""
-            return AESGCM(school.encode().ljust(32, b"."))
+            return (AESGCM(school.encode().ljust(32, b".")),)
 
     with Store(desk.file) as store:
         index_log(store, desk.log.signed())

@@ -58,7 +58,7 @@ def found(store: Path, wanted: Wanted | None = None) -> int:
 def persons(world: World, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> People:
     """Who reads them from that topic."""
     monkeypatch.setattr(indexer, "AIOKafkaConsumer", topic)
-    return People(CONNECTION, world.exchange_keys.vault)
+    return People(CONNECTION, lambda: world.exchange_keys.vault)
 
 
 def test_each_look_takes_in_what_is_new(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

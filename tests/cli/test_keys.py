@@ -85,6 +85,19 @@ def test_rotate_makes_a_newer_key_and_keeps_the_older(folder: Path) -> None:
     assert [k.kid for k in FileKeys(folder).recipient_keys("broker")] == [made["kid"], first.kid]
 
 
+def test_the_vaults_keys_are_replaced_only_with_a_connection(folder: Path, tmp_path: Path) -> None:
+    """The registry says which is in use, so nothing is made without it; and the vault is written by another user."""
+    create = FileKeys(folder)
+    create.create_secret("vault-records")
+    assert refused(folder, "rotate", "vault") == "keys.connection"
+    connection = tmp_path / "operator.json"
+    KafkaConnection("kafka.example:9093", None, "operator", "invented").to_file(connection)
+    error = run(folder, "rotate", "vault", "--connection", str(connection)).exception
+    assert isinstance(error, ConfigError)
+    assert "key-rotator.json" in str(error)
+    assert create.secret_names() == ("vault-records",)
+
+
 def test_export_is_a_public_jwk_set(folder: Path) -> None:
     """RFC 7517 section 5: public members, key id, use and algorithm."""
     keys = FileKeys(folder)

@@ -52,8 +52,8 @@ def test_the_example_loads_and_passes_all_checks(folder: Path) -> None:
     check(found)
     assert Registry.from_records(found).version == load(folder).version
     assert len(document.connections) == 100
-    # No file suspends a party.
-    assert {key.partition("/")[0] for key in found} == {*KINDS, "policy", "routes"} - {"suspension"}
+    # No file suspends a party, or says which keys are in use.
+    assert {key.partition("/")[0] for key in found} == {*KINDS, "policy", "routes"} - {"suspension", "key"}
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from broker.registry import (
     Board,
     ConnectionSide,
+    KeyInUse,
     Party,
     PublicKey,
+    Registry,
     School,
     Succession,
     Suspension,
@@ -46,6 +48,19 @@ def test_connections_that_the_folder_does_not_name_are_kept() -> None:
     assert keep_connections(FOLDER, FOLDER | made) == FOLDER | made
     assert keep_connections(FOLDER, FOLDER | made, "remove") == FOLDER
     assert kept_connections(FOLDER, FOLDER | made) == Kept((RECEIVER, SENDER), ())
+
+
+def test_which_keys_are_in_use_is_kept() -> None:
+    """No folder has them; without them workers would write under older keys, which may be destroyed by now."""
+    entry = KeyInUse(
+        id="vault-records",
+        version="vault-records.2",
+        older=("vault-records",),
+        since=datetime(2026, 11, 30, tzinfo=UTC),
+    )
+    assert keep(FOLDER, FOLDER | records(entry)) == FOLDER | records(entry)
+    registry = Registry.from_records(FOLDER | records(entry))
+    assert (registry.secret_in_use("vault-records"), registry.secret_in_use("school-keys")) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from broker.registry import (
     Agreement,
     Board,
     ConnectionSide,
+    KeyInUse,
     Party,
     PublicKey,
     RegistryDocument,
@@ -561,12 +562,13 @@ def test_a_succession_says_everything(field: str) -> None:
 
 
 def test_every_kind_of_entry_has_a_key_of_its_own() -> None:
-    """And a section in the document of a folder; but for suspensions, which no file begins or ends."""
+    """And a section in the document of a folder; but for suspensions and keys in use, of which no file says anything."""
     made = [
         Party.model_validate(party()), Board.model_validate(board()), School.model_validate(school()),
         Agreement.model_validate(agreement()), TemporaryException.model_validate(exception()),
         ConnectionSide.model_validate(side()), Succession.model_validate(succession()),
         Suspension(id="portaal-plein", since=datetime(2026, 11, 24, tzinfo=UTC), reason="stolen", by="operator"),
+        KeyInUse(id="vault-records", version="vault-records.2", since=datetime(2026, 11, 30, tzinfo=UTC)),
     ]  # fmt: skip
     assert [type(entry) for entry in made] == list(KINDS.values()) == list(get_args(Entry))
     assert [key_of(entry).split("/")[0] for entry in made] == list(KINDS)
@@ -574,7 +576,7 @@ def test_every_kind_of_entry_has_a_key_of_its_own() -> None:
         parties=(made[0],), boards=(made[1],), schools=(made[2],), agreements=(made[3],), exceptions=(made[4],),
         connections=(made[5],), successions=(made[6],),
     )  # fmt: skip
-    assert list(document.entries()) == made[:-1]
+    assert list(document.entries()) == made[:-2]
 
 
 def test_entries_can_not_be_changed() -> None:

@@ -105,8 +105,20 @@ def test_other_keys_are_told_as_that() -> None:
     """Not as an empty vault."""
     keys, person = cipher(), pupil()
     key = keys.keys(person)[0]
+    census = Census(cipher())
+    census.put(key, keys.encrypt(key, person))
     with pytest.raises(ConfigError, match="keys"):
-        Census(cipher()).put(key, keys.encrypt(key, person))
+        census.counts(START)
+
+
+def test_what_stands_under_a_destroyed_key_is_passed_over_if_a_later_record_does_not() -> None:
+    """Kafka keeps for some hours what was written before a rotation."""
+    old, new, person = cipher(), cipher(), pupil(eck_id=None)
+    key = new.keys(person)[0]
+    census = Census(new)
+    census.put(key, old.encrypt(key, person))
+    census.put(key, new.encrypt(key, person))
+    assert census.counts(START)["99PA", "PO"].pupils == 1
 
 
 def test_what_is_kept_of_a_pupil_is_no_id() -> None:
