@@ -172,7 +172,7 @@ async def _wait(root: KafkaConnection, admin: Admin) -> None:
 def _services(home: Home, root: KafkaConnection, admin: Admin) -> FileKeys:
     """Logins and keys of the operator and of all services; the workers' keys."""
     operator, worker, auditor, service = (home / name for name in ("operator", "worker", "auditor", "auditservice"))
-    for user in (access.OPERATOR, access.AUDITOR):
+    for user in (access.OPERATOR, access.AUDITOR, access.KEY_ROTATOR):
         add_login(admin, root, user, operator / f"{user}.json")
     for volume, user in {
         "worker": access.WORKER,
@@ -190,22 +190,21 @@ def _services(home: Home, root: KafkaConnection, admin: Admin) -> FileKeys:
     # The indexer has the auditor's login, and of the workers' keys only the one that opens the index.
     login = KafkaConnection.from_file(operator / f"{access.AUDITOR}.json")
     replace(login, ca_file=_seen_from(auditor, root).ca_file).to_file(auditor / "connection.json")
-    _copy_secrets(worker / "keys", auditor / "keys", ("school-keys",))
+    _copy_secrets(keys, auditor / "keys", ("school-keys",))
     # The audit service looks pupils up for their board: it has the keys that find and open them, and no other.
-    _copy_secrets(worker / "keys", service / "keys", SECRETS)
+    _copy_secrets(keys, service / "keys", SECRETS)
     return keys
 
 
-def _copy_secrets(source: Path, target: Path, names: Sequence[str]) -> None:
-    """All versions of some secrets, and none that was destroyed since."""
+def _copy_secrets(keys: FileKeys, target: Path, names: Sequence[str]) -> None:
+    """All versions of some of the workers' secrets, and none that was destroyed since."""
     target.mkdir(mode=0o700, exist_ok=True)
-    keys = FileKeys(source)
     wanted = {f"{secret_of(name, number)}.secret" for name in names for number in numbers(keys, name)}
     for old in target.glob("*.secret"):
         if old.name not in wanted:
             overwrite_and_unlink(old)
     for name in sorted(wanted):
-        write_private(target / name, (source / name).read_bytes())
+        write_private(target / name, (keys.folder / name).read_bytes())
 
 
 def _seen_from(folder: Path, root: KafkaConnection) -> KafkaConnection:

@@ -169,9 +169,8 @@ def index(
     people = folder = None
     if connection is not None and keys is not None:
         folder = wait_for_keys(keys)
-        opened = folder
-        versions(opened, SCHOOLS)  # what is missing shows before anything starts
-        people = People(KafkaConnection.from_file(connection), lambda: SchoolKeys(versions(opened, SCHOOLS)))
+        versions(folder, SCHOOLS)  # what is missing shows before anything starts
+        people = People(KafkaConnection.from_file(connection), lambda: SchoolKeys(versions(folder, SCHOOLS)))
     indexing = Indexing(logs, store, key_file=key_file, people=people)
     service = IndexService(indexing, look_s=every, http=(http_host, http) if http else None)
 

@@ -35,10 +35,8 @@ def keep(
     desired: Mapping[str, bytes], current: Mapping[str, bytes], unnamed_connections: Unnamed = "keep"
 ) -> dict[str, bytes]:
     """The records of a folder, with what they may not take away from those that stand in the registry now."""
-    by_command = {
-        key: value for key, value in current.items() if key.startswith(("succession/", "key/", f"{SUSPENSION}/"))
-    }
-    return {**by_command, **keep_connections(keep_keys(desired, current), current, unnamed_connections)}
+    stays = {k: value for k, value in current.items() if k.startswith(("succession/", "key/", f"{SUSPENSION}/"))}
+    return {**stays, **keep_connections(keep_keys(desired, current), current, unnamed_connections)}
 
 
 def keep_keys(desired: Mapping[str, bytes], current: Mapping[str, bytes]) -> dict[str, bytes]:

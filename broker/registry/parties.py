@@ -30,8 +30,7 @@ from broker.registry.fields import (
 # The broker's own users, recipients and topics: a party of that name would have their rights or their keys.
 RESERVED: Final = frozenset({
     "admin", "audit-service", "auditor", "broker", "count-keeper", "exchange", "exchange-control", "index",
-    "key-rotator", "ldv-exporter",
-    "log-builder", "operator", "remover", "vault",
+    "key-rotator", "ldv-exporter", "log-builder", "operator", "remover", "vault",
 })  # fmt: skip
 
 # One record (1 MiB at most) in a minute and a half, and what no broker can do.

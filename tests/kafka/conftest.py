@@ -15,6 +15,7 @@ from broker.kafka.access import (
     AUDIT_SERVICE,
     AUDITOR,
     COUNT_KEEPER,
+    KEY_ROTATOR,
     LDV_EXPORTER,
     LOG_BUILDER,
     OPERATOR,
@@ -79,7 +80,17 @@ def running(home: Path) -> Iterator[Cluster]:
         admin = Admin(kafka.admin_connection())
         topics, acls = desired_topics(load_specs(), PARTIES, replicas=1), desired_acls(PARTIES)
         admin.apply(topics, acls)
-        services = (WORKER, OPERATOR, AUDITOR, REMOVER, LDV_EXPORTER, LOG_BUILDER, COUNT_KEEPER, AUDIT_SERVICE)
+        services = (
+            WORKER,
+            OPERATOR,
+            AUDITOR,
+            REMOVER,
+            LDV_EXPORTER,
+            LOG_BUILDER,
+            COUNT_KEEPER,
+            AUDIT_SERVICE,
+            KEY_ROTATOR,
+        )
         for user in (*PARTIES, *services):
             admin.ensure_user(user, f"password-of-{user}")
         yield Cluster(kafka, admin, topics, acls)

@@ -52,7 +52,7 @@ def test_the_example_loads_and_passes_all_checks(folder: Path) -> None:
     check(found)
     assert Registry.from_records(found).version == load(folder).version
     assert len(document.connections) == 100
-    # No file suspends a party, or says which key is in use.
+    # No file suspends a party, or says which keys are in use.
     assert {key.partition("/")[0] for key in found} == {*KINDS, "policy", "routes"} - {"suspension", "key"}
 
 

@@ -562,7 +562,7 @@ def test_a_succession_says_everything(field: str) -> None:
 
 
 def test_every_kind_of_entry_has_a_key_of_its_own() -> None:
-    """And a section in the document of a folder; but for suspensions and which keys are in use: no file says that."""
+    """And a section in the document of a folder; but for suspensions and keys in use, of which no file says anything."""
     made = [
         Party.model_validate(party()), Board.model_validate(board()), School.model_validate(school()),
         Agreement.model_validate(agreement()), TemporaryException.model_validate(exception()),
