@@ -21,6 +21,7 @@ from bench import (
     exchange,
     families,
     fanout,
+    flood,
     lanes,
     leaf,
     modes,
@@ -43,8 +44,8 @@ def main() -> None:
     parser.add_argument(
         "--seconds",
         type=float,
-        help="exchange, fanout, leaf: 20; families: 30; evidence, lanes: 60; worker: 600, the steady part;"
-        " modes: 30 a round",
+        help="exchange, fanout, leaf: 20; families: 30; flood: 30, each part; evidence, lanes: 60;"
+        " worker: 600, the steady part; modes: 30 a round",
     )
     parser.add_argument(
         "--count", type=int,
@@ -136,6 +137,7 @@ BENCHES: dict[str, tuple[Callable[..., dict[str, Any]], Callable[[dict[str, Any]
     "exchange": (exchange.run, _exchange, ("seconds",)),
     "families": (families.run, families.rows, ("seconds",)),
     "fanout": (fanout.run, fanout.rows, ("seconds",)),
+    "flood": (flood.run, flood.rows, ("seconds",)),
     "parked": (parked.run, parked.rows, ("count",)),
     "connections": (connections.run, connections.rows, ("count",)),
     "worker": (worker.run, _worker, ("seconds", "count")),
