@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from broker.crypto import DataKeyMaker, DataKeyOpener, KeyedHash
-from broker.errors import ConfigError
+from broker.errors import ConfigError, TransientError
 from broker.identity.vault import RECORDS, SCHOOLS, VaultCipher
 from broker.keys import KeyProvider, RecipientKey, Versions, versions
 from broker.registry import Registry
@@ -58,6 +58,7 @@ class ExchangeKeys:
 
     def __init__(self, provider: KeyProvider) -> None:
         self.opener = DataKeyOpener(provider.private_key)
+        self._provider = provider
         self.vault = vault_cipher(provider)
         self._used: object = None
         operators = provider.recipient_keys(OPERATOR)
@@ -82,11 +83,26 @@ class ExchangeKeys:
 
         Raises:
             TransientError: `keys.behind`: one of them is not here (yet). Who does not know what is written with now
-                must not write, and could not read.
+                must not write, and could not read. Nor does he decide who has not the key that senders seal for: he
+                would refuse what they send. As `KeyProvider.private_key`.
         """
         if registry.keys_in_use is not self._used:
+            self._require_recipient(registry)
             self.vault.use(registry.secret_in_use(RECORDS), registry.secret_in_use(SCHOOLS))
             self._used = registry.keys_in_use
+
+    def _require_recipient(self, registry: Registry) -> None:
+        entry = registry.keys_in_use.get(BROKER)
+        if entry is None or self._provider.private_key(entry.version) is not None:
+            return
+        # A newer one may have been made and the one in use destroyed by hand, past the registry.
+        if any(key.kid > entry.version for key in self._provider.recipient_keys(BROKER)):
+            return
+        raise TransientError(
+            f"The broker's key {entry.version} is in use and is not in this process's key store. Give it the newest "
+            "keys; it goes on by itself once they are there.",
+            code="keys.behind",
+        )
 
     def maker(self, kid: str, jwk: Mapping[str, str]) -> DataKeyMaker:
         """The maker of data keys for one recipient key."""

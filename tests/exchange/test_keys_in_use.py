@@ -12,7 +12,7 @@ from broker.audit.indexing import index_log, index_people
 from broker.audit.store import Store, Wanted
 from broker.errors import TransientError
 from broker.exchange import Views, set_aside
-from broker.exchange.keys import ExchangeKeys, VaultVersions, vault_cipher
+from broker.exchange.keys import BROKER, ExchangeKeys, VaultVersions, vault_cipher
 from broker.identity.vault import RECORDS, SCHOOLS, SchoolKeys, VaultCipher
 from broker.keys import MemoryKeys, secret_of, versions
 from tests.audit.signed_world import GrowingLog, audit_events, audit_index, tag_of
@@ -61,6 +61,23 @@ def test_a_lane_that_has_not_the_version_in_use_decides_nothing(world: World, na
     second(world.keys, name)
     world.exchange_keys.renew(VaultVersions.read(world.keys))
     assert "ok" in {decision.code for decision in world.run(DELTA, record).decisions}
+
+
+def test_a_lane_that_has_not_the_key_that_senders_seal_for_refuses_nothing(world: World) -> None:
+    """It waits: a refusal would be final, and the sender right. One that was destroyed by hand, with a newer one made,
+    holds up nobody."""
+    (older,) = world.keys.recipient_keys(BROKER)
+    elsewhere = deepcopy(world.keys)
+    newer = elsewhere.create(BROKER)
+    entry = {"id": BROKER, "version": newer.kid, "older": [older.kid], "since": "2026-11-30T12:00:00Z"}
+    world.registry = world.registry.with_changes({f"key/{BROKER}": json.dumps(entry).encode()})
+    with pytest.raises(TransientError) as caught:
+        world.run(DELTA, world.record(DELTA, event()))
+    assert caught.value.code == "keys.behind"
+    ExchangeKeys(elsewhere).use(world.registry)
+    elsewhere.create(BROKER)
+    elsewhere.destroy(newer.kid)
+    ExchangeKeys(elsewhere).use(world.registry)
 
 
 def test_what_is_written_is_under_the_versions_in_use_and_no_older_one_is_needed(world: World) -> None:
