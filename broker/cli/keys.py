@@ -200,7 +200,8 @@ def publish(connection: Connection, folder: Folder = DEFAULT_FOLDER) -> None:
         gone = asyncio.run(_publish(cluster, found))
     except KafkaError as error:
         raise explain(error, cluster) from error
-    err.print(f"{len(found)} public keys are on broker.keys; the newest is {found[0].kid}", markup=False)
+    older = f", and {len(found) - 1} older" if len(found) > 1 else ""
+    err.print(f"on broker.keys, where senders find it: {found[0].kid}{older}", markup=False)
     for kid in gone:
         err.print(f"{kid} is not in {folder} any more and was taken back", markup=False)
 
