@@ -11,14 +11,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 
 from broker.kafka.confluent import AdminClient, ClusterMetadata, OffsetSpec
-from broker.kafka.connection import KafkaConnection
+from broker.kafka.connection import KafkaConnection, problem
 from broker.kafka.diagnosis import explain
 from broker.status.seen import Cluster, Flow, Group
 
 ANSWER_S: Final = 15.0
+SETTLE_S: Final = 10.0  # a group that comes together anew is asked again for so long
+PAUSE_S: Final = 0.5
+REFUSED: Final = (
+    KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)  # fmt: skip
 OVERDUE_S: Final = 900.0
 INPUT: Final = "in."
 
@@ -50,31 +56,57 @@ class ClusterLook:
             if name.startswith(INPUT)
             for number in sorted(topic.partitions)
         ]
-        group = self._members()
+        leaderless = tuple(
+            f"{name}/{number}"
+            for name, topic in sorted(found.topics.items())
+            for number, partition in sorted(topic.partitions.items())
+            if partition.leader < 0
+        )
+        try:
+            group = self._members()
+            flows = self._flows(places) if places and group is not None else None
+        except KafkaException as error:
+            if not leaderless:
+                code = error.args[0].name()
+                raise problem(
+                    f"Kafka at {self._connection.bootstrap} does not tell where the workers are ({code}).",
+                    "Check that all its brokers run, and the topic __consumer_offsets.",
+                    "kafka.group",
+                ) from error
+            group, flows = None, None  # what has no leader is found already
         return Cluster(
             len(found.brokers),
             _expected(found),
-            tuple(
-                f"{name}/{number}"
-                for name, topic in sorted(found.topics.items())
-                for number, partition in sorted(topic.partitions.items())
-                if partition.leader < 0
-            ),
+            leaderless,
             sum(
                 len(partition.isrs) < len(partition.replicas)
                 for topic in found.topics.values()
                 for partition in topic.partitions.values()
             ),
             group,
-            self._flows(places) if places and group is not None else None,
+            flows,
         )
 
     def _members(self) -> Group | None:
+        """Who is in the group, once it has come to rest; None: that is not shown."""
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            late = time.monotonic() > deadline
+            try:
+                group = self._described()
+            except KafkaException as error:
+                if error.args[0].code() in REFUSED:
+                    return None
+                if late:
+                    raise
+            else:
+                if late or "REBALANCING" not in group.state:
+                    return group
+            time.sleep(PAUSE_S)
+
+    def _described(self) -> Group:
         (future,) = self._client.describe_consumer_groups([self._group], request_timeout=ANSWER_S).values()
-        try:
-            found: Any = future.result(ANSWER_S)
-        except KafkaException:
-            return None
+        found: Any = future.result(ANSWER_S)
         lanes = {}
         for member in found.members:
             mine = member.assignment.topic_partitions if member.assignment is not None else ()
@@ -93,8 +125,10 @@ class ClusterLook:
             first = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
             end = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
             young = self._offsets(places, OffsetSpec.for_timestamp(overdue_at))
-        except KafkaException:
-            return None
+        except KafkaException as error:
+            if error.args[0].code() in REFUSED:
+                return None
+            raise
         decided = {(place.topic, place.partition): place.offset for place in positions}
         found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for place in places:
