@@ -134,7 +134,9 @@ def _sections(seen: Seen) -> Iterator[Section]:
         if cluster.flows is not None:
             yield "Parties", ("party", "lanes", "lag", "of it 15 min", "parked", "set aside 24 h"), _parties(seen)
     if seen.logs is not None:
-        logs = [(name, str(log.leaves), _age(log.age_s)) for name, log in seen.logs.items()]
+        logs = [
+            (name, str(log.leaves), "none" if log.age_s is None else _age(log.age_s)) for name, log in seen.logs.items()
+        ]
         yield "Logs", ("log", "leaves", "last checkpoint"), _few(logs)
     if seen.registry is not None:
         known = seen.registry
@@ -158,11 +160,14 @@ def _parties(seen: Seen) -> list[Sequence[str]]:
         return flows[party].lag, (parked or {}).get(party, 0), sum((aside or {}).get(party, {}).values())
 
     rows: list[Sequence[str]] = []
+    idle = [party for party in flows if not any(of(party))]
     for party in sorted(flows, key=lambda party: (*(-count for count in of(party)), party)):
+        if party in idle:
+            continue
         lag, waiting, quarantined = of(party)
         shown = ("-" if parked is None else str(waiting), "-" if aside is None else str(quarantined))
         rows.append((party, str(flows[party].partitions), str(lag), str(flows[party].overdue), *shown))
-    return _few(rows)
+    return _few(rows) + ([(f"{len(idle)} with nothing", "", "", "", "", "")] if idle else [])
 
 
 def _few(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:

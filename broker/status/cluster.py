@@ -14,12 +14,13 @@ from typing import Any, Final, TypeVar
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 
 from broker.kafka.confluent import AdminClient, ClusterMetadata, OffsetSpec
-from broker.kafka.connection import KafkaConnection
+from broker.kafka.connection import KafkaConnection, problem
 from broker.kafka.diagnosis import explain
 from broker.status.seen import Cluster, Flow, Group
 
 ANSWER_S: Final = 15.0
 RETRY_S: Final = 0.5
+SETTLE_S: Final = 10.0  # a group that comes together anew is asked again for so long
 REFUSED: Final = frozenset({
     KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -56,39 +57,55 @@ class ClusterLook:
             if name.startswith(INPUT)
             for number in sorted(topic.partitions)
         ]
-        group = self._members()
+        leaderless = tuple(
+            f"{name}/{number}"
+            for name, topic in sorted(found.topics.items())
+            for number, partition in sorted(topic.partitions.items())
+            if partition.leader < 0
+        )
+        try:
+            group = self._members()
+            flows = self._flows(places) if places and group is not None else None
+        except KafkaException as error:
+            if not leaderless:
+                code = error.args[0].name()
+                raise problem(
+                    f"Kafka at {self._connection.bootstrap} does not tell where the workers are ({code}).",
+                    "Check that all its brokers run, and the topic __consumer_offsets.",
+                    "kafka.group",
+                ) from error
+            group, flows = None, None  # what has no leader is found already
         return Cluster(
             len(found.brokers),
             _expected(found),
-            tuple(
-                f"{name}/{number}"
-                for name, topic in sorted(found.topics.items())
-                for number, partition in sorted(topic.partitions.items())
-                if partition.leader < 0
-            ),
+            leaderless,
             sum(
                 len(partition.isrs) < len(partition.replicas)
                 for topic in found.topics.values()
                 for partition in topic.partitions.values()
             ),
             group,
-            self._flows(places) if places and group is not None else None,
+            flows,
         )
 
     def _members(self) -> Group | None:
-        found = self._unless_refused(self._described)
-        if found is None:
-            return None
+        """Who is in the group, once it has come to rest; None: that is not shown."""
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            group = self._unless_refused(self._described)
+            if group is None or "REBALANCING" not in group.state or time.monotonic() > deadline:
+                return group
+            time.sleep(RETRY_S)
+
+    def _described(self) -> Group:
+        (future,) = self._client.describe_consumer_groups([self._group], request_timeout=ANSWER_S).values()
+        found: Any = future.result(ANSWER_S)
         lanes = {}
         for member in found.members:
             mine = member.assignment.topic_partitions if member.assignment is not None else ()
             name = f"{member.host.removeprefix('/')} {member.member_id[-8:]}"
             lanes[name] = sum(place.topic.startswith(INPUT) for place in mine)
         return Group(found.state.name, dict(sorted(lanes.items())))
-
-    def _described(self) -> Any:
-        (future,) = self._client.describe_consumer_groups([self._group], request_timeout=ANSWER_S).values()
-        return future.result(ANSWER_S)
 
     def _unless_refused(self, ask: Callable[[], T]) -> T | None:
         """Ask; None, if this login may not.

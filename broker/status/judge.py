@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from broker.status.seen import Cluster, Seen
+from broker.status.seen import EVIDENCE_S, Cluster, Log, Seen
 
 MOST_OVERDUE: Final = 100
-EVIDENCE_S: Final = 600.0
-# Ends of transactions are offsets too: so many may stand behind the last leaf without a decision among them.
+# Ends of transactions are offsets too. Where nobody may look what stands behind the last leaf, so many of them are let
+# pass for each lane, which leaves two at a take-over.
 ENDS: Final = 20
 MOST_QUARANTINED: Final = 50
 
@@ -66,23 +66,27 @@ def _all(seen: Seen) -> Iterator[Finding]:
         yield from _of_cluster(seen.cluster)
     if seen.registry is not None and seen.registry.problem is not None:
         yield Finding("RegistryInvalid", seen.registry.problem)
-    late = {
-        name: log
-        for name, log in (seen.logs or {}).items()
-        if log.age_s > EVIDENCE_S and log.unsigned is not None and log.unsigned > ENDS
-    }
-    for name, log in late.items():
-        yield Finding("EvidenceLate", f"{name}: {log.unsigned} records behind, signed {log.age_s / 60:.0f} minutes ago")
-    quarantined = sum(sum(codes.values()) for codes in (seen.quarantined or {}).values())
-    if quarantined > MOST_QUARANTINED:
-        worst = max(seen.quarantined or {}, key=lambda party: sum((seen.quarantined or {})[party].values()))
-        yield Finding("QuarantineJump", f"{quarantined} in 24 hours, most of {worst}")
+    lanes = sum(flow.partitions for flow in ((seen.cluster and seen.cluster.flows) or {}).values())
+    for name, log in (seen.logs or {}).items():
+        if _late(log, lanes):
+            signed = "never signed" if log.age_s is None else f"signed {log.age_s / 60:.0f} minutes ago"
+            yield Finding("EvidenceLate", f"{name}: {log.unsigned} records behind, {signed}")
+    lately = {party: sum(codes.values()) for party, codes in (seen.quarantined_lately or {}).items()}
+    if sum(lately.values()) > MOST_QUARANTINED:
+        worst = max(lately, key=lambda party: lately[party])
+        yield Finding("QuarantineJump", f"{sum(lately.values())} in half an hour, most of {worst}")
     if seen.told is not None:
         for topic, records in seen.told.lost.items():
             yield Finding("InputLost", f"{topic}: {records} records in 24 hours")
         if seen.told.incidents:
             codes = ", ".join(f"{code} ({count})" for code, count in seen.told.incidents.items())
             yield Finding("IncidentSeen", f"in 24 hours: {codes}")
+
+
+def _late(log: Log, lanes: int) -> bool:
+    if log.waits_s is not None:
+        return log.waits_s > EVIDENCE_S
+    return log.overdue > ENDS * max(1, lanes)
 
 
 def _of_cluster(cluster: Cluster) -> Iterator[Finding]:
@@ -96,7 +100,10 @@ def _of_cluster(cluster: Cluster) -> Iterator[Finding]:
         if not cluster.group.lanes:
             yield Finding("NoWorkerReady", f"nobody is in the workers' group ({cluster.group.state.lower()})")
         elif lanes < partitions:
-            yield Finding("LaneStands", f"{partitions - lanes} of {partitions} input partitions have no worker")
+            state = cluster.group.state.lower()
+            yield Finding(
+                "LaneStands", f"{partitions - lanes} of {partitions} input partitions have no worker ({state})"
+            )
     for party, flow in flows.items():
         if flow.overdue > MOST_OVERDUE:
             yield Finding("LagStays", f"{party}: {flow.overdue} records wait for more than 15 minutes")

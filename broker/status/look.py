@@ -17,21 +17,24 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from broker.auditlog.book import TOPIC as CHECKPOINTS
 from broker.auditlog.book import LogName, Standing
+from broker.engine.views import build_registry
 from broker.errors import BrokerError, ConfigError
-from broker.exchange.model import AUDIT_CONTROL, PARKED
+from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, PARKED
 from broker.exchange.state import lane_input
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check
 from broker.kafka.metadata import partitions_of
 from broker.quarantine.entries import PREFIX, Quarantine
-from broker.registry import Registry
 from broker.registry.store import REGISTRY
+from broker.registry.version import VersionTree
 from broker.status.cluster import ClusterLook
-from broker.status.seen import Cluster, Log, Registered, Seen, Told
+from broker.status.seen import EVIDENCE_S, Cluster, Log, Registered, Seen, Told
 
 DAY_S: Final = 86_400.0
+LATELY_S: Final = 1_800.0  # as the alert QuarantineJump
 STALL_S: Final = 15.0
 SUSPENSION: Final = "suspension/"
+CONNECTION: Final = "connection/"
 
 
 class _Record(NamedTuple):
@@ -63,7 +66,7 @@ class Watch:
 
     async def look(self) -> Seen:
         """See what there is to see; that Kafka does not answer is seen too."""
-        now = time.time()
+        now, cluster = time.time(), None
         try:
             if self._consumer is None:
                 await check(self._connection)
@@ -77,7 +80,8 @@ class Watch:
             return await self._read(self._consumer, cluster, now)
         except (BrokerError, KafkaError, TimeoutError) as error:
             await self._let_go()
-            return Seen(now, str(error) if isinstance(error, BrokerError) else f"{type(error).__name__}.")
+            away = str(error) if isinstance(error, BrokerError) else f"Kafka did not answer: {type(error).__name__}."
+            return Seen(now, away, cluster)
 
     async def _read(self, consumer: AIOKafkaConsumer, cluster: Cluster, now: float) -> Seen:
         names, since = sorted(await consumer.topics()), now - DAY_S
@@ -85,32 +89,39 @@ class Watch:
         registry = await self._follow(consumer, [REGISTRY], names)
         logs = await self._follow(consumer, [CHECKPOINTS], names)
         control = await self._follow(consumer, [AUDIT_CONTROL], names, since)
-        aside = await self._follow(consumer, quarantines, names, since) if quarantines else None
+        aside = await self._follow(consumer, quarantines, names, since, kept_as=PREFIX) if quarantines else None
         parked = await self._follow(consumer, [PARKED], names)
-        ends = {} if logs is None else await self._ends(consumer, logs, names)
+        standing = None if logs is None else await self._standing(consumer, _last(logs), names, now)
         found = {
             "registry": None if registry is None else _registered(_newest(registry)),
-            "logs": None if logs is None else _logs(logs, ends, now),
+            "logs": standing,
             "told": None if control is None else _told(control),
             "quarantined": None if aside is None else _set_aside(aside, since),
+            "quarantined_lately": None if aside is None else _set_aside(aside, now - LATELY_S),
             "parked": None if parked is None else _parked(_newest(parked)),
         }
-        hidden = [name for name, value in found.items() if value is None]
+        hidden = [name for name, value in found.items() if value is None and name != "quarantined_lately"]
         hidden += [name for name in ("group", "flows") if getattr(cluster, name) is None]
         return Seen(now, cluster=cluster, hidden=tuple(sorted(hidden)), **found)  # type: ignore[arg-type]
 
     async def _follow(
-        self, consumer: AIOKafkaConsumer, topics: list[str], names: list[str], since_s: float | None = None
+        self,
+        consumer: AIOKafkaConsumer,
+        topics: list[str],
+        names: list[str],
+        since_s: float | None = None,
+        kept_as: str | None = None,
     ) -> list[_Record] | None:
         """What came on these topics, those of earlier looks included; None: they may not be read, or are not there.
 
         Args:
             since_s: only what is younger; None: all.
+            kept_as: name of what is kept, where the topics may be others at the next look.
         """
         known = [name for name in topics if name in names]
         if not known:
             return None
-        kept = self._kept.setdefault(known[0], [])
+        kept = self._kept.setdefault(kept_as or known[0], [])
         places = [place for name in known for place in await partitions_of(consumer, name, STALL_S)]
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
@@ -142,16 +153,49 @@ class Watch:
             elif time.monotonic() - moved > STALL_S:
                 raise TimeoutError
 
-    async def _ends(
-        self, consumer: AIOKafkaConsumer, logs: Iterable[_Record], names: list[str]
-    ) -> Mapping[TopicPartition, int]:
-        """Ends of the partitions that the logs are made of."""
-        places = {log.place for record in logs if (log := _log(record.key.decode())) and log.place.topic in names}
+    async def _standing(
+        self,
+        consumer: AIOKafkaConsumer,
+        last: Mapping[TopicPartition, tuple[LogName, _Record]],
+        names: list[str],
+        now: float,
+    ) -> dict[str, Log]:
+        """The log of each partition of the audit; what never had one is there too."""
+        found = {}
+        topics = [name for name in (AUDIT_EVENTS, AUDIT_CONTROL) if name in names]
+        places = [place for name in topics for place in await partitions_of(consumer, name, STALL_S)]
+        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        young = await consumer.offsets_for_times(dict.fromkeys(places, int((now - EVIDENCE_S) * 1000)))
+        for place in places:
+            name, leaves, age_s, signed = f"{place.topic}/{place.partition}", 0, None, begins[place]
+            if (known := last.get(place)) is not None:
+                standing = Standing.unpack(known[0].origin, known[1].value or b"")
+                name, leaves, age_s = known[0].origin, standing.size, max(0.0, now - known[1].at_s)
+                signed = max(signed, standing.next_offset)
+            old = young[place].offset if young.get(place) else ends[place]
+            overdue = max(0, old - signed)
+            waits_s = await self._waits(consumer, place, signed, ends[place], now) if overdue else 0.0
+            found[name] = Log(leaves, age_s, max(0, ends[place] - signed), overdue, waits_s)
+        return dict(sorted(found.items()))
+
+    async def _waits(
+        self, consumer: AIOKafkaConsumer, place: TopicPartition, start: int, end: int, now: float
+    ) -> float | None:
+        """Seconds for which the first committed record from an offset on has been there; None: it may not be read."""
+        consumer.assign([place])
+        consumer.seek(place, start)
+        moved = time.monotonic()
         try:
-            found: Mapping[TopicPartition, int] = await consumer.end_offsets(sorted(places)) if places else {}
+            while await consumer.position(place) < end:
+                fetched: dict[TopicPartition, list[ConsumerRecord]]
+                fetched = await consumer.getmany(place, timeout_ms=200, max_records=1)
+                for record in fetched.get(place, []):
+                    return max(0.0, now - float(record.timestamp) / 1000)
+                if time.monotonic() - moved > STALL_S:
+                    raise TimeoutError
         except TopicAuthorizationFailedError:
-            return {}
-        return found
+            return None
+        return 0.0  # ends of transactions only
 
     async def _let_go(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -186,28 +230,27 @@ def _registered(records: Mapping[bytes, _Record]) -> Registered:
     entries = {key.decode(): record.value for key, record in records.items() if record.value is not None}
     suspended = tuple(sorted(key.removeprefix(SUSPENSION) for key in entries if key.startswith(SUSPENSION)))
     try:
-        registry = Registry.from_records(entries)
+        # As workers do: what one can not read grants nothing. Connections, of which a country has a million, make no
+        # registry invalid, so they are counted in the version and not parsed.
+        few = {key: value for key, value in entries.items() if not key.startswith(CONNECTION)}
+        registry = build_registry(None, few, {})
     except ConfigError as error:
         return Registered("", 0, 0, 0, suspended, str(error))
     agreements = sum(key.startswith("agreement/") for key in entries)
-    return Registered(registry.version, len(registry.parties), len(registry.schools), agreements, suspended)
+    version = VersionTree().with_changes(entries).version
+    return Registered(version, len(registry.parties), len(registry.schools), agreements, suspended)
 
 
-def _logs(records: Iterable[_Record], ends: Mapping[TopicPartition, int], now: float) -> dict[str, Log]:
+def _last(records: Iterable[_Record]) -> dict[TopicPartition, tuple[LogName, _Record]]:
     """Of each partition the log of its last epoch: those before it grow no more."""
-    last: dict[tuple[str, str], tuple[LogName, _Record]] = {}
+    last: dict[TopicPartition, tuple[LogName, _Record]] = {}
     for key, record in _newest(records).items():
         log = _log(key.decode())
         if log is not None and record.value is not None:
-            known = last.get((log.base, log.id))
+            known = last.get(log.place)
             if known is None or known[0].epoch < log.epoch:
-                last[log.base, log.id] = log, record
-    found = {}
-    for log, record in last.values():
-        standing = Standing.unpack(log.origin, record.value or b"")
-        behind = None if log.place not in ends else max(0, ends[log.place] - standing.next_offset)
-        found[log.origin] = Log(standing.size, max(0.0, now - record.at_s), behind)
-    return dict(sorted(found.items()))
+                last[log.place] = log, record
+    return last
 
 
 def _told(records: Iterable[_Record]) -> Told:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
+
+EVIDENCE_S: Final = 600.0  # as the alert EvidenceLate
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,18 @@ class Log:
     """One log of the audit.
 
     Args:
-        leaves: signed. age_s: since its last checkpoint.
+        leaves: signed. age_s: since its last checkpoint; None: it has none.
         unsigned: offsets of its partition that are behind the last one signed; the ends of transactions count too.
+        overdue: of these, those that are there for more than ten minutes.
+        waits_s: for how long the first record that is not signed has been there; 0: none, or it is no overdue one;
+            None: this login may not read it.
     """
 
     leaves: int
-    age_s: float
-    unsigned: int | None
+    age_s: float | None
+    unsigned: int
+    overdue: int
+    waits_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +107,9 @@ class Seen:
     """All of it.
 
     Args:
-        at: seconds since 1970. away: why Kafka can not be asked; all else is None then.
+        at: seconds since 1970. away: why Kafka can not be asked; what it did not tell before that is None then.
         quarantined: set aside in the last 24 hours, by party and code; None: not shown.
+        quarantined_lately: the same of the last half hour.
         parked: events that wait for an enrolment, by party; None: not shown.
         logs: by name; None: not shown.
     """
@@ -111,6 +119,7 @@ class Seen:
     cluster: Cluster | None = None
     registry: Registered | None = None
     quarantined: Mapping[str, Mapping[str, int]] | None = None
+    quarantined_lately: Mapping[str, Mapping[str, int]] | None = None
     parked: Mapping[str, int] | None = None
     logs: Mapping[str, Log] | None = None
     told: Told | None = None

@@ -83,7 +83,8 @@ def test_the_operator_sees_workers_lag_quarantine_logs_and_registry(busy: Stage)
     assert found["registry"]["parties"] == len(busy.registry.parties)
     logs = found["logs"]
     assert f"{auditlog.NAME}/control/1" in logs
-    assert len(logs) > 1
+    assert len(logs) == 5  # one for each partition of the audit; of one that got nothing yet the partition itself
+    assert {log["leaves"] for name, log in logs.items() if name.startswith("audit.events/")} <= {0}
     assert sum(log["leaves"] for log in logs.values()) >= 4
     assert found["hidden"] == ["parked"]
     assert [finding["alert"] for finding in found["findings"]] == ["IncidentSeen"]
@@ -116,6 +117,7 @@ def test_status_in_words_names_the_alert_first(busy: Stage) -> None:
     assert "1 need a person: see docs/runbooks" in first
     assert second == "warning\tIncidentSeen\tAn incident was written to the audit. in 24 hours: pgn.bsn (1)"
     assert f"{SIS}\t" in text
+    assert re.search(r"^\d+ with nothing\t", text, flags=re.MULTILINE)
     assert "Not shown to this login: parked." in text
     assert NUMBER not in text
 
@@ -261,7 +263,34 @@ async def arrived(scene: Stage, event_id: str) -> tuple[str, str]:
     raise AssertionError("it did not come")
 
 
-# ---- at the end: without workers
+# ---- at the end: without a log builder, and without workers
+
+
+async def test_late_evidence_is_what_waits_and_not_the_ends_of_transactions(
+    busy: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that comes and goes leaves ends of transactions behind the last leaf: nothing waits. A decision does."""
+    for module in ("look", "judge"):
+        monkeypatch.setattr(f"broker.status.{module}.EVIDENCE_S", 1.0)
+    auditor = busy.connections["auditor"]
+
+    async def until(late: bool, unsigned: bool) -> list[str]:
+        async with asyncio.timeout(60), Watch(auditor, "exchange") as eyes:
+            while True:
+                seen = await eyes.look()
+                assert seen.logs is not None
+                found = [each.detail for each in findings(seen) if each.alert == "EvidenceLate"]
+                if bool(found) == late and any(log.overdue for log in seen.logs.values()) == unsigned:
+                    return found
+                await asyncio.sleep(0.2)
+
+    await until(late=False, unsigned=True)
+    builder = busy.workers[-1]
+    builder.terminate()
+    await asyncio.to_thread(builder.wait, 30)
+    sent = await send(busy, SIS, [enrolment(7, "L7")])
+    await outcomes(busy, SIS, sent)
+    assert "records behind" in (await until(late=True, unsigned=True))[0]
 
 
 async def test_without_workers_that_is_what_comes_first(busy: Stage) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from broker.exchange.outcomes import CODES
 from tests.examples.programs import BUILD_S, fetch, need
 from tests.helm.rendering import CHART
 
@@ -88,6 +89,15 @@ SCENES = {
     "a code that nobody had yet, all at once": Scene(
         "QuarantineJump", 'broker_decisions_total{outcome="QUARANTINED",code="c",instance="a"} _x60 60x60\nbroker_decisions_created{outcome="QUARANTINED",code="c",instance="a"} _x60 3500x60', fires=True
     ),
+    "an incident that the live count missed": Scene(
+        "IncidentSeen",
+        'broker_incidents_seen_total 0x120\nbroker_decisions_total{outcome="QUARANTINED",code="pgn.bsn"} _x60 1x60\n'
+        'broker_decisions_created{outcome="QUARANTINED",code="pgn.bsn"} _x60 3500x60',
+        fires=True,
+    ),
+    "what is set aside and no incident": Scene(
+        "IncidentSeen", 'broker_incidents_seen_total 0x120\nbroker_decisions_total{outcome="QUARANTINED",code="field.form"} 0+1x120', fires=False
+    ),
     "what was set aside long ago": Scene(
         "QuarantineJump", 'broker_decisions_total{outcome="QUARANTINED",code="c",instance="a"} 5000x120\nbroker_decisions_created{outcome="QUARANTINED",code="c",instance="a"} -9000x120', fires=False,
         minutes=120,
@@ -155,6 +165,13 @@ SCENES = {
     ),
     "a compaction that nobody began": Scene("CompactionStands", "broker_rolled_timestamp_seconds 18000x800", fires=True, minutes=800),
 }  # fmt: skip
+
+
+def test_every_code_with_an_incident_calls_somebody() -> None:
+    """Those of the table of codes, and no other."""
+    (pattern,) = set(re.findall(r'code=~"([^"]+)"', RULES["IncidentSeen"]["expr"]))
+    asked = {code for code in CODES if re.fullmatch(pattern, code)}
+    assert asked == {code for code, meaning in CODES.items() if meaning.incident}
 
 
 @pytest.fixture(scope="module")

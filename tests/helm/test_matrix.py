@@ -65,7 +65,7 @@ def test_every_manifest_is_valid(name: str, version: str, apis: str, every_api: 
     """Strictly, also what KEDA and the Prometheus operator get; those only where the cluster has their API."""
     found = documents(GOOD[name], every_api if apis == "all" else CHART)
     kinds = {document["kind"] for document in found}
-    wanted = {"ScaledObject", "ServiceMonitor"} if name == "production" and apis == "all" else set()
+    wanted = set(SCHEMAS) if name == "production" and apis == "all" else set()
     assert kinds & set(SCHEMAS) >= wanted
     assert apis == "all" or not kinds & set(SCHEMAS)
     names = [(document["kind"], document["metadata"]["name"]) for document in found]
@@ -181,7 +181,8 @@ def test_the_notes_say_what_to_do_next(name: str) -> None:
     assert ("   broker topics apply --registry" in notes) == (name != "strimzi")
     assert ("named by its tag" in notes) == (name != "production")
     assert ("of ANY address" in notes) == (name == "minimal")
-    assert ("NO ScaledObject" in notes) == ("NO ServiceMonitor" in notes) == (name == "production")
+    for kind in SCHEMAS:
+        assert (f"NO {kind} was made" in notes) == (name == "production"), kind
 
 
 async def test_probes_ask_what_the_endpoint_answers() -> None:
@@ -334,6 +335,27 @@ def test_who_asks_the_key_store_may_reach_it_and_nobody_else() -> None:
     }
     assert reach(values) == {"worker", "audit"}
     assert reach({**values, "keyStore": workers}) == {"worker"}
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("strimzi", {"kafka": {**GOOD["strimzi"]["kafka"], "strimzi": {**GOOD["strimzi"]["kafka"]["strimzi"], "clusterCaSecret": "x"}}}),
+        ("production", {"keyStore": {**GOOD["production"]["keyStore"], "ca": "x"}}),
+        ("production", {"audit": {**GOOD["production"]["audit"], "logBuilder": {"witnessPolicy": "x"}}}),
+    ],
+    ids=["authority-of-kafka", "authority-of-the-key-store", "policy-of-witnesses"],
+)  # fmt: skip
+def test_what_is_read_at_the_start_makes_new_pods(name: str, other: dict[str, Any]) -> None:
+    """It is a part of the text that changes with versions: who replaces it and upgrades does not go on with what was."""
+
+    def text(values: dict[str, Any]) -> dict[str, str]:
+        found = [d for d in documents(values) if d["kind"] in {"Deployment", "StatefulSet"}]
+        return {d["kind"]: d["spec"]["template"]["metadata"]["annotations"]["checksum/secrets"] for d in found}
+
+    before, after = text(GOOD[name]), text({**GOOD[name], **other})
+    changed = {kind for kind in before if before[kind] != after[kind]}
+    assert changed == ({"StatefulSet"} if "audit" in other else {"Deployment", "StatefulSet"})
 
 
 # --- topics

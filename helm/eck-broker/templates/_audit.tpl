@@ -266,6 +266,16 @@ app.kubernetes.io/component: audit
 {{- end }}
 {{- end -}}
 
+{{/* Names of all ConfigMaps of the pod, as a list: its services read them when they start. */}}
+{{- define "eck-broker.audit.configs" -}}
+{{- range include "eck-broker.audit.services" . | fromYamlArray }}
+{{- range .configs }}
+- {{ . }}
+{{- end }}
+{{- end }}
+- {{ .Values.keyStore.ca | quote }}
+{{- end -}}
+
 {{/* The container of a service. Takes `root` and `service`. */}}
 {{- define "eck-broker.audit.container" -}}
 {{- $root := .root }}

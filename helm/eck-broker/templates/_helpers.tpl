@@ -67,17 +67,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/*
-A text that changes when one of `secrets` does, or one of the ConfigMaps `configs`. Made of the secrets' versions, not of what is in them: a hash of a
+A text that changes when one of `secrets` does, the authority of Strimzi's logins, or one of the ConfigMaps `configs`. Made of the
+secrets' versions, not of what is in them: a hash of a
 password in an annotation would let anyone who reads pods guess at it. Without a cluster `lookup` finds nothing,
 and `secretsRevision` is what is left.
 */}}
 {{- define "eck-broker.checksumOf" -}}
 {{- $versions := list .root.Values.secretsRevision -}}
-{{- range .secrets -}}
+{{- $secrets := .secrets -}}
+{{- if .root.Values.kafka.strimzi.enabled -}}
+{{- $secrets = append $secrets .root.Values.kafka.strimzi.clusterCaSecret -}}
+{{- end -}}
+{{- range $secrets -}}
 {{- $found := lookup "v1" "Secret" $.root.Release.Namespace . | default dict -}}
 {{- $versions = append $versions (printf "%s/%s" . (dig "metadata" "resourceVersion" "" $found)) -}}
 {{- end -}}
-{{- range .configs -}}
+{{- range compact (default list .configs) -}}
 {{- $found := lookup "v1" "ConfigMap" $.root.Release.Namespace . | default dict -}}
 {{- $versions = append $versions (printf "configmap %s/%s" . (dig "metadata" "resourceVersion" "" $found)) -}}
 {{- end -}}
