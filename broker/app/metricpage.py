@@ -43,6 +43,8 @@ class Described:
         """The names that a query can ask for."""
         if self.kind == "histogram":
             return tuple(f"{self.name}{ending}" for ending in ("_bucket", "_count", "_sum"))
+        if self.kind == "counter":
+            return (self.name, f"{self.name.removesuffix('_total')}_created")
         return (self.name,)
 
 

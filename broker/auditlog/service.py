@@ -37,7 +37,8 @@ class LogMetrics(Watcher):
             registry=registry,
         )  # fmt: skip
         self._current = Gauge(
-            "broker_auditlog_current_timestamp_seconds", "All committed records of a partition before then are signed.",
+            "broker_auditlog_current_timestamp_seconds",
+            "All committed records of a partition before then are signed; 0: this process did not come so far.",
             ("topic", "partition"), registry=registry,
         )  # fmt: skip
         self._stopped = Gauge(
@@ -63,6 +64,10 @@ class LogMetrics(Watcher):
         self._at.labels(sealed.name.id).set(now)
         self._delay.observe(max(0.0, now - sealed.oldest_ms / 1000))
         self._stop(sealed.name.place, stopped=False)
+
+    def begins(self, place: TopicPartition) -> None:
+        """A partition is to be signed: from now on it is missed, also if its builder never comes so far."""
+        self._current.labels(place.topic, place.partition).set(0)
 
     def current(self, place: TopicPartition, at_s: float) -> None:
         """See Watcher."""
@@ -127,6 +132,7 @@ class LogService:
                 await health.stop()
 
     def _builder(self, place: TopicPartition) -> LogBuilder:
+        self.metrics.begins(place)
         return LogBuilder(
             self._base, place, self._clients, self._keys, self._root, self._tail, self._config, self.metrics
         )  # fmt: skip

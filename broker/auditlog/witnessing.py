@@ -82,6 +82,10 @@ class WitnessingMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         both = ("log", "witness")
         self.size = Gauge("broker_auditlog_cosigned_leaves", "Leaves cosigned last.", both, registry=registry)
+        self.shown = Gauge(
+            "broker_auditlog_shown_leaves", "Leaves of the checkpoint that witnesses are asked about.", ("log",),
+            registry=registry,
+        )  # fmt: skip
         self.alarm = Gauge(
             "broker_auditlog_witness_alarm", "1: this witness does not see one history, or signs wrongly.", both,
             registry=registry,
@@ -198,7 +202,11 @@ class Witnessing:
 
     async def _witness(self, session: aiohttp.ClientSession, one: _Log, witness: Witness) -> SignatureLine | None:
         key = (one.id, witness.name)
-        if one.remembered(witness) == one.reader.size or time.monotonic() < self._paused.get(key, 0.0):
+        self.metrics.shown.labels(one.id).set(one.reader.size)
+        if one.remembered(witness) == one.reader.size:
+            self.metrics.size.labels(*key).set(one.reader.size)
+            return None
+        if time.monotonic() < self._paused.get(key, 0.0):
             return None
         try:
             line = await self._ask(session, one, witness)
@@ -247,6 +255,7 @@ class Witnessing:
     def _warn(self, key: tuple[str, str], kind: str, text: str) -> None:
         """Count, and say it when it is new: a witness may be away for days."""
         self.metrics.failures.labels(key[1], kind).inc()
+        self.metrics.size.labels(*key)  # 0 is told too, as long as it never answered: an alert compares it
         if self._told.get(key) != kind:
             self._told[key] = kind
             log.warning("auditlog.witness.failed", log=key[0], witness=key[1], error=text)

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -27,6 +28,7 @@ from broker.auditlog.service import LogService
 from broker.auditlog.witnessing import Witnessing, WitnessingConfig
 from broker.engine import CompactedTail
 from broker.errors import ConfigError
+from broker.exchange.model import AUDIT_EVENTS
 from broker.keys import MemoryKeys
 from broker.witness.cosign import TrustedLogs
 from broker.witness.server import Listening, Witness, WitnessServer
@@ -451,6 +453,9 @@ async def test_other_answers_are_counted_and_no_alarm(
         assert len(came) == questions
         assert await asking.round() == []
         assert asking.metric("witness_failures_total", witness="school", kind=kind) == 2
+        # What an alert compares: the witness never answered, and that is told too.
+        assert asking.metric("shown_leaves", log="p3-1") == 5
+        assert asking.metric("cosigned_leaves", log="p3-1", witness="school") == 0
         assert (asking.alarm(), log.cosigned()) == (None, None)
 
 
@@ -502,6 +507,17 @@ async def test_the_service_asks_witnesses(root: Path, tmp_path: Path, monkeypatc
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         assert b'broker_auditlog_cosigned_leaves{log="p3-1",witness="school"} 5.0' in service.metrics.text()
+
+
+def test_a_partition_that_never_comes_so_far_is_missed(root: Path) -> None:
+    """Its builder may fail from the start: the metric is there and says 0, so that an alert sees it."""
+    clients: Any = None  # nobody connects
+    keys = MemoryKeys()
+    keys.create_secret(SECRET)
+    service = LogService("broker.example/audit", clients, SigningKeys(keys), root)
+    service._builder(TopicPartition(AUDIT_EVENTS, 3))
+    told = b'broker_auditlog_current_timestamp_seconds{partition="3",topic="audit.events"} 0.0'
+    assert told in service.metrics.text()
 
 
 async def until(task: Awaitable[None], condition: Callable[[], bool]) -> None:

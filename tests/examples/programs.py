@@ -74,8 +74,8 @@ def build(language: str, home: Path) -> Client:
 
 
 def _java(folder: Path) -> Client:
-    _need("java", "javac", "mvn")
-    _fetch(folder, "mvn", "-q", "-B", "compile")  # compiles too: what does not compile says so, and is no skip
+    need("java", "javac", "mvn")
+    fetch(folder, "mvn", "-q", "-B", "compile")  # compiles too: what does not compile says so, and is no skip
     java = ("java", "-XX:TieredStopAtLevel=1", "-cp", "target/classes:target/lib/*")
     program = "nl.eckbroker.example"
     vectors = (*java, f"{program}.Vectors", str(VECTORS))
@@ -83,21 +83,21 @@ def _java(folder: Path) -> Client:
 
 
 def _javascript(folder: Path) -> Client:
-    _need("node", "npm")
+    need("node", "npm")
     major = int(
         subprocess.run(("node", "--version"), capture_output=True, text=True, check=True).stdout[1:].split(".")[0]
     )
     if major < 20:
         pytest.skip(f"the JavaScript example needs Node 20, and here is {major}")
-    _fetch(folder, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    fetch(folder, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
     return Client(
         "javascript", folder, ("node", "send.mjs"), ("node", "receive.mjs"), ("node", "vectors.mjs", str(VECTORS))
     )
 
 
 def _go(folder: Path) -> Client:
-    _need("go")
-    _fetch(folder, "go", "mod", "download")
+    need("go")
+    fetch(folder, "go", "mod", "download")
     built = subprocess.run(
         ("go", "build", "-trimpath", "-o", "bin/", "./cmd/..."), cwd=folder, capture_output=True, text=True, check=False,
         timeout=BUILD_S,
@@ -106,13 +106,15 @@ def _go(folder: Path) -> Client:
     return Client("go", folder, ("bin/send",), ("bin/receive",), ("go", "test", "-trimpath", "-count=1", "."))
 
 
-def _need(*tools: str) -> None:
+def need(*tools: str) -> None:
+    """Skips the test where one of these tools is absent."""
     for tool in tools:
         if shutil.which(tool) is None:
             pytest.skip(f"there is no {tool} on this machine")
 
 
-def _fetch(folder: Path, *command: str) -> None:
+def fetch(folder: Path, *command: str) -> None:
+    """Runs a command that may fetch packages; skips the test where nobody answers."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=BUILD_S)
     if done.returncode and _NOBODY_ANSWERS.search(said := done.stdout + done.stderr):
         pytest.skip(f"the packages can not be fetched: {said.strip().splitlines()[0][:200]}")

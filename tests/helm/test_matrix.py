@@ -16,6 +16,8 @@ from helm_python import HelmError, lint
 
 from broker.app.health import HealthServer
 from broker.kafka import access
+from broker.kafka.pki import DevelopmentCA
+from broker.keys.open import TransitSettings
 from tests.helm.commands import parsed
 from tests.helm.custom_resources import SCHEMAS
 from tests.helm.rendering import CHART, render
@@ -99,7 +101,7 @@ def test_every_container_is_hardened(name: str) -> None:
         assert spec["securityContext"]["runAsNonRoot"] is True, owner
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, owner
         for volume in spec["volumes"]:
-            assert {"secret", "configMap", "emptyDir", "persistentVolumeClaim"} & set(volume), owner
+            assert {"secret", "configMap", "emptyDir", "persistentVolumeClaim", "projected"} & set(volume), owner
             assert volume.get("emptyDir", {"sizeLimit": 1})["sizeLimit"], owner
         for container in containers(spec):
             assert container["image"].startswith(IMAGE), owner
@@ -147,7 +149,8 @@ def test_no_secret_is_rendered(name: str) -> None:
             for variable in container.get("env", []):
                 source = variable.get("valueFrom", {})
                 assert variable["name"] in asked or set(source) <= {"fieldRef"}
-                assert not ("value" in variable and re.search("PASSWORD|SECRET|TOKEN", variable["name"]))
+                secret = re.search("PASSWORD|SECRET|TOKEN", variable["name"])
+                assert not ("value" in variable and secret and not variable["name"].endswith("_FILE"))
     assert not re.search(r"BEGIN [A-Z ]*PRIVATE KEY|\"password\": \"[^\"]", yaml.safe_dump_all(found))
 
 
@@ -246,6 +249,93 @@ def test_each_login_of_strimzi_is_that_of_the_right_user() -> None:
         assert found == users["topics" if "-topics-" in owner else owner]
 
 
+# --- a key store
+
+
+def test_each_service_with_wrapped_keys_finds_the_key_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment, with the files that are mounted, is a whole setting of the broker; with the key and login of its own."""
+    values = GOOD["production"]
+    values = {
+        **values,
+        "keyStore": {**values["keyStore"], "namespace": "chain", "authMount": "ours/auth", "timeoutSeconds": 3},
+    }
+    found = {}
+    for owner, _, spec in pods(documents(values)):
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        for container in spec["containers"]:
+            environment = {v["name"]: v["value"] for v in container.get("env", []) if "TRANSIT" in v["name"]}
+            if not environment:
+                assert container["name"] in {"removal", "mirror", "reconciler", "anchor", "count-keeper"}, owner
+                continue
+            mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+            login = mounts["/run/key-store-login"]
+            assert mounts["/etc/eck-broker/key-store"]["configMap"] == {"name": "exchange-key-store-ca"}
+            for name, file in environment.items():
+                if name.endswith("_FILE"):
+                    assert file.rpartition("/")[0] in mounts, name
+            authority = DevelopmentCA(tmp_path / container["name"])
+            authority.prepare()
+            with monkeypatch.context() as patch:
+                for name, value in environment.items():
+                    patch.setenv(name, str(authority.ca_file) if name == "BROKER_TRANSIT_CA_FILE" else value)
+                assert TransitSettings.from_env().wrapping() is not None
+            found[container["name"]] = environment["BROKER_TRANSIT_KEY"], login.get("secret", login.get("projected"))
+            assert (environment["BROKER_TRANSIT_NAMESPACE"], environment["BROKER_TRANSIT_AUTH_MOUNT"]) == (
+                "chain",
+                "ours/auth",
+            )
+    token = {"path": "token", "expirationSeconds": 3600, "audience": "vault.example"}
+    of = "exchange-key-store-"
+    assert found == {
+        "worker": ("exchange-workers", {"defaultMode": 0o440, "sources": [{"serviceAccountToken": token}]}),
+        "log-builder": ("exchange-log-builder", {"secretName": f"{of}log-builder", "defaultMode": 0o440}),
+        "indexer": ("exchange-workers", {"secretName": f"{of}indexer", "defaultMode": 0o440}),
+        "audit-service": ("exchange-workers", {"secretName": f"{of}audit-service", "defaultMode": 0o440}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("login", "ending"), [({"appRoleSecret": "role"}, "SECRET_ID_FILE"), ({"tokenSecret": "token"}, "TOKEN_FILE")],
+    ids=["app-role", "token"],
+)  # fmt: skip
+def test_workers_log_in_by_a_file_too(login: dict[str, str], ending: str) -> None:
+    """The secret is mounted where its setting says; no token of the service account is then; without a key store neither is."""
+    store = {"address": "https://vault.example:8200", "worker": {"key": "workers", **login}}
+    for values in ({**GOOD["minimal"], "keyStore": store}, GOOD["minimal"]):
+        (spec,) = [spec for owner, _, spec in pods(documents(values)) if owner == "nl-eck-broker"]
+        names = {variable["name"] for variable in spec["containers"][0]["env"]}
+        assert (f"BROKER_TRANSIT_{ending}" in names) == ("keyStore" in values)
+        assert any("TRANSIT" in name for name in names) == ("keyStore" in values)
+        assert not any("projected" in volume for volume in spec["volumes"])
+        secrets = {volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
+        assert (set(login.values()) <= secrets) == ("keyStore" in values)
+
+
+def test_who_asks_the_key_store_may_reach_it_and_nobody_else() -> None:
+    """Workers, and the audit's pod when one of its services has keys there; the jobs do not."""
+
+    def reach(values: dict[str, Any]) -> set[str]:
+        found = documents(values)
+        policies = [document["spec"] for document in found if document["kind"] == "NetworkPolicy"]
+        return {
+            labels["app.kubernetes.io/component"]
+            for _, labels, _ in pods(found)
+            for policy in policies
+            if policy["podSelector"]["matchLabels"].items() <= labels.items()
+            for rule in policy.get("egress", [])
+            if {"port": 8200, "protocol": "TCP"} in rule["ports"]
+        }
+
+    values = GOOD["production"]
+    workers = {
+        name: value
+        for name, value in values["keyStore"].items()
+        if name not in {"logBuilder", "indexer", "auditService"}
+    }
+    assert reach(values) == {"worker", "audit"}
+    assert reach({**values, "keyStore": workers}) == {"worker"}
+
+
 # --- topics
 
 
@@ -291,4 +381,4 @@ def test_bad_values_are_refused_with_a_reason(path: Path) -> None:
 
 def test_all_bad_values_are_there() -> None:
     """What the test above goes through is not empty."""
-    assert len(BAD) == 20
+    assert len(BAD) == 27

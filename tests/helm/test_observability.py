@@ -32,7 +32,7 @@ CHAPTERS = ("What it means for schools and suppliers", "How to look", "What to d
 OF_PROMETHEUS = {"instance", "job", "le", "pod", "namespace"}
 KNOWN: dict[str, Described] = {
     series: metric for metrics in everything().values() for metric in metrics for series in metric.series
-}
+} | {"up": Described("up", "gauge", (), "Made by Prometheus: whether a target answered.")}
 PANELS = {panel["title"]: panel for panel in DASHBOARD["panels"] if panel["type"] != "row"}
 
 
@@ -158,7 +158,7 @@ def rule(values: dict[str, Any], chart: Path) -> Any:
 
 
 def test_the_chart_brings_the_rules_where_prometheus_operator_is(every_api: Path) -> None:
-    """All of them, unchanged but for where runbooks are read; with the labels by which Prometheus finds them."""
+    """All of them, each about this release's namespace only; with where runbooks are read and the labels to be found by."""
     on = {"enabled": True, "labels": {"release": "prometheus"}, "runbooks": "https://git.example/eck-broker/"}
     found = rule({"prometheusRule": on}, every_api)
     rules = {each["alert"]: each for group in found["spec"]["groups"] for each in group["rules"]}
@@ -166,8 +166,13 @@ def test_the_chart_brings_the_rules_where_prometheus_operator_is(every_api: Path
     assert rules.keys() == RULES.keys()
     for name, each in rules.items():
         assert each["annotations"]["runbook_url"] == f"https://git.example/eck-broker/docs/runbooks/{name}.md"
-        for key in ("expr", "for", "labels"):
+        for key in ("for", "labels"):
             assert each.get(key) == RULES[name].get(key)
+        selectors = [part for part in nodes(each["expr"]) if isinstance(part, promql_parser.VectorSelector)]
+        for part in selectors:
+            assert ("namespace", "exchange") in {(m.name, m.value) for m in part.matchers.matchers}, each["expr"]
+        whole = re.sub(r'namespace="exchange",?', "", each["expr"]).replace("{}", "")
+        assert promql_parser.parse(whole).prettify() == promql_parser.parse(RULES[name]["expr"]).prettify()
     assert rule({"prometheusRule": on}, CHART) is None  # a cluster without the CRD
     assert rule({}, every_api) is None
 

@@ -11,6 +11,7 @@ volumes, ports, probes and metrics:
   configs    folder below /etc/eck-broker: name of the ConfigMap
   data       folder of the volume, below /var/lib/eck-broker: "rw" or "ro"; what is not named is not seen
   scratch    folder below /var/lib/eck-broker: size of an empty volume
+  keyStore   name in `keyStore` of the values; none: it has no keys
   resources  as a container has them
 */}}
 {{- define "eck-broker.audit.services" -}}
@@ -35,6 +36,7 @@ volumes, ports, probes and metrics:
     {{- end }}
     {{- include "eck-broker.audit.http" .port | nindent 4 }}
   user: log-builder
+  keyStore: logBuilder
   secrets:
     connection: {{ .connectionSecret }}
     keys: {{ .keysSecret }}
@@ -95,6 +97,7 @@ volumes, ports, probes and metrics:
     {{- include "eck-broker.audit.http" .port | nindent 4 }}
   {{- if .persons }}
   user: auditor
+  keyStore: indexer
   secrets:
     connection: {{ .connectionSecret }}
     keys: {{ .keysSecret }}
@@ -178,6 +181,7 @@ volumes, ports, probes and metrics:
     - --http
     - $(POD_IP):{{ .port | int64 }}
   user: audit-service
+  keyStore: auditService
   secrets:
     connection: {{ .connectionSecret }}
     keys: {{ .keysSecret }}
@@ -246,6 +250,13 @@ app.kubernetes.io/component: audit
 {{- end }}
 {{- end -}}
 
+{{/* "true" where a service of the pod asks the key store. */}}
+{{- define "eck-broker.audit.asksKeyStore" -}}
+{{- range include "eck-broker.audit.services" . | fromYamlArray }}
+{{- if .keyStore }}{{ if (get $.Values.keyStore .keyStore).key }}true{{ end }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Names of all secrets of the pod, as a list. */}}
 {{- define "eck-broker.audit.secrets" -}}
 {{- range include "eck-broker.audit.services" . | fromYamlArray }}
@@ -269,6 +280,11 @@ env:
     valueFrom:
       fieldRef:
         fieldPath: status.podIP
+  {{- if .keyStore }}
+  {{- with include "eck-broker.keyStore.env" (dict "root" $root "service" (get $root.Values.keyStore .keyStore)) | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- end }}
 ports:
   - name: {{ .name }}
     containerPort: {{ .port }}
@@ -325,6 +341,11 @@ volumeMounts:
   - name: {{ $.service.name }}-{{ $folder }}
     mountPath: /var/lib/eck-broker/{{ $folder }}
   {{- end }}
+  {{- if .keyStore }}
+  {{- with include "eck-broker.keyStore.mounts" (dict "root" $root "service" (get $root.Values.keyStore .keyStore) "prefix" (printf "%s-" .name)) | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- end }}
   - name: {{ .name }}-tmp
     mountPath: /tmp
 {{- end }}
@@ -354,6 +375,9 @@ volumeMounts:
 - name: {{ $service.name }}-{{ $folder }}
   emptyDir:
     sizeLimit: {{ $size }}
+{{- end }}
+{{- if .keyStore }}
+{{- include "eck-broker.keyStore.volumes" (dict "root" $root "service" (get $root.Values.keyStore .keyStore) "prefix" (printf "%s-" .name)) }}
 {{- end }}
 {{- if .secrets }}
 # In memory: keys are never written to a disk of the node.

@@ -247,7 +247,7 @@ name would win.
 {{- define "eck-broker.extraEnv" -}}
 {{- $own := list "BROKER_CONNECTION" "BROKER_KEYS" "BROKER_STATE" "BROKER_GROUP" "BROKER_LOG_LEVEL" "BROKER_BATCH_RECORDS" "BROKER_BATCH_BYTES" "BROKER_VIEW_AGE_S" "BROKER_PATIENCE_S" "BROKER_HTTP_HOST" "BROKER_HTTP_PORT" }}
 {{- range .Values.worker.extraEnv }}
-{{- if has .name $own }}
+{{- if or (has .name $own) (and $.Values.keyStore.worker.key (hasPrefix "BROKER_TRANSIT_" .name)) }}
 {{- fail (printf "worker.extraEnv has %s, which the chart sets itself: use the value that is for it." .name) }}
 {{- end }}
 - {{ toYaml . | nindent 2 | trim }}
