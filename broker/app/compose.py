@@ -16,7 +16,7 @@ from typing import Final
 
 from broker.app.cluster import wanted_of
 from broker.app.provision import CA_FILE, add_broker_keys, add_login, add_profile, publish_all
-from broker.app.suspension import suspended_parties
+from broker.app.suspension import apply_to_cluster
 from broker.auditlog.book import SECRET
 from broker.auditserve.service import SECRETS
 from broker.errors import ConfigError
@@ -142,8 +142,7 @@ def setup(home: Home, registry_folder: Path) -> int:
     document = with_keys(document, {party: [profile.public_key] for party, profile in made.items()})
     records = records_of(document)
     registry = Registry.from_records(records)
-    wanted = wanted_of(registry, suspended=suspended_parties(admin))
-    admin.apply(wanted.topics, wanted.acls, wanted.quotas)
+    apply_to_cluster(admin, lambda suspended: wanted_of(registry, suspended=suspended))
     operating = KafkaConnection.from_file(home / "operator" / "operator.json")
     asyncio.run(apply(operating, records, operator="compose", reason="docker compose up"))
     asyncio.run(publish_all(operating, keys, registry, "compose", "docker compose up"))

@@ -1,17 +1,17 @@
 """Replace what a party proves itself with: its password, and the key that is sealed for.
 
-Key first, in the profile and then in the registry, with the one before it beside it; then the password. Killed in
-between, it goes on with the key that it made and gives another password.
+Key first, in the profile and then in the registry, with the one before it beside it; then the password. Killed before
+the registry has the key, it goes on with the key that it made; killed after that, it makes one more.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from broker.app.provision import new_login
-from broker.app.suspension import Tell, require_not_suspended
+from broker.app.suspension import Tell, require_not_suspended, take_back_from_suspended
 from broker.client.profile import CONNECTION_FILE, KEYS_FOLDER
 from broker.errors import ConfigError
 from broker.kafka.admin import Admin
@@ -34,8 +34,8 @@ def rotate(admin: Admin, party: str, operator: str, reason: str, folder: Path, t
     """
     require_not_suspended(admin, party)
     known, keys = _party(admin, party), _keys(folder, party)
-    newest = keys.recipient_keys(party)[0]
-    if newest.kid in {key.kid for key in known.keys}:
+    newest = _unpublished(keys, party, {key.kid for key in known.keys})
+    if newest is None:
         newest = keys.create(party)
         tell(f"key: made {newest.kid} in {folder / KEYS_FOLDER}; the older ones stay there")
     else:
@@ -43,6 +43,7 @@ def rotate(admin: Admin, party: str, operator: str, reason: str, folder: Path, t
     _set_keys(admin, party, operator, reason, newest, kept=1)
     tell(f"registry: what goes to {party} is sealed for {newest.kid} from now on; the one before it stays beside it")
     connection = new_login(admin, admin.connection, party, folder / CONNECTION_FILE)
+    take_back_from_suspended(admin, party)
     tell(f"login: {party} has a new password, in {folder / CONNECTION_FILE}; the old one is worth nothing")
     return connection
 
@@ -66,6 +67,20 @@ def finish(admin: Admin, party: str, operator: str, reason: str, folder: Path, t
     for key in older:
         keys.destroy(key.kid)
         tell(f"key: destroyed {key.kid} in {folder / KEYS_FOLDER}; the party destroys its own copy")
+
+
+def _unpublished(keys: FileKeys, party: str, listed: Collection[str]) -> RecipientKey | None:
+    """The key that a rotation made which was killed then: newer than one that the registry has, and not there.
+
+    Where the registry has keys and none of the profile's, the party made them itself; what the profile has is older.
+
+    Args:
+        listed: ids of the keys in the registry.
+    """
+    newest, *older = keys.recipient_keys(party)
+    if newest.kid in listed or (listed and not any(key.kid in listed for key in older)):
+        return None
+    return newest
 
 
 def _party(admin: Admin, party: str) -> Party:

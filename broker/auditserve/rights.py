@@ -77,10 +77,11 @@ def asker(registry: Registry, name: str) -> Asker:
     """Who has this id.
 
     Raises:
-        AccessDenied: `audit.who`, if nobody has it, or a board and a party both: then it is not known which is meant.
+        AccessDenied: `audit.who`, if nobody has it, or a party that is suspended, or a board and a party both: then it
+            is not known which is meant.
     """
     roles = [role for role, ids in ((Role.BOARD, registry.boards), (Role.PARTY, registry.parties)) if name in ids]
-    if len(roles) != 1:
+    if len(roles) != 1 or registry.suspended(name):
         raise AccessDenied("Your certificate names nobody who may ask here.", code="audit.who")
     return Asker(name, roles[0])
 

@@ -69,19 +69,21 @@ def list_leaves(
 
 @app.command()
 def control(connection: Connection, idle: Idle = 2.0, as_json: AsJson = False) -> None:
-    """The control log: registry changes, incidents. What parties counted stands there too: with --json."""
+    """The control log: registry changes, incidents, keys; with who and why, where a person did it. What parties counted
+    stands there too: with --json."""
     leaves = asyncio.run(read_topic(connection, AUDIT_CONTROL, idle))
     if as_json:
         for leaf in leaves:
             json_line(leaf)
         return
     rows = [
-        (_time(c["at"]), c["kind"], _first(c, "key", "sender", "by", "party", "operator"),
-         _first(c, "action", "code", "connection_id", "agreement_id", "question", "reason"))
+        (_time(c["at"]), c["kind"], _first(c, "key", "sender", "by", "party"),
+         _first(c, "action", "code", "connection_id", "agreement_id", "question"), _first(c, "operator"),
+         _first(c, "reason"))
         for c in (leaf.get("control") or _key_change(leaf) for leaf in leaves)
         if c
     ]  # fmt: skip
-    table("", ["time", "kind", "about", "what"], rows)
+    table("", ["time", "kind", "about", "what", "by", "why"], rows)
 
 
 @app.command()
@@ -111,7 +113,7 @@ app.command()(reconcile)
 def _key_change(leaf: dict[str, Any]) -> dict[str, Any]:
     """A change of the logs' signing key, told as the others are; empty for any other leaf."""
     told = leaf.get("key")
-    return {} if told is None else {"at": told["at"], "kind": "key", "key": told["base"], "action": "announced"}
+    return {} if told is None else told | {"kind": "key", "key": told["base"], "action": "announced"}
 
 
 def _first(entry: dict[str, Any], *names: str) -> str:

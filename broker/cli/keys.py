@@ -211,7 +211,8 @@ def publish(
     found = _known(open_keys(folder), BROKER)
     cluster = KafkaConnection.from_file(connection)
     done = _run(brokerkeys.publish(cluster, found, operator or getpass.getuser(), reason, alone=True), cluster)
-    err.print(f"{len(found)} public keys are on broker.keys; the newest is {found[0].kid}", markup=False)
+    older = f", and {len(found) - 1} older" if len(found) > 1 else ""
+    err.print(f"on broker.keys, where senders find it: {found[0].kid}{older}", markup=False)
     for kid in done.gone:
         err.print(f"{kid} is not in {folder} any more and was taken back", markup=False)
 

@@ -61,6 +61,8 @@ class _Shown:
         self._end()
         if self._as_json:
             json_line({"step": "waits", "seconds": round(seconds), "text": why})
+        elif self._progress.disable:  # in a log nobody sees the bar
+            self._progress.console.print(f"waits {round(seconds)} seconds {why}", markup=False)
         self._bar = self._progress.add_task(f"waits {why} (s)", total=round(seconds))
         loop = asyncio.get_running_loop()
         began = loop.time()

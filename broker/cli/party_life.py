@@ -17,7 +17,7 @@ from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
 from broker.onboarding.bundle import refresh_client_settings
 from broker.onboarding.folder import put_keys, remove_files
-from broker.onboarding.sandbox import BOARD
+from broker.onboarding.sandbox import BOARD, COUNTERPART
 from broker.registry import Registry, store
 
 PartyId = Annotated[str, typer.Argument(metavar="PARTY", help="Its id.")]
@@ -101,12 +101,14 @@ def rotate(
 def remove(
     party_id: PartyId, connection: Connection, reason: Reason, operator: Operator = None, registry: Folder = None
 ) -> None:
-    """Let a party go: out of the registry with its connections and its sandbox, then its rights and its login.
+    """Let a party go: out of the registry with its connections and its sandbox, then its rights, login and quota.
 
     Its agreements end before, in the registry's folder: that asks it to destroy what it got. Topics are never deleted.
     """
     admin = Admin(KafkaConnection.from_file(connection))
-    farewell.remove(admin, party_id, operator or getpass.getuser(), reason, BOARD, _tell)
+    # The counterpart has to do with every sandbox: it stays as long as there is one.
+    board = None if party_id == COUNTERPART else BOARD
+    farewell.remove(admin, party_id, operator or getpass.getuser(), reason, board, _tell)
     for path in remove_files(registry, party_id) if registry is not None else ():
         err.print(f"registry: removed {path}", markup=False)
     err.print("note: its entry must be out of the registry's folder too, or the next apply brings it back")

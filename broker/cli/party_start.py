@@ -11,14 +11,14 @@ import typer
 import yaml
 
 from broker.app.provision import NewProfile, add_profile
-from broker.app.suspension import require_not_suspended
+from broker.app.suspension import require_not_suspended, take_back_from_suspended
 from broker.cli.output import err, json_line, out, table
 from broker.cli.party_life import Connection, PartyId, Profiles
 from broker.client.profile import CONNECTION_FILE, Profile
 from broker.errors import ConfigError
+from broker.kafka.access import party_acls
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
-from broker.kafka.topics import require_party_id
 from broker.onboarding.bundle import write_bundle
 from broker.onboarding.counterpart import play
 from broker.onboarding.folder import Newcomer, add_to_folder
@@ -71,11 +71,18 @@ def add(
     counterpart are files of the registry then, and the profile folder holds settings, schemas, events to try, and a
     README that says what to do. What is there is kept, but for what the bundle is made of.
     """
-    require_party_id(party_id)
+    party_acls(party_id)  # no id that is malformed, or the name of a service
+    if party_id == COUNTERPART:
+        raise ConfigError(
+            f"{COUNTERPART} is the counterpart in every sandbox; who has its login sees them all. Choose another id.",
+            code="party.id",
+        )
     cluster = KafkaConnection.from_file(connection)
     admin = Admin(cluster)
-    require_not_suspended(admin, party_id)
+    for each in (party_id, *((COUNTERPART,) if registry is not None else ())):
+        require_not_suspended(admin, each)
     profile = add_profile(admin, cluster, party_id, profiles)
+    take_back_from_suspended(admin, party_id)
     err.print(f"profile: {profile.folder} (give it to the party over a safe channel; it holds its password and keys)")
     if registry is not None:
         wanted = tuple(role.strip() for role in roles.split(",") if role.strip())

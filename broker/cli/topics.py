@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from aiokafka.errors import KafkaError
 
+from broker import registry as registries
 from broker.app.cluster import Wanted, wanted_of
-from broker.app.suspension import suspended_parties
+from broker.app.suspension import apply_to_cluster, suspended_parties
 from broker.cli.output import err, json_line, table
 from broker.errors import BrokerError, ConfigError, told
+from broker.kafka.access import desired_acls
 from broker.kafka.admin import Admin
 from broker.kafka.changes import Change
 from broker.kafka.connection import KafkaConnection
+from broker.kafka.quotas import desired_quotas
 from broker.kafka.topics import desired_topics, load_specs
 
 app = typer.Typer(
@@ -54,7 +57,8 @@ def plan(
 ) -> None:
     """Show what differs. Ends with 0 when nothing does, with 2 when something does."""
     admin = _admin(connection)
-    wanted = _wanted(admin, registry, registry_topic, topics, replicas)
+    wanted_for, with_parties = _wanted(admin, registry, registry_topic, topics, replicas)
+    wanted = wanted_for(suspended_parties(admin) if with_parties else frozenset())
     changes = admin.plan(wanted.topics, wanted.acls, wanted.quotas)
     _show(changes, "To change", as_json)
     if changes:
@@ -76,8 +80,12 @@ def apply(
     Ends with 2 when something is left that only a person can decide.
     """
     admin = _admin(connection)
-    wanted = _wanted(admin, registry, registry_topic, topics, replicas)
-    done = admin.apply(wanted.topics, wanted.acls, wanted.quotas)
+    wanted_for, with_parties = _wanted(admin, registry, registry_topic, topics, replicas)
+    if with_parties:
+        wanted, done = apply_to_cluster(admin, wanted_for)
+    else:
+        wanted = wanted_for(frozenset())
+        done = admin.apply(wanted.topics, wanted.acls, wanted.quotas)
     left = admin.plan(wanted.topics, wanted.acls, wanted.quotas)
     _show(done, "Changed", as_json)
     if not done:
@@ -91,17 +99,35 @@ def apply(
 def strimzi(
     cluster: Annotated[str, typer.Option(help="Name of the Kafka resource that the users belong to.")],
     registry: Registry = None,
+    registry_topic: Live = False,
+    connection: Connection = None,
+    nobody_suspended: Annotated[
+        bool, typer.Option("--nobody-suspended", help="Do not ask Kafka who is suspended: I know that nobody is.")
+    ] = False,
 ) -> None:
-    """Print the users as KafkaUser documents of Strimzi, with their rights; of parties only with a registry.
+    """Print the users as KafkaUser documents of Strimzi, with rights and quotas; of parties only with a registry.
 
-    Nobody has to be asked for it: no connection is needed.
+    Who is suspended is left out, since Strimzi gives whom it has a document of a login and rights: for that Kafka is
+    asked. Of services alone, and with --nobody-suspended, nobody has to be asked and no connection is needed.
     """
     import yaml
 
-    from broker.kafka.strimzi import users_of
-    from broker.registry import load
+    from broker.kafka.strimzi import kafka_users
 
-    users = users_of(load(registry).parties if registry else (), cluster)
+    if nobody_suspended and registry_topic:
+        raise ConfigError(
+            "--registry-topic says who is suspended too, so --nobody-suspended can not stand beside it. Leave it out.",
+            code="topics.registry",
+        )
+    parties, without = _parties(registry, registry_topic, lambda: _connection(connection)), frozenset[str]()
+    if parties is not None and not nobody_suspended:
+        without = suspended_parties(_admin(connection))
+    wanted = None if parties is None else wanted_of(parties, suspended=without)
+    acls = desired_acls(()) if wanted is None else wanted.acls
+    quotas = desired_quotas({}) if wanted is None else wanted.quotas
+    users = kafka_users(acls or (), quotas or (), cluster)
+    for party in sorted(without):
+        err.print(f"left out: {party} is suspended. Is there a KafkaUser of it, delete that.", markup=False)
     sys.stdout.write(yaml.safe_dump_all(users, explicit_start=True, sort_keys=False))
 
 
@@ -120,7 +146,7 @@ def trim(
     Uses the connection of the user `remover`, the only one with the right to it. With --every a failure is told and
     tried again at the next turn.
     """
-    cluster = KafkaConnection.from_file(connection) if connection else KafkaConnection.from_env()
+    cluster = _connection(connection)
     while True:
         try:
             removed = _trim(cluster, group, keep_hours)
@@ -160,12 +186,34 @@ def _show_removed(removed: Mapping[tuple[str, int], int], as_json: bool) -> None
 
 
 def _admin(connection: Path | None) -> Admin:
-    return Admin(KafkaConnection.from_file(connection) if connection else KafkaConnection.from_env())
+    return Admin(_connection(connection))
 
 
-def _wanted(admin: Admin, folder: Path | None, live: bool, topics: Path | None, replicas: int | None) -> Wanted:
-    """Topics, rights and quotas; of the last two none without a registry: those of all parties would seem too many."""
-    from broker.registry import Registry, load
+def _connection(file: Path | None) -> KafkaConnection:
+    return KafkaConnection.from_file(file) if file else KafkaConnection.from_env()
+
+
+def _wanted(
+    admin: Admin, folder: Path | None, live: bool, topics: Path | None, replicas: int | None
+) -> tuple[Callable[[frozenset[str]], Wanted], bool]:
+    """Topics, rights and quotas, by who is suspended; and whether there are parties among them.
+
+    Without a registry there are no rights and no quotas: those of all parties would seem too many.
+    """
+    registry = _parties(folder, live, lambda: admin.connection)
+    if replicas is None and admin.brokers() == 1:
+        err.print("one broker: every topic with one replica")
+        replicas = 1
+    specs = load_specs(topics)
+    if registry is None:
+        plain = Wanted(desired_topics(specs, {}, replicas=replicas), None, None)
+        return lambda _: plain, False
+    # Who is suspended has no rights, whatever the folder says.
+    return lambda suspended: wanted_of(registry, specs, suspended=suspended, replicas=replicas), True
+
+
+def _parties(folder: Path | None, live: bool, connection: Callable[[], KafkaConnection]) -> registries.Registry | None:
+    """The registry whose parties count, if any was named."""
     from broker.registry.store import read_records
 
     if folder is not None and live:
@@ -173,23 +221,16 @@ def _wanted(admin: Admin, folder: Path | None, live: bool, topics: Path | None, 
             "--registry and --registry-topic are two answers to one question: which parties there are. Give one.",
             code="topics.registry",
         )
-    registry = load(folder) if folder else None
-    if live:
-        registry = Registry.from_records(asyncio.run(read_records(admin.connection)))
-        if not registry.parties:
-            raise ConfigError(
-                "There is no party on the topic registry, so all would lose their rights. "
-                "Run `broker registry apply` first, or give a folder with --registry.",
-                code="topics.registry",
-            )
-    if replicas is None and admin.brokers() == 1:
-        err.print("one broker: every topic with one replica")
-        replicas = 1
-    specs = load_specs(topics)
-    if registry is None:
-        return Wanted(desired_topics(specs, {}, replicas=replicas), None, None)
-    # Who is suspended has no rights, whatever the folder says.
-    return wanted_of(registry, specs, replicas=replicas, suspended=suspended_parties(admin))
+    if not live:
+        return registries.load(folder) if folder else None
+    registry = registries.Registry.from_records(asyncio.run(read_records(connection())))
+    if not registry.parties:
+        raise ConfigError(
+            "There is no party on the topic registry, so all would lose their rights. "
+            "Run `broker registry apply` first, or give a folder with --registry.",
+            code="topics.registry",
+        )
+    return registry
 
 
 def _show(changes: Iterable[Change], title: str, as_json: bool) -> None:

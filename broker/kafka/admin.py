@@ -159,15 +159,19 @@ class Admin:
         """Takes all rights from the user, then the login; does nothing when it is not there.
 
         In this order: deleting a user does not end its open connections, but an open connection
-        without rights gets nothing any more (within 0.5 s, measured).
+        without rights gets nothing any more (within 0.5 s, measured). Both are asked for before it waits for either,
+        until every broker knows.
         """
         bindings = any_acl(principal=f"User:{name}")
         self._answers(self._client.delete_acls([bindings]), f"remove the rights of {name}")
-        self._wait(lambda: not self._bindings(bindings), f"the rights of {name} to be gone")
         if name in self.users():
             deletion = UserScramCredentialDeletion(name, ScramMechanism.SCRAM_SHA_512)
             self._answers(self._client.alter_user_scram_credentials([deletion]), f"remove the user {name}")
-            self._wait(lambda: name not in self.users(), f"user {name} to be gone")
+        for there in self._everywhere():
+            self._wait(partial(there._knows_nothing_of, name), f"rights and login of {name} to be gone")
+
+    def _knows_nothing_of(self, name: str) -> bool:
+        return not self._bindings(any_acl(principal=f"User:{name}")) and name not in self.users()
 
     # --- topics
 

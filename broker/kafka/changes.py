@@ -72,7 +72,7 @@ def acl_changes(wanted: frozenset[AclSpec], bindings: Iterable[AclBinding]) -> I
     """
     bindings = list(bindings)
     found = {spec for spec in map(as_spec, bindings) if spec is not None}
-    managed = {spec.user for spec in wanted} | {"*"} | {spec.user for spec in found if _is_party_writer(spec)}
+    managed = {spec.user for spec in wanted} | {"*"} | {spec.user for spec in found if _is_of_party(spec)}
     for spec in sorted(wanted - found):
         yield Change("add_acl", spec.user, str(spec), acl=spec)
     for spec in sorted(found - wanted):
@@ -135,6 +135,10 @@ def _config_changes(spec: TopicSpec, found: Mapping[str, ConfigEntry]) -> Iterat
         yield Change("set_config", spec.name, detail, config=config)
 
 
-def _is_party_writer(spec: AclSpec) -> bool:
-    """Only a party's user may write to `in.<its name>`: one that we gave rights to, perhaps long ago."""
-    return (spec.resource, spec.operation, spec.name) == ("TOPIC", "WRITE", f"in.{spec.user}")
+def _is_of_party(spec: AclSpec) -> bool:
+    """Only a party's user has a right on a topic with its own name in it: one that we gave rights to, perhaps long ago.
+
+    Any of them tells: what was taken away half way must not hide the rest.
+    """
+    own = (f"in.{spec.user}", f"status.{spec.user}", f"quarantine.{spec.user}", f"out.{spec.user}.")
+    return spec.resource == "TOPIC" and spec.name in own

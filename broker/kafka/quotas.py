@@ -56,7 +56,7 @@ class QuotaLimits:
         unlisted_in_bytes_per_s, unlisted_out_bytes_per_s, unlisted_request_percent: of a user without an entry: enough
             to see that it works, not for work.
         service_bytes_per_s, service_request_percent: beyond what any broker can do, so never in force; Kafka has no
-            word for "unlimited" that stands above the default user.
+            word for "unlimited" that stands above the default user, and Strimzi no number beyond 31 bits.
         connections_per_s_per_address: new connections from one address; ten times that at once. A login costs a broker
             about a millisecond, so a client that begins anew all the time can take a tenth of a core, and no more.
         connections_per_s_on_loopback: where all of an installation is on one machine, its address says nothing: a
@@ -79,7 +79,7 @@ class QuotaLimits:
     unlisted_in_bytes_per_s: int = 50_000
     unlisted_out_bytes_per_s: int = 100_000
     unlisted_request_percent: int = 5
-    service_bytes_per_s: int = 1_000_000_000_000
+    service_bytes_per_s: int = 2_000_000_000
     service_request_percent: int = 1_000_000
     connections_per_s_per_address: int = 100
     connections_per_s_on_loopback: int = 1_000_000

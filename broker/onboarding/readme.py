@@ -17,11 +17,11 @@ def readme(party: dict[str, Any], sandbox_files: Iterable[str], keys_folder: str
     families = sorted(topics["out"])
     send = (
         f"""broker send {name} {first.removesuffix(".jsonl")} {name}/sandbox/{first} --profiles .
-broker receive {name} status --profiles .        # what became of it"""
+broker receive {name} status --profiles . --idle 10        # what became of it"""
         if first
-        else f"broker receive {name} status --profiles .        # your roles send nothing; this stays empty"
+        else f"broker receive {name} status --profiles . --idle 10        # your roles send nothing; this stays empty"
     )
-    receive = "\n".join(f"broker receive {name} {family} --profiles ." for family in families)
+    receive = "\n".join(f"broker receive {name} {family} --profiles . --idle 10" for family in families)
     received = "\n".join(f"| `{topic}` | {family} for you |" for family, topic in sorted(topics["out"].items()))
     return f"""# {name}: on air
 
@@ -42,6 +42,17 @@ secrets, readable by your software alone, and out of version control.
 
 Paths in `kafka/` are relative to this folder, which can stand anywhere. Start your program in it, or have it put the
 folder before `ssl.ca.location` and `ssl.truststore.location`.
+
+## What you need
+
+The broker's source: ask the operator where it is. With Python 3.11 or newer, `pip install .` there, in a virtual
+environment, gives you the command `broker`, which steps 1 to 3 use. Without Python there are programs in Java,
+JavaScript and Go, in its folder `examples/clients`: build one as its README says, and give it this folder:
+
+| here | there |
+|---|---|
+| `broker send {name} FAMILY FILE --profiles .` | `send {name} FAMILY FILE` |
+| `broker receive {name} FAMILY --profiles . --idle 10` | `receive --idle 10 {name} FAMILY` |
 
 ## In this order
 
@@ -67,7 +78,8 @@ folder before `ssl.ca.location` and `ssl.truststore.location`.
    ```
 
 4. **Build.** In Python with `broker.client`; in other languages with `docs/wire-format.md` of the broker, which has
-   test vectors. Read your topics with `read_committed`, in groups whose names begin with `{party["group_prefix"]}`.
+   test vectors, and with what you take over from the programs in `examples/clients`. Read your topics with
+   `read_committed`, in groups whose names begin with `{party["group_prefix"]}`.
 
 5. **Go live.** A school switches its link with you on, and the operator puts your agreement with its board into the
    registry. Nothing changes in your software but the school and the pupils.

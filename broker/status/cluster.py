@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 
 from broker.kafka.confluent import AdminClient, ClusterMetadata, OffsetSpec
 from broker.kafka.connection import KafkaConnection
@@ -19,8 +19,14 @@ from broker.kafka.diagnosis import explain
 from broker.status.seen import Cluster, Flow, Group
 
 ANSWER_S: Final = 15.0
+RETRY_S: Final = 0.5
+REFUSED: Final = frozenset({
+    KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+})  # fmt: skip
 OVERDUE_S: Final = 900.0
 INPUT: Final = "in."
+T = TypeVar("T")
 
 
 class ClusterLook:
@@ -70,10 +76,8 @@ class ClusterLook:
         )
 
     def _members(self) -> Group | None:
-        (future,) = self._client.describe_consumer_groups([self._group], request_timeout=ANSWER_S).values()
-        try:
-            found: Any = future.result(ANSWER_S)
-        except KafkaException:
+        found = self._unless_refused(self._described)
+        if found is None:
             return None
         lanes = {}
         for member in found.members:
@@ -82,19 +86,43 @@ class ClusterLook:
             lanes[name] = sum(place.topic.startswith(INPUT) for place in mine)
         return Group(found.state.name, dict(sorted(lanes.items())))
 
+    def _described(self) -> Any:
+        (future,) = self._client.describe_consumer_groups([self._group], request_timeout=ANSWER_S).values()
+        return future.result(ANSWER_S)
+
+    def _unless_refused(self, ask: Callable[[], T]) -> T | None:
+        """Ask; None, if this login may not.
+
+        Nothing else is taken for that: a group has no coordinator for some seconds after a broker went, nor on a new
+        cluster before somebody asked for one. So it is asked again, and in the end Kafka does not answer.
+
+        Raises:
+            ConfigError: Kafka does not answer.
+        """
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                return ask()
+            except KafkaException as error:
+                if error.args[0].code() in REFUSED:
+                    return None
+                if time.monotonic() > deadline:
+                    raise explain(error, self._connection) from error
+            time.sleep(RETRY_S)
+
     def _flows(self, places: list[TopicPartition]) -> dict[str, Flow] | None:
         """By party; who sends nothing is there too."""
+        return self._unless_refused(lambda: self._counted(places))
+
+    def _counted(self, places: list[TopicPartition]) -> dict[str, Flow]:
         overdue_at = int((time.time() - OVERDUE_S) * 1000)
-        try:
-            asked = self._client.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(self._group, places)], request_timeout=ANSWER_S
-            )
-            (positions,) = [future.result(ANSWER_S).topic_partitions for future in asked.values()]
-            first = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-            end = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-            young = self._offsets(places, OffsetSpec.for_timestamp(overdue_at))
-        except KafkaException:
-            return None
+        asked = self._client.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(self._group, places)], request_timeout=ANSWER_S
+        )
+        (positions,) = [future.result(ANSWER_S).topic_partitions for future in asked.values()]
+        first = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        end = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        young = self._offsets(places, OffsetSpec.for_timestamp(overdue_at))
         decided = {(place.topic, place.partition): place.offset for place in positions}
         found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for place in places:

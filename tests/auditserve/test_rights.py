@@ -8,8 +8,11 @@ import pytest
 
 from broker.auditserve.rights import Asker, Keys, Question, Right, Role, Scope, asker, right, schools_of
 from broker.errors import AccessDenied
+from broker.registry import Suspension
+from broker.registry.registry import record_of
+from broker.registry.suspension import suspension_key
 from tests.auditserve.office import BOARD, OTHER_BOARD, school_world
-from tests.exchange.world import DELTA
+from tests.exchange.world import DELTA, NOW
 
 SCHOOLS, OWN = Right(Scope.ITS_SCHOOLS), Right(Scope.ITS_OWN)
 # As docs/howto/audit-service.md has it.
@@ -43,13 +46,16 @@ def test_what_is_not_in_the_table_is_denied() -> None:
 
 
 def test_who_asks_is_a_board_or_a_party_and_nobody_else() -> None:
-    """A school, a service of the broker and a stranger are nobody; a name that is both is nobody either."""
+    """A school, a service of the broker and a stranger are nobody; so are a name that is both and a suspended party."""
     world = school_world()
     assert asker(world.registry, BOARD) == Asker(BOARD, Role.BOARD)
     assert asker(world.registry, DELTA) == Asker(DELTA, Role.PARTY)
     board = world.records[f"board/{BOARD}"].replace(BOARD.encode(), DELTA.encode())
     both = world.registry.with_changes({f"board/{DELTA}": board})
-    for registry, name in ((world.registry, "99PA"), (world.registry, "operator"), (world.registry, ""), (both, DELTA)):
+    said = Suspension(id=DELTA, since=NOW, reason="its login was stolen", by="the operator")
+    shut_out = world.registry.with_changes({suspension_key(DELTA): record_of(said)})
+    nobody = ((world.registry, "99PA"), (world.registry, "operator"), (world.registry, ""), (both, DELTA))
+    for registry, name in (*nobody, (shut_out, DELTA)):
         with pytest.raises(AccessDenied) as caught:
             asker(registry, name)
         assert caught.value.code == "audit.who"

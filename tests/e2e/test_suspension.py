@@ -5,25 +5,34 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import TopicAuthorizationFailedError
 from click.testing import Result
 from typer.testing import CliRunner
 
-from broker.app.suspension import Suspension, suspended_parties
+from broker.app.cluster import Wanted, wanted_of
+from broker.app.farewell import remove
+from broker.app.renewal import rotate
+from broker.app.suspension import Suspension, apply_to_cluster, resume, suspend, suspended_parties
 from broker.cli import build
 from broker.client import Profile
 from broker.data import data_path
 from broker.demo.stage import Stage
-from broker.errors import ConfigError
+from broker.errors import ConfigError, TransientError
 from broker.kafka.access import party_acls
 from broker.kafka.admin import Admin
+from broker.kafka.bindings import any_acl
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check
-from broker.kafka.rights import give_rights
+from broker.kafka.quota_requests import alter_quotas, describe_quotas
+from broker.kafka.quotas import Difference, of_user
+from broker.kafka.rights import give_rights, has_rights
+from broker.registry import load
 from tests.e2e.watch import raw
 from tests.e2e.withdrawing import (
     KEPT,
@@ -186,3 +195,118 @@ def test_no_service_and_no_unknown_party_is_suspended(scene: Stage) -> None:
     with pytest.raises(ConfigError) as refused:
         run(scene, "party", "resume", PARTY, "--reason", "it was not")
     assert refused.value.code == "party.not_suspended"
+
+
+@pytest.fixture
+def admin(scene: Stage) -> Iterator[Admin]:
+    """The operator's, with a party that takes part before and after."""
+    found = Admin(scene.connections["operator"])
+    let_in(scene, found)
+    assert has_rights(found, party_acls(PARTY))
+    yield found
+    let_in(scene, found)
+
+
+def let_in(scene: Stage, admin: Admin) -> None:
+    """Resume it, if anything of it is shut out."""
+    rights = has_rights(admin, party_acls(PARTY)) and PARTY in admin.users()
+    if not rights:
+        suspend(admin, PARTY, "Ada", "to begin anew", lambda _: None)
+    if PARTY in suspended_parties(admin):
+        resume(admin, PARTY, "Ada", "over", scene.home / "profiles" / PARTY / "connection.json", lambda _: None)
+
+
+def is_shut_out(admin: Admin) -> bool:
+    """In the registry, without any right, and without a login."""
+    rights = [binding for binding in admin._bindings(any_acl()) if binding.principal == f"User:{PARTY}"]
+    return (suspended_parties(admin), rights, PARTY in admin.users()) == ({PARTY}, [], False)
+
+
+def shut_out_at(admin: Admin, word: str) -> Callable[[str], None]:
+    """Listens to a command, and has somebody else suspend the party when it comes to a step."""
+
+    def tell(sentence: str) -> None:
+        if sentence.startswith(word):
+            suspend(admin, PARTY, "Bob", "seen again", lambda _: None)
+
+    return tell
+
+
+@pytest.mark.parametrize("step", ["login", "rights"])
+def test_a_party_that_is_suspended_while_it_is_resumed_stays_suspended(scene: Stage, admin: Admin, step: str) -> None:
+    """Whoever shut it out was told that it is; the other learns that it did not work."""
+    suspend(admin, PARTY, "Ada", REASON, lambda _: None)
+    file = scene.home / "profiles" / PARTY / "connection.json"
+    with pytest.raises(TransientError) as refused:
+        resume(admin, PARTY, "Ada", "all clear", file, shut_out_at(admin, step))
+    assert refused.value.code == "party.suspended"
+    assert is_shut_out(admin)
+
+
+def test_a_party_that_is_resumed_while_it_is_suspended_anew_is_shut_out_in_the_end(scene: Stage, admin: Admin) -> None:
+    """The record was there when the command began, and is gone when it looks once more."""
+    suspend(admin, PARTY, "Ada", REASON, lambda _: None)
+    suspend(admin, PARTY, "Bob", "again", lambda said: let_in(scene, admin) if said.startswith("login") else None)
+    assert is_shut_out(admin)
+
+
+def test_whoever_applies_topics_while_a_party_is_suspended_gives_it_nothing_back(admin: Admin) -> None:
+    """Who is suspended was read, the party is suspended then, and its rights seem to be missing."""
+    registry = load(data_path("examples") / "registry")
+
+    def wanted_for(suspended: frozenset[str]) -> Wanted:
+        if not suspended:
+            suspend(admin, PARTY, "Bob", REASON, lambda _: None)
+        return Wanted((), wanted_of(registry, suspended=suspended).acls, None)
+
+    wanted, _ = apply_to_cluster(admin, wanted_for)
+    assert is_shut_out(admin)
+    assert admin.plan(wanted.topics, wanted.acls) == []
+    admin.ensure_user(PARTY, "what a new profile somewhere else has")
+    apply_to_cluster(admin, wanted_for)
+    assert is_shut_out(admin)
+
+
+def test_a_party_that_is_suspended_while_its_password_is_replaced_has_no_login(scene: Stage, admin: Admin) -> None:
+    """Between the look at who is suspended and the new password."""
+    with pytest.raises(ConfigError) as refused:
+        rotate(admin, PARTY, "Ada", "yearly", scene.home / "profiles" / PARTY, shut_out_at(admin, "registry"))
+    assert refused.value.code == "party.suspended"
+    assert is_shut_out(admin)
+
+
+async def test_a_registry_that_can_not_be_changed_keeps_no_login_open(scene: Stage, admin: Admin) -> None:
+    """Rights and login are taken away all the same; the error says what is left to do, and it can be done then."""
+    async with AIOKafkaProducer(**admin.connection.aiokafka()) as producer:
+        await producer.send_and_wait("registry", b"{", key=b"board/broken", partition=0)
+        with pytest.raises(ConfigError):
+            await asyncio.to_thread(suspend, admin, PARTY, "Ada", REASON, lambda _: None)
+        assert PARTY not in await asyncio.to_thread(admin.users)
+        assert not await asyncio.to_thread(has_rights, admin, party_acls(PARTY))
+        await producer.send_and_wait("registry", None, key=b"board/broken", partition=0)
+    assert await asyncio.to_thread(suspended_parties, admin) == frozenset()
+    await asyncio.to_thread(suspend, admin, PARTY, "Ada", REASON, lambda _: None)
+    assert await asyncio.to_thread(is_shut_out, admin)
+
+
+def test_strimzi_is_given_no_document_of_a_suspended_party(scene: Stage, admin: Admin) -> None:
+    """With one it would have its login and rights again within two minutes; so Kafka is asked who is suspended."""
+    suspend(admin, PARTY, "Ada", REASON, lambda _: None)
+    for source in (("--registry", str(data_path("examples") / "registry")), ("--registry-topic",)):
+        printed = run(scene, "topics", "strimzi", "--cluster", "exchange", *source)
+        assert printed.exit_code == 0, printed.output
+        names = {document["metadata"]["name"] for document in yaml.safe_load_all(printed.stdout)}
+        assert PARTY not in names
+        assert names > {"exchange", "operator", KEPT.receiver}
+
+
+def test_a_suspension_goes_with_a_party_that_is_in_no_folder_any_more(admin: Admin) -> None:
+    """Else nobody of that name could ever come in again; and no limit of it is left on Kafka."""
+    party = "lang-geleden"
+    admin.ensure_user(party, "a password of before")
+    alter_quotas(admin.connection, [Difference(of_user(party), {}, {"producer_byte_rate": 10_000})])
+    suspend(admin, party, "Ada", REASON, lambda _: None)
+    assert suspended_parties(admin) == {party}
+    remove(admin, party, "Ada", "its contract ended", None, lambda _: None)
+    assert suspended_parties(admin) == frozenset()
+    admin._wait(lambda: of_user(party) not in describe_quotas(admin.connection), "its limit to be gone")

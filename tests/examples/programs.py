@@ -17,11 +17,15 @@ ROOT: Final = Path(__file__).parent.parent.parent
 VECTORS: Final = ROOT / "tests" / "vectors"
 BUILD_S: Final = 600
 RUN_S: Final = 90
-# What the three say when nobody answers; another failure of fetching, such as a version that does not exist, is a failure.
-_NOBODY_ANSWERS: Final = re.compile(
-    r"UnknownHost|Could not transfer artifact|in offline mode|ENOTCACHED|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT"
-    r"|ENETUNREACH|EHOSTUNREACH|dial tcp|i/o timeout|no such host|module lookup disabled"
+# What the three say when nobody answers; another failure of fetching, such as a version that does not exist or a wrong
+# checksum, is a failure.
+NOBODY_ANSWERS: Final = re.compile(
+    r"UnknownHost|Name or service not known|Temporary failure in name resolution|Connection refused|[Cc]onnect(ion)? timed out"
+    r"|Connection reset|Network is unreachable|No route to host|in offline mode|ENOTCACHED|ENOTFOUND|EAI_AGAIN|ECONNREFUSED"
+    r"|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|dial tcp|i/o timeout|no such host|module lookup disabled"
 )
+# A build is short: the best compiler of a Java machine would take longer than it saves.
+_SHORT_LIVED: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,16 @@ class Client:
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=RUN_S
         )
 
+    def start_receive(self, bundle: Path, family: str, stdout: int, **options: object) -> subprocess.Popen[str]:
+        """Starts `receive`, which goes on until it is stopped.
+
+        Args:
+            stdout: a file descriptor, or `subprocess.PIPE`.
+        """
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        command = (*self.receive_command, *words, str(bundle), family)
+        return subprocess.Popen(command, cwd=self.folder, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
 
 def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     """The JSON lines of a program that ended well."""
@@ -66,6 +80,7 @@ def build(language: str, home: Path) -> Client:
 
     Skips where its tools are absent or its packages can not be fetched.
     """
+    need_tools(language)
     folder = home / "examples" / "clients" / language
     ignored = shutil.ignore_patterns("target", "node_modules", "bin")
     shutil.copytree(ROOT / "examples" / "clients" / language, folder, ignore=ignored)
@@ -74,21 +89,16 @@ def build(language: str, home: Path) -> Client:
 
 
 def _java(folder: Path) -> Client:
-    need("java", "javac", "mvn")
+    _at_least(17, "javac", "-version")
     fetch(folder, "mvn", "-q", "-B", "compile")  # compiles too: what does not compile says so, and is no skip
-    java = ("java", "-XX:TieredStopAtLevel=1", "-cp", "target/classes:target/lib/*")
+    java = ("java", *_SHORT_LIVED, "-cp", "target/classes:target/lib/*")
     program = "nl.eckbroker.example"
     vectors = (*java, f"{program}.Vectors", str(VECTORS))
     return Client("java", folder, (*java, f"{program}.Send"), (*java, f"{program}.Receive"), vectors)
 
 
 def _javascript(folder: Path) -> Client:
-    need("node", "npm")
-    major = int(
-        subprocess.run(("node", "--version"), capture_output=True, text=True, check=True).stdout[1:].split(".")[0]
-    )
-    if major < 20:
-        pytest.skip(f"the JavaScript example needs Node 20, and here is {major}")
+    _at_least(20, "node", "--version")
     fetch(folder, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
     return Client(
         "javascript", folder, ("node", "send.mjs"), ("node", "receive.mjs"), ("node", "vectors.mjs", str(VECTORS))
@@ -96,7 +106,6 @@ def _javascript(folder: Path) -> Client:
 
 
 def _go(folder: Path) -> Client:
-    need("go")
     fetch(folder, "go", "mod", "download")
     built = subprocess.run(
         ("go", "build", "-trimpath", "-o", "bin/", "./cmd/..."), cwd=folder, capture_output=True, text=True, check=False,
@@ -106,16 +115,29 @@ def _go(folder: Path) -> Client:
     return Client("go", folder, ("bin/send",), ("bin/receive",), ("go", "test", "-trimpath", "-count=1", "."))
 
 
-def need(*tools: str) -> None:
-    """Skips the test where one of these tools is absent."""
-    for tool in tools:
+def need_tools(language: str) -> None:
+    """Skips where a language's tools are absent."""
+    for tool in {"java": ("java", "javac", "mvn"), "javascript": ("node", "npm"), "go": ("go",)}[language]:
         if shutil.which(tool) is None:
             pytest.skip(f"there is no {tool} on this machine")
 
 
+def _at_least(wanted: int, *command: str) -> None:
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    major = re.search(r"\d+", said)
+    if major is None or int(major[0]) < wanted:
+        pytest.skip(f"the example needs {command[0]} {wanted}, and here is {said.strip()}")
+
+
 def fetch(folder: Path, *command: str) -> None:
-    """Runs a command that may fetch packages; skips the test where nobody answers."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=BUILD_S)
-    if done.returncode and _NOBODY_ANSWERS.search(said := done.stdout + done.stderr):
-        pytest.skip(f"the packages can not be fetched: {said.strip().splitlines()[0][:200]}")
+    """Runs what fetches packages; skips if nobody answers, or if the tool itself is too old."""
+    environment = {"MAVEN_OPTS": " ".join(_SHORT_LIVED)} | os.environ
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=BUILD_S
+    )
+    said = (done.stdout + done.stderr).strip()
+    if done.returncode and (old := re.search(r"go\.mod requires go >= .*", said)):
+        pytest.skip(f"the Go on this machine is too old: {old[0][:200]}")
+    if done.returncode and NOBODY_ANSWERS.search(said):
+        pytest.skip(f"the packages can not be fetched: {said.splitlines()[0][:200]}")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
+import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,15 +15,15 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from confluent_kafka.admin import AdminClient
 
 from broker.client import Consumer, Event, Identity, Received, Usage, pupil
-from broker.data import data_path
 from broker.demo import story
 from broker.demo.stage import Stage, stage
 from broker.kafka.pki import DevelopmentCA
 from tests.e2e.watch import outcomes, raw, send
-from tests.examples.bundles import write_bundle
-from tests.examples.programs import Client, build, lines
+from tests.examples.bundles import another_topic, bundle_of, change_settings
+from tests.examples.programs import RUN_S, Client, build, lines, need_tools
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 LANGUAGES = ("java", "javascript", "go")
@@ -30,10 +31,20 @@ ECK_ID = "https://ketenid.nl/pilot/" + "1f" * 64
 IDLE_S = 20.0
 
 
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Client]]]:
+    """All languages, built beside each other while the stage is set."""
+    homes = {language: tmp_path_factory.mktemp(language) for language in LANGUAGES}
+    with ThreadPoolExecutor(len(LANGUAGES)) as pool:
+        yield {language: pool.submit(build, language, home) for language, home in homes.items()}
+
+
 @pytest.fixture(scope="module", params=LANGUAGES)
-def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Client:
-    """The programs of one language."""
-    return build(request.param, tmp_path_factory.mktemp(request.param))
+def client(request: pytest.FixtureRequest, builds: dict[str, Future[Client]]) -> Client:
+    """The programs of one language; skips where its tools are absent, or as its build did."""
+    need_tools(request.param)
+    request.getfixturevalue("place")  # it is set while the languages build
+    return builds[request.param].result()
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """One for all languages."""
+def place(builds: dict[str, Future[Client]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One for all languages. Asks for the builds first, so that they have begun."""
     folder = tmp_path_factory.mktemp("stage")
     with stage(folder / "home") as scene:
         enrol = Event(
@@ -71,9 +82,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             return (await received(scene, "begin", {event.event_id}))[event.event_id]
 
         ours = asyncio.run(begin())
-        sender = write_bundle(scene, story.PUBLISHER, folder / "sender")
-        shutil.copytree(data_path("schemas") / "avro", sender / "schemas")  # the receiver takes those of the tree
-        yield Place(scene, sender, write_bundle(scene, story.PORTAL, folder / "receiver"), ours)
+        sender, receiver = (bundle_of(scene, who, folder / who) for who in (story.PUBLISHER, story.PORTAL))
+        yield Place(scene, sender, receiver, ours)
 
 
 async def received(scene: Stage, group: str, wanted: set[str]) -> dict[str, Received]:
@@ -121,9 +131,12 @@ def test_the_vectors_hold(client: Client) -> None:
 
 
 def test_what_it_sends_is_delivered_and_opens_everywhere(client: Client, place: Place, tmp_path: Path) -> None:
-    """Our own client opens it, and so does this language's `receive`, with the same in it; the outcome comes back."""
+    """Our own client opens it, and so does this language's `receive`, with the same in it; the outcome comes back. What
+    stands ready in the bundle is taken as it is."""
     asked = [usage(10), usage(11)]
-    sent = lines(client.send(place.sender, "usage", write_lines(tmp_path / "events.jsonl", *asked)))
+    ready = json.loads((place.sender / "sandbox" / "usage.jsonl").read_text("utf-8"))
+    *sent, sandbox = lines(client.send(place.sender, "usage", write_lines(tmp_path / "events.jsonl", *asked, ready)))
+    assert sandbox["event_id"] == ready["event_id"]
     ids = [one["event_id"] for one in sent]
     assert len(set(ids)) == 2
     assert sent[0]["partition"] == sent[1]["partition"], "one pupil, one partition"
@@ -142,25 +155,57 @@ def test_what_it_sends_is_delivered_and_opens_everywhere(client: Client, place: 
         assert as_ours(theirs[event_id]) == one.event.json(), event_id
         assert (theirs[event_id]["flow"], theirs[event_id]["policy"]) == (one.flow.split(">")[0], one.policy)
     told = {
-        one["event_id"]: one for one in lines(client.receive(place.sender, "status", group=client.language, idle=5))
+        one["event_id"]: one for one in lines(client.receive(place.sender, "status", group=client.language, idle=3))
     }
     assert {result["outcome"] for event_id in ids for result in told[event_id]["results"]} == {"DELIVERED"}
+    assert told[ready["event_id"]]["results"][0]["code"] == "school.not_yours"  # this stage has no sandbox
 
 
 def test_what_our_own_client_sent_opens(client: Client, place: Place) -> None:
-    """The first event on the topic, for a reading group of its own; what was printed does not come again."""
-    options = {"group": f"ours-{client.language}", "sender": story.PUBLISHER, "idle": 20}
-    (line,) = lines(client.receive(place.receiver, "usage", max=1, **options))
-    assert as_ours(line) == place.ours.event.json()
-    again = client.receive(place.receiver, "usage", **(options | {"idle": 3}))
-    assert line["event_id"] not in {one["event_id"] for one in lines(again)}
+    """The first event on the topic, for a reading group of its own. Stopped by a signal, as a service is, the program
+    leaves its group at once and in silence; what was printed does not come again."""
+    options = {"group": f"ours-{client.language}", "sender": story.PUBLISHER}
+    reading = client.start_receive(place.receiver, "usage", subprocess.PIPE, **options)
+    try:
+        assert reading.stdout is not None
+        printed = [reading.stdout.readline()]
+        reading.terminate()
+        rest, errors = reading.communicate(timeout=RUN_S)
+    finally:
+        reading.kill()
+    printed += rest.splitlines()
+    assert as_ours(json.loads(printed[0])) == place.ours.event.json()
+    assert errors == ""
+    assert members(place.scene, f"{story.PORTAL}.ours-{client.language}") == 0
+    again = client.receive(place.receiver, "usage", idle=3, **options)
+    assert {json.loads(line)["event_id"] for line in printed}.isdisjoint(one["event_id"] for one in lines(again))
+
+
+def members(scene: Stage, group: str) -> int:
+    """How many Kafka counts in a reading group."""
+    admin = AdminClient(scene.kafka.admin_connection().confluent())
+    return len(admin.describe_consumer_groups([group])[group].result(timeout=RUN_S).members)
+
+
+def test_what_could_not_be_printed_comes_again(client: Client, place: Place) -> None:
+    """Whoever read the output is gone: the event does not count as read."""
+    nobody, stdout = os.pipe()
+    os.close(nobody)
+    options = {"group": f"unprinted-{client.language}", "max": 1, "idle": 20}
+    reading = client.start_receive(place.receiver, "usage", stdout, **options)
+    os.close(stdout)
+    _, errors = reading.communicate(timeout=RUN_S)
+    refused(subprocess.CompletedProcess((), reading.returncode, "", errors), "does not count as read")
+    (line,) = lines(client.receive(place.receiver, "usage", **options))
+    assert line["event_id"] == place.ours.event.event_id
 
 
 @pytest.fixture(scope="module")
 def changed(place: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A receiver's folder with a topic on which an event's envelope names another school; and where that stands."""
     topic = f"out.{story.PORTAL}.licence"
-    folder = write_bundle(place.scene, story.PORTAL, tmp_path_factory.mktemp("changed") / "b", out={"usage": topic})
+    folder = bundle_of(place.scene, story.PORTAL, tmp_path_factory.mktemp("changed") / story.PORTAL)
+    another_topic(folder, "usage", topic)
     scene, usages = place.scene, f"out.{story.PORTAL}.usage"
 
     async def write() -> str:
@@ -194,22 +239,44 @@ def test_it_refuses_what_it_can_not_verify(client: Client, changed: tuple[Path, 
 
 
 def test_it_refuses_a_wrong_line_and_sends_nothing(client: Client, place: Place, tmp_path: Path) -> None:
-    """The sentence names line and field, and no value."""
+    """The sentence names line and field, and no value. Of two events on one line none is left out in silence."""
+    good = json.dumps(usage(1))
     for wrong, words in (
-        (usage(1, colour="SECRET"), ("line 2", "colour")),
-        (usage(1, usage_date="SECRET"), ("line 2", "body.usage_date", "date")),
-        (usage(1, progress={"status": "SECRET"}), ("line 2", "body.progress.status", "COMPLETED")),
+        (json.dumps(usage(1, colour="SECRET")), ("colour",)),
+        (json.dumps(usage(1, usage_date="SECRET")), ("body.usage_date", "date")),
+        (json.dumps(usage(1, progress={"status": "SECRET"})), ("body.progress.status", "COMPLETED")),
+        (good + good, ("JSON",)),
+        (good + "}", ("JSON",)),
     ):
-        refused(client.send(place.sender, "usage", write_lines(tmp_path / "lines", usage(1), wrong)), *words)
+        path = tmp_path / "lines"
+        path.write_text(f"{good}\n{wrong}\n", "utf-8")
+        refused(client.send(place.sender, "usage", path), "line 2", *words)
+
+
+def test_it_refuses_files_that_others_can_read(client: Client, place: Place, tmp_path: Path) -> None:
+    """As our own client does: a password or a key that others can read is one that they may have."""
+    bundle = bundle_of(place.scene, story.PORTAL, tmp_path / story.PORTAL)
+    (key,) = bundle.glob("keys/*.jwk")
+    for path in (bundle / "kafka" / "java.properties", bundle / "keys" / "record-key.secret", key):
+        path.chmod(0o640)
+        refused(client.receive(bundle, "usage", max=1), path.name, "chmod")
+        path.chmod(0o600)
 
 
 def test_it_refuses_a_kafka_that_it_can_not_trust(client: Client, place: Place, tmp_path: Path) -> None:
-    """A certificate of another authority, or a configuration without TLS: the password is not sent."""
-    strange, plain = (write_bundle(place.scene, story.PORTAL, tmp_path / name) for name in ("strange", "plain"))
+    """A certificate of another authority, named by its whole path, or a configuration without TLS: the password is not
+    sent. A wrong password is not told either, also where its form spoils the settings."""
+    strange, plain, spoilt = (bundle_of(place.scene, story.PORTAL, tmp_path / name) for name in "spx")
     authority = DevelopmentCA(tmp_path / "authority")
     authority.prepare()
-    (strange / "ca.pem").write_bytes(authority.ca_file.read_bytes())
-    for file in plain.glob("kafka/*.properties"):
-        file.write_text(file.read_text("utf-8").replace("SASL_SSL", "SASL_PLAINTEXT"), "utf-8")
+    (strange / "ca.pem").unlink()
+    change_settings(strange, "=ca.pem", f"={authority.ca_file.absolute()}")
+    change_settings(plain, "SASL_SSL", "SASL_PLAINTEXT")
+    password = place.scene.profile(story.PORTAL).connection.password
+    assert password is not None
+    change_settings(spoilt, password, 'wrong" SECRET')
     refused(client.receive(plain, "usage", idle=5), "security.protocol")
-    refused(client.receive(strange, "usage", idle=5))
+    done = client.receive(strange, "usage", idle=5)
+    refused(done)
+    assert "cert" in done.stderr.lower()  # not: that there is no such file
+    refused(client.receive(spoilt, "usage", idle=5))

@@ -12,6 +12,7 @@ from broker.errors import ConfigError
 from broker.kafka.access import AclSpec, desired_acls, party_acls
 from broker.kafka.admin import Admin
 from broker.kafka.diagnosis import check
+from broker.kafka.rights import has_topic
 from broker.kafka.topics import TopicSpec
 from tests.kafka.conftest import PARTIES, Cluster
 
@@ -163,3 +164,22 @@ def test_a_wrong_password_has_its_message_here_too(cluster: Cluster) -> None:
     """librdkafka would say that all brokers are down."""
     with pytest.raises(ConfigError, match="wrong user or password"):
         Admin(cluster.kafka.connection("pub", "wrong")).plan([], frozenset())
+
+
+def test_what_is_left_of_a_party_is_found_by_any_of_its_rights(cluster: Cluster) -> None:
+    """Taking them away may end half way; the first ones to go are those that come first by name."""
+    left = [AclSpec("gone", "TOPIC", "audit.counts", "WRITE"), AclSpec("gone", "TOPIC", "status.gone", "READ")]
+    cluster.admin._add_acls([*left, AclSpec("reporting", "TOPIC", "schemas", "READ")])
+    try:
+        assert {str(change.acl) for change in cluster.admin.apply([], cluster.acls)} == set(map(str, left))
+    finally:
+        cluster.admin.remove_user("reporting")
+
+
+def test_who_may_not_know_of_a_topic_is_not_told_that_there_is_none(cluster: Cluster) -> None:
+    """Else nobody would seem to be suspended to whoever may give rights and not read the registry."""
+    assert has_topic(cluster.admin, "registry")
+    assert not has_topic(cluster.admin, "registry2")
+    with pytest.raises(ConfigError) as refused:
+        has_topic(Admin(cluster.connection("pub")), "registry")
+    assert refused.value.code == "kafka.not_allowed"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
+from broker.app.cluster import Wanted, wanted_of
 from broker.cli import build
 from broker.kafka.access import CLUSTER_NAME, Operation, desired_acls
+from broker.kafka.quotas import desired_quotas, of_user
 from broker.kafka.strimzi import kafka_users
 from broker.registry import load
 
@@ -20,6 +23,11 @@ OPERATIONS = {
     "IdempotentWrite", "All",
 }  # fmt: skip
 TYPES = {"topic": "TOPIC", "group": "GROUP", "transactionalId": "TRANSACTIONAL_ID", "cluster": "CLUSTER"}
+
+
+def wanted() -> Wanted:
+    """What the example registry asks of Kafka."""
+    return wanted_of(load(REGISTRY), suspended=())
 
 
 def rights(user: dict[str, Any]) -> set[tuple[str, str, str, str, bool]]:
@@ -40,7 +48,7 @@ def rights(user: dict[str, Any]) -> set[tuple[str, str, str, str, bool]]:
 def test_the_users_of_strimzi_have_the_very_rights_of_the_broker() -> None:
     """All of them and no other, of services and of parties; each user once, with a password that Strimzi makes."""
     acls = desired_acls(load(REGISTRY).parties)
-    users = kafka_users(acls, "exchange")
+    users = kafka_users(acls, wanted().quotas or (), "exchange")
     assert set().union(*map(rights, users)) == {(a.user, a.resource, a.name, a.operation, a.prefixed) for a in acls}
     names = [user["metadata"]["name"] for user in users]
     assert names == sorted({acl.user for acl in acls})
@@ -54,11 +62,32 @@ def test_every_operation_has_a_word_of_strimzi() -> None:
     assert words == OPERATIONS
 
 
-def test_the_command_prints_documents_that_can_be_applied() -> None:
-    """Services without a registry, parties too with one; nothing else stands on stdout."""
-    run = CliRunner().invoke
-    services = run(build("topics"), ["topics", "strimzi", "--cluster", "exchange"])
+def test_the_users_of_strimzi_have_the_very_quotas_of_the_broker() -> None:
+    """It takes away what is not in its document: then the limit of everybody else would count for the services.
+
+    Its numbers have 31 bits (`KafkaUserQuotas` of its API).
+    """
+    quotas = {quota.entity: sorted(quota.limits.values()) for quota in wanted().quotas or ()}
+    for user in kafka_users(wanted().acls or (), wanted().quotas or (), "exchange"):
+        found = user["spec"]["quotas"]
+        assert found.keys() == {"producerByteRate", "consumerByteRate", "requestPercentage"}
+        assert sorted(found.values()) == quotas[of_user(user["metadata"]["name"])]
+        assert all(type(limit) is int and 0 < limit < 2**31 for limit in found.values())
+
+
+def test_the_command_prints_documents_that_can_be_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services without a registry, parties too with one; nothing else stands on stdout.
+
+    Of parties Kafka is asked who is suspended: nothing is printed without an answer, unless it is said that nobody is.
+    """
+    monkeypatch.delenv("BROKER_CONNECTION", raising=False)
+    run, words = CliRunner().invoke, ["topics", "strimzi", "--cluster", "exchange"]
+    services = run(build("topics"), words)
     assert services.exit_code == 0, services.output
-    all_users = run(build("topics"), ["topics", "strimzi", "--cluster", "exchange", "--registry", str(REGISTRY)])
-    assert list(yaml.safe_load_all(services.stdout)) == kafka_users(desired_acls(()), "exchange")
-    assert list(yaml.safe_load_all(all_users.stdout)) == kafka_users(desired_acls(load(REGISTRY).parties), "exchange")
+    unasked = run(build("topics"), [*words, "--registry", str(REGISTRY)])
+    assert (unasked.exit_code, unasked.stdout) == (1, "")
+    all_users = run(build("topics"), [*words, "--registry", str(REGISTRY), "--nobody-suspended"])
+    printed = kafka_users(desired_acls(()), desired_quotas({}), "exchange")
+    assert list(yaml.safe_load_all(services.stdout)) == printed
+    printed = kafka_users(wanted().acls or (), wanted().quotas or (), "exchange")
+    assert list(yaml.safe_load_all(all_users.stdout)) == printed

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"time"
 
@@ -39,6 +40,9 @@ type Bundle struct {
 // LoadBundle reads party.json.
 func LoadBundle(folder string) (*Bundle, error) {
 	bundle := &Bundle{folder: folder}
+	if err := refuseReadable(folder); err != nil {
+		return nil, err
+	}
 	raw, err := os.ReadFile(filepath.Join(folder, "party.json"))
 	if err != nil || json.Unmarshal(raw, bundle) != nil {
 		return nil, Refuse("party.json in %s is missing or is not JSON", folder)
@@ -53,6 +57,31 @@ func LoadBundle(folder string) (*Bundle, error) {
 		}
 	}
 	return bundle, nil
+}
+
+// A password or a key that others can read is one that they may have. Where files have no modes nothing is said.
+func refuseReadable(folder string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	files := []string{filepath.Join(folder, "connection.json")}
+	for _, place := range []string{"kafka", "keys"} {
+		entries, err := os.ReadDir(filepath.Join(folder, place))
+		if err != nil {
+			return Refuse("%s in %s can not be read", place, folder)
+		}
+		for _, entry := range entries {
+			files = append(files, filepath.Join(folder, place, entry.Name()))
+		}
+	}
+	for _, file := range files {
+		found, err := os.Stat(file) // of what a link leads to
+		if err == nil && found.Mode().IsRegular() && found.Mode().Perm()&0o077 != 0 {
+			return Refuse("others can read %s: it holds a password or a key. Run: chmod -R go= %s. Was the machine shared,"+
+				" then ask the operator for a new password and key", file, folder)
+		}
+	}
+	return nil
 }
 
 // Out is the topic on which a family arrives.
@@ -100,10 +129,13 @@ func (b *Bundle) Kafka(options ...kgo.Opt) (*kgo.Client, error) {
 	}
 	trust := &tls.Config{MinVersion: tls.VersionTLS12} // without a file of its own, what the system trusts
 	if ca != "" {
-		pem, err := os.ReadFile(filepath.Join(b.folder, ca))
+		if !filepath.IsAbs(ca) {
+			ca = filepath.Join(b.folder, ca)
+		}
+		pem, err := os.ReadFile(ca)
 		trust.RootCAs = x509.NewCertPool()
 		if err != nil || !trust.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, Refuse("%s in %s is not the PEM file of an authority", ca, b.folder)
+			return nil, Refuse("%s is not the PEM file of an authority", ca)
 		}
 	}
 	settings := []kgo.Opt{

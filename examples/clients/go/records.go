@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"os"
@@ -158,8 +159,11 @@ func ParseEvent(line []byte, party string, family *Schema, schemas *Schemas) (*E
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.UseNumber()
 	var given map[string]any
-	if err := decoder.Decode(&given); err != nil || decoder.More() || given == nil {
+	if err := decoder.Decode(&given); err != nil || given == nil {
 		return nil, Refuse("not a JSON object")
+	}
+	if _, err := decoder.Token(); err != io.EOF { // a second event on the line must not be lost in silence
+		return nil, Refuse("more than one JSON object")
 	}
 	if err := refuseUnknown(given, eventFields, "the event"); err != nil {
 		return nil, err

@@ -1,8 +1,8 @@
 // The folder that the operator gave to a party: where Kafka is, its login and its keys.
 
 import { randomUUID } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { Kafka, logLevel } from './kafkajs.mjs';
 import { Refusal } from './refusal.mjs';
 
@@ -17,6 +17,7 @@ export class Bundle {
 
   constructor(folder) {
     this.#folder = folder;
+    refuseReadable(folder);
     this.#document = json(join(folder, 'party.json'));
     this.party = this.text('party');
   }
@@ -54,12 +55,13 @@ export class Bundle {
     if (settings.get('security.protocol')?.toLowerCase() !== 'sasl_ssl' || !mechanism.startsWith('scram-sha-')) {
       throw new Refusal(`${path} must have security.protocol=sasl_ssl and a SCRAM mechanism: nothing else is taken`);
     }
-    const ca = settings.get('ssl.ca.location');
+    const ca = settings.has('ssl.ca.location') && resolve(this.#folder, settings.get('ssl.ca.location'));
+    if (ca && !existsSync(ca)) throw new Refusal(`${ca}, the certificate of the authority, is missing`);
     return new Kafka({
       clientId: this.party,
       brokers: settings.get('bootstrap.servers').split(','),
       // Without a file of its own, Node's list of authorities holds.
-      ssl: { minVersion: 'TLSv1.2', ...(ca && { ca: [readFileSync(join(this.#folder, ca), 'utf8')] }) },
+      ssl: { minVersion: 'TLSv1.2', ...(ca && { ca: [readFileSync(ca, 'utf8')] }) },
       sasl: { mechanism, username: settings.get('sasl.username'), password: settings.get('sasl.password') },
       connectionTimeout: 10_000,
       authenticationTimeout: 10_000,
@@ -148,6 +150,23 @@ export async function withAdmin(kafka, step) {
     return await step(admin);
   } finally {
     await admin.disconnect();
+  }
+}
+
+/** A password or a key that others can read is one that they may have. Where files have no modes nothing is said. */
+function refuseReadable(folder) {
+  if (process.platform === 'win32') return;
+  for (const place of ['connection.json', 'kafka', 'keys']) {
+    const path = join(folder, place);
+    if (!existsSync(path)) continue;
+    const files = statSync(path).isDirectory() ? readdirSync(path).sort().map((name) => join(path, name)) : [path];
+    for (const file of files) {
+      const found = statSync(file);
+      if (found.isFile() && found.mode & 0o077) {
+        throw new Refusal(`others can read ${file}: it holds a password or a key. Run: chmod -R go= ${folder}. Was the`
+          + ' machine shared, then ask the operator for a new password and key');
+      }
+    }
   }
 }
 

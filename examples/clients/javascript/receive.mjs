@@ -2,7 +2,7 @@
 
 import { Bundle, withAdmin } from './bundle.mjs';
 import { Schemas, publishedSchemas, toJson } from './records.mjs';
-import { Refusal, number, parse, run } from './refusal.mjs';
+import { Refusal, number, parse, print, run } from './refusal.mjs';
 import * as wire from './wire.mjs';
 
 const USAGE = 'node receive.mjs BUNDLE FAMILY|status [--group NAME] [--max NUMBER] [--idle SECONDS]'
@@ -108,6 +108,15 @@ await run(async () => {
   if (!(await withAdmin(kafka, (admin) => admin.listTopics())).includes(topic)) {
     throw new Refusal(`there is no topic ${topic} for ${bundle.party}`);
   }
+  const opened = async (message, partition) => {
+    try {
+      return outcomes ? receiver.status(message) : await receiver.event(message, topic, partition);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      throw new Refusal(`${topic}/${partition}/${message.offset}: ${error.message}. It does not count as read; tell the`
+        + ' operator');
+    }
+  };
   const consumer = bundle.consumer(kafka, options.group ?? 'example');
   await consumer.connect();
   try {
@@ -130,19 +139,18 @@ await run(async () => {
         if (ended) return;
         clearTimeout(quiet);
         try {
-          const found = outcomes ? receiver.status(message) : await receiver.event(message, topic, partition);
-          process.stdout.write(`${JSON.stringify(found)}\n`);
+          await print(JSON.stringify(await opened(message, partition)));
           // Read once it was printed, not before: after a crash the last ones come again.
           await consumer.commitOffsets([{ topic, partition, offset: String(BigInt(message.offset) + 1n) }]);
         } catch (error) {
-          const sentence = `${topic}/${partition}/${message.offset}: ${error.message}. It does not count as read;`
-            + ' tell the operator';
-          end(error instanceof Refusal ? new Refusal(sentence) : error);
+          end(error);
           return;
         }
         if (++count === most) end();
         else listen();
       };
+      // Stopped, it leaves its group first: else its partitions wait for it until its session ends.
+      for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => end());
       consumer.on(consumer.events.GROUP_JOIN, listen);
       consumer.on(consumer.events.CRASH, ({ payload }) => end(payload.error));
       consumer.run({ autoCommit: false, eachMessage }).catch(end);

@@ -19,6 +19,14 @@ export async function run(program) {
   process.stdout.write('', () => process.exit());
 }
 
+/** Prints a line; refuses if nobody takes it. */
+export async function print(line) {
+  const failed = await new Promise((resolve) => process.stdout.write(`${line}\n`, resolve));
+  if (failed) throw new Refusal('nobody takes what is printed: the event does not count as read');
+}
+
+process.stdout.on('error', () => {}); // `print` tells; without a listener Node would end with a stack trace
+
 /** Takes a command line apart into words and options with a value. */
 export function parse(given, usage, wanted, known) {
   const words = [];

@@ -9,7 +9,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 
 	client "example.org/eck-broker-client"
@@ -53,6 +55,11 @@ func main() {
 
 func receive(folder, family, group, sender, schemasFolder string, most int, idle time.Duration) error {
 	ctx := context.Background()
+	// Stopped, or left alone by who read the output, it leaves its group first: else its partitions wait for it until
+	// its session ends.
+	signal.Ignore(syscall.SIGPIPE)
+	going, done := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer done()
 	bundle, err := client.LoadBundle(folder)
 	if err != nil {
 		return err
@@ -96,8 +103,8 @@ func receive(folder, family, group, sender, schemasFolder string, most int, idle
 	}
 	out := json.NewEncoder(os.Stdout)
 	count, last, member := 0, time.Now(), false
-	for idle == 0 || time.Since(last) < idle {
-		waiting, stop := context.WithTimeout(ctx, 200*time.Millisecond)
+	for going.Err() == nil && (idle == 0 || time.Since(last) < idle) {
+		waiting, stop := context.WithTimeout(going, 200*time.Millisecond)
 		fetches := kafka.PollFetches(waiting)
 		stop()
 		select {
@@ -108,7 +115,8 @@ func receive(folder, family, group, sender, schemasFolder string, most int, idle
 		if !member { // still joining the group: nothing can come yet
 			last = time.Now()
 		}
-		if err := fetches.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		err := fetches.Err()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 			return err
 		}
 		for _, record := range fetches.Records() {
@@ -118,14 +126,14 @@ func receive(folder, family, group, sender, schemasFolder string, most int, idle
 					record.Topic, record.Partition, record.Offset, err)
 			}
 			if err := out.Encode(found); err != nil {
-				return err
+				return client.Refuse("nobody takes what is printed: the event does not count as read")
 			}
 			// Read once it was printed, not before: after a crash the last ones come again.
 			if err := kafka.CommitRecords(ctx, record); err != nil {
 				return err
 			}
 			last = time.Now()
-			if count++; count == most {
+			if count++; count == most || going.Err() != nil {
 				return nil
 			}
 		}

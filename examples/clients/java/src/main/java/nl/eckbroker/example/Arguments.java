@@ -10,6 +10,7 @@ import java.util.Map;
 /** A command line: words, and options with a value. */
 final class Arguments {
     static final String SCHEMAS = "../../../schemas/avro";
+    static final String UNPRINTED = "nobody takes what is printed: the event does not count as read";
 
     final List<String> words = new ArrayList<>();
     private final Map<String, String> options = new HashMap<>();
@@ -63,7 +64,10 @@ final class Arguments {
             while (cause.getCause() != null) {
                 cause = cause.getCause();
             }
-            end("Kafka: " + cause.getClass().getSimpleName() + ": " + cause.getMessage());
+            // What can not be parsed is quoted: in the login that is the password.
+            boolean quotes = cause instanceof IllegalArgumentException;
+            end("Kafka: " + cause.getClass().getSimpleName() + ": "
+                    + (quotes ? "a setting in kafka/java.properties is damaged" : cause.getMessage()));
         } catch (Exception unexpected) {
             end(unexpected.getClass().getSimpleName()); // its message may hold what was read
         }

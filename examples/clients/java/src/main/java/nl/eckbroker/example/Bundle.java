@@ -7,12 +7,15 @@ import java.io.Reader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.PosixFilePermission;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
+import java.util.stream.Stream;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
@@ -28,6 +31,7 @@ final class Bundle {
 
     Bundle(Path folder) {
         this.folder = folder;
+        refuseReadable(folder);
         this.document = json(folder.resolve("party.json"));
         this.party = text("party");
     }
@@ -148,6 +152,28 @@ final class Bundle {
             // Refused below, without a word of what stands in it.
         }
         throw new Refusal("keys/record-key.secret in " + folder + " is missing or damaged");
+    }
+
+    /** A password or a key that others can read is one that they may have. Where files have no modes nothing is said. */
+    private static void refuseReadable(Path folder) {
+        if (!folder.getFileSystem().supportedFileAttributeViews().contains("posix")) {
+            return;
+        }
+        Set<PosixFilePermission> owner =
+                Set.of(PosixFilePermission.OWNER_READ, PosixFilePermission.OWNER_WRITE, PosixFilePermission.OWNER_EXECUTE);
+        for (String place : List.of("connection.json", "kafka", "keys")) {
+            Path path = folder.resolve(place);
+            try (Stream<Path> files = Files.isDirectory(path) ? Files.list(path) : Stream.of(path)) {
+                for (Path file : files.filter(Files::isRegularFile).sorted().toList()) {
+                    if (!owner.containsAll(Files.getPosixFilePermissions(file))) {
+                        throw new Refusal("others can read " + file + ": it holds a password or a key. Run: chmod -R go= "
+                                + folder + ". Was the machine shared, then ask the operator for a new password and key");
+                    }
+                }
+            } catch (IOException unreadable) {
+                throw new Refusal(path + " can not be read");
+            }
+        }
     }
 
     private static JsonNode json(Path path) {

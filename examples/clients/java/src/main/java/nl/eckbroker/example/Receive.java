@@ -11,6 +11,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.concurrent.CountDownLatch;
 import org.apache.avro.Schema;
 import org.apache.avro.generic.GenericRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -29,6 +30,7 @@ public final class Receive {
     private final Schemas schemas;
     private final String family;
     private final String onlySender;
+    private volatile boolean stopped;
     private Map<String, Schema> published = Map.of();
     private final Map<String, Long> lastOf = new HashMap<>();
     /** Open data keys by their header: records in a row have the same one. */
@@ -65,6 +67,7 @@ public final class Receive {
         String topic = outcomes ? bundle.text("topics", "status") : bundle.out(family);
         Properties settings = bundle.consumer();
         settings.put("group.id", bundle.text("group_prefix") + arguments.option("group", "example"));
+        CountDownLatch left = leaveWhenStopped();
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings)) {
             if (!consumer.listTopics().containsKey(topic)) {
                 throw new Refusal("there is no topic " + topic + " for " + bundle.party);
@@ -72,7 +75,7 @@ public final class Receive {
             consumer.subscribe(List.of(topic));
             long count = 0;
             long last = System.nanoTime();
-            while (idleNanos == 0 || System.nanoTime() - last < idleNanos) {
+            while (!stopped && (idleNanos == 0 || System.nanoTime() - last < idleNanos)) {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) {
                     String line;
                     try {
@@ -82,11 +85,14 @@ public final class Receive {
                                 + refusal.getMessage() + ". It does not count as read; tell the operator");
                     }
                     System.out.println(line);
+                    if (System.out.checkError()) { // println itself throws nothing
+                        throw new Refusal(Arguments.UNPRINTED);
+                    }
                     // Read once it was printed, not before: after a crash the last ones come again.
                     consumer.commitSync(Map.of(new TopicPartition(topic, record.partition()),
                             new OffsetAndMetadata(record.offset() + 1)));
                     last = System.nanoTime();
-                    if (++count == most) {
+                    if (++count == most || stopped) {
                         return;
                     }
                 }
@@ -94,7 +100,23 @@ public final class Receive {
                     last = System.nanoTime();
                 }
             }
+        } finally {
+            left.countDown();
         }
+    }
+
+    /** Stopped by a signal, the consumer is closed first: else its partitions wait for it until its session ends. */
+    private CountDownLatch leaveWhenStopped() {
+        CountDownLatch left = new CountDownLatch(1);
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            stopped = true;
+            try {
+                left.await();
+            } catch (InterruptedException ended) {
+                Thread.currentThread().interrupt();
+            }
+        }));
+        return left;
     }
 
     private ObjectNode status(ConsumerRecord<byte[], byte[]> record) {

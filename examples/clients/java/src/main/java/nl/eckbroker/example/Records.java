@@ -1,5 +1,6 @@
 package nl.eckbroker.example;
 
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
@@ -22,7 +23,8 @@ import org.apache.avro.generic.GenericRecord;
 
 /** JSON lines to Avro records and back: dates and times are ISO 8601 in JSON, days and milliseconds in Avro. */
 final class Records {
-    static final ObjectMapper JSON = new ObjectMapper();
+    /** Refuses what stands after the first value: a second event on a line must not be lost in silence. */
+    static final ObjectMapper JSON = new ObjectMapper().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
 
     private static final Set<String> EVENT = Set.of(
             "event_id", "family", "kind", "school", "sector", "school_year", "created", "sender", "receiver",
