@@ -103,11 +103,11 @@ def _answer(good: bool) -> web.Response:
 
 
 @contextmanager
-def answering(host: str, port: int) -> Iterator[None]:
+def answering(host: str, port: int, metrics: Callable[[], bytes]) -> Iterator[None]:
     """Answer probes while a start waits, alive and not ready: else what waits is ended for it, again and again.
 
     Args:
-        port: 0 for none.
+        port: 0 for none. metrics: the exposition text meanwhile; is called in another thread.
 
     Raises:
         OSError: it can not listen there.
@@ -116,7 +116,7 @@ def answering(host: str, port: int) -> Iterator[None]:
         yield
         return
     loop = asyncio.new_event_loop()
-    server = HealthServer(lambda: True, lambda: False, lambda: b"")
+    server = HealthServer(lambda: True, lambda: False, metrics)
     loop.run_until_complete(server.start(host, port))
     thread = threading.Thread(target=loop.run_forever, name="probes", daemon=True)
     thread.start()

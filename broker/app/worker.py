@@ -239,7 +239,7 @@ def run_worker(settings: WorkerSettings) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys and pupils' data
     logs.configure(settings.log_level)
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with answering(settings.http_host, settings.http_port):
+    with answering(settings.http_host, settings.http_port, Metrics().text):
         wait_for_kafka(settings.kafka())
         opened = wait_for_keys(settings.keys)
     loop = asyncio.new_event_loop()

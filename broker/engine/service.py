@@ -32,6 +32,9 @@ REQUIRED: Final = (LANE_STATE, PARKED, AUDIT_EVENTS, AUDIT_CONTROL, AUDIT_INDEX,
 REPORT_S: Final = 5.0
 WATCH_S: Final = 0.5
 READY_POLL_S: Final = 0.05
+#: What a lane waits for that a new process would not have either: it could open no key at all while the server that
+#: unwraps them is away.
+FOR_KEYS: Final = frozenset(("keys.opening", "keys.behind"))
 
 
 class DataPlane:
@@ -223,7 +226,7 @@ class DataPlane:
         while True:
             await asyncio.sleep(WATCH_S)
             now, lag = time.monotonic(), self.lag()
-            behind = [lane for p, lane in self.lanes.items() if lane.busy or lag.get(p)]
+            behind = [lane for p, lane in self.lanes.items() if (lane.busy or lag.get(p)) and not _waits_for_keys(lane)]
             moved = max([moved, *(lane.progressed_at for lane in behind)]) if behind else now
             answer = self._reader.answered_at()
             if answer is None or answer != last_answer:
@@ -241,6 +244,10 @@ class DataPlane:
                 raise stuck("no fetch was answered")
             if rebalancing and self.topics.matching(self.config.pattern):
                 raise stuck("the consumer group did not get together again")
+
+
+def _waits_for_keys(lane: Lane) -> bool:
+    return getattr(lane.failure, "code", None) in FOR_KEYS
 
 
 def stuck(what: str) -> TransientError:

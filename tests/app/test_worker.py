@@ -202,6 +202,7 @@ def test_a_start_that_waits_is_alive_and_not_ready(tmp_path: Path) -> None:
     try:
         wait_for(lambda: "kafka.away" in log.read_text() or worker.poll() is not None, "it waits")
         assert [get(port, path)[0] for path in ("/livez", "/readyz", "/metrics")] == [200, 503, 200]
+        assert "broker_worker_ready 0.0" in get(port, "/metrics")[1], "nobody would be told"
         worker.send_signal(signal.SIGTERM)
         worker.wait(20)
     finally:

@@ -158,6 +158,28 @@ def test_a_lane_that_does_not_move_while_kafka_answers_ends_the_process(plant: P
     assert CONFIG.patience_s < plant.loop.time() - 1_000 < 2 * CONFIG.patience_s
 
 
+@pytest.mark.parametrize("code", ["keys.opening", "keys.behind"])
+def test_a_lane_that_waits_for_a_key_ends_no_process(plant: Plant, code: str) -> None:
+    """A new process would have that key no sooner, and open none at all while the server that unwraps them is away."""
+    plant.put(b"0:0", b"0:1")
+    here: list[bool] = []
+
+    def waits(state: LaneState, inputs: Sequence[InputRecord], views: Views, now: int, next_offset: int) -> Step:
+        if inputs and not here:
+            raise TransientError("not here yet", code=code)
+        return copy(state, inputs, views, now, next_offset)
+
+    async def work() -> None:
+        async with plant.plane(waits) as plane:
+            began = plant.loop.time()
+            await plant.until(lambda: plant.loop.time() > began + 3 * CONFIG.patience_s, 600)
+            assert not plane._ended.done()
+            here.append(True)
+            await plant.until(lambda: plant.position() == 2)
+
+    plant.run(work)
+
+
 @pytest.mark.parametrize("seconds", [3600.0, 86_400.0, -3600.0])
 def test_a_clock_that_is_set_ends_no_process(plant: Plant, seconds: float) -> None:
     """How long nothing moved is not told by the clock on the wall."""

@@ -136,8 +136,8 @@ async def test_a_party_cannot_take_a_lane_over(cluster: Cluster) -> None:
 
 
 @pytest.mark.kafka
-async def test_the_auditor_reads_the_audit_and_nothing_else(cluster: Cluster, refused: Refused) -> None:
-    """Exactly the audit topics, and writing nowhere."""
+async def test_the_auditor_reads_the_audit_and_no_data(cluster: Cluster, refused: Refused) -> None:
+    """The audit topics, and the public keys that senders seal for; writing nowhere."""
     await cluster.write("operator", "audit.control", b"leaf")
     assert await cluster.read("auditor", "audit.control", group="auditor.desk")
     for topic in ("in.pub", "out.pub.usage", "quarantine.pub", "registry", "vault.identity"):
