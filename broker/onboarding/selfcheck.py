@@ -237,14 +237,21 @@ class _Check:
         return Finding("send", False, said, _todo(result["code"], self.profile.party))
 
     async def _receive(self) -> Finding:
-        """Open the newest event of the sandbox that came, of each family."""
-        newest = self.profile.keys.recipient_keys(self.profile.party)[0].kid
+        """Open the newest event of the sandbox that came, of each family.
+
+        After a rotation the older key is destroyed, and what was sealed for it stays on the topics for weeks. That is
+        no fault, if something that came later is sealed for a key that is here.
+        """
+        kids = [key.kid for key in self.profile.keys.recipient_keys(self.profile.party)]
         found: dict[str, ConsumerRecord] = {}
         places = [place for topic in self.topics["out"].values() for place in self.visible.get(topic, ())]
         if places:
             async with self._reader(places) as consumer:
                 records = await _newest(consumer, places, LOOKED_AT)
+            since = max((one.timestamp for one in records if _sealed_for(one) in kids), default=0)
             for record in records:
+                if _sealed_for(record) not in kids and record.timestamp < since:
+                    continue
                 # Only the sandbox's: what is about people is not opened by a check.
                 if decode_envelope(record.value)[0]["school"] == self.document["sandbox"]["school"]:
                     family = record.topic.rpartition(".")[2]
@@ -253,15 +260,24 @@ class _Check:
             try:
                 await Consumer(self.profile, family)._receive(record)
             except BrokerError as error:
-                todo = f"{OPERATOR} which of your keys the registry has; it must be one of {KEYS_FOLDER}/."
+                todo = (
+                    f"{OPERATOR} which of your keys the registry has; it must be one of {KEYS_FOLDER}/. If "
+                    f"you destroyed an older one: ask for `broker party sandbox {self.profile.party}`, and check again."
+                )
                 return Finding("receive", False, f"What came on {record.topic} does not open: {error}.", todo)
         if not found:
             todo = f"{OPERATOR} to run `broker party sandbox {self.profile.party}`, then check again."
-            return Finding("receive", False, "Nothing of the sandbox came to you yet.", todo)
+            said = "Nothing of the sandbox came to you yet that is sealed for a key of yours."
+            return Finding("receive", False, said, todo)
         said = f"opened what came of {', '.join(sorted(found))}, with the key that the registry has of you"
-        if any(jwe_kid(dict(record.headers)[DATA_KEY]) != newest for record in found.values()):
+        if any(_sealed_for(record) != kids[0] for record in found.values()):
             said += "; some of it was sealed for an older key of yours"
         return Finding("receive", True, said)
+
+
+def _sealed_for(record: ConsumerRecord) -> str:
+    """The id of the key that opens it."""
+    return jwe_kid(dict(record.headers)[DATA_KEY])
 
 
 async def _newest(consumer: AIOKafkaConsumer, places: list[TopicPartition], most: int) -> list[ConsumerRecord]:

