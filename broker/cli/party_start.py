@@ -19,6 +19,7 @@ from broker.errors import ConfigError
 from broker.kafka.access import party_acls
 from broker.kafka.admin import Admin
 from broker.kafka.connection import KafkaConnection
+from broker.kafka.rights import has_topic
 from broker.onboarding.bundle import write_bundle
 from broker.onboarding.counterpart import play
 from broker.onboarding.folder import Newcomer, add_to_folder
@@ -81,6 +82,8 @@ def add(
     admin = Admin(cluster)
     for each in (party_id, *((COUNTERPART,) if registry is not None else ())):
         require_not_suspended(admin, each)
+    if registry is not None:
+        _require_all_of_it(registry, admin)
     profile = add_profile(admin, cluster, party_id, profiles)
     take_back_from_suspended(admin, party_id)
     err.print(f"profile: {profile.folder} (give it to the party over a safe channel; it holds its password and keys)")
@@ -100,6 +103,8 @@ def add(
         entry = {"id": party_id, "keys": [profile.public_key.model_dump(mode="json")]}
         out.print(yaml.safe_dump(entry, sort_keys=False), end="")
     err.print(f"  broker registry apply {where} --reason .. && broker topics apply --registry {where}", markup=False)
+    if registry is not None:
+        err.print(f"  broker party sandbox {party_id} --profiles {profiles}", markup=False)
 
 
 def sandbox(
@@ -155,6 +160,19 @@ async def _show(profile: Path, as_json: bool) -> bool:
             if finding.todo:
                 out.print(f"        {finding.todo}", markup=False)
     return good
+
+
+def _require_all_of_it(folder: Path, admin: Admin) -> None:
+    """Whether the folder can be that of the registry: `apply` of one with the newcomer alone removes everybody else."""
+    if any(folder.glob("*.yaml")) or not has_topic(admin, store.REGISTRY):
+        return
+    records = asyncio.run(store.read_records(admin.connection))
+    if parties := sum(key.startswith("party/") for key in records):
+        raise ConfigError(
+            f"{folder} holds no registry, and the live one has {parties} parties: to apply this folder would remove "
+            "them. Give the folder that is applied; nothing was made.",
+            code="party.registry",
+        )
 
 
 def _bundle(folder: Path, newcomer: Newcomer, profile: NewProfile, counterpart: NewProfile) -> None:

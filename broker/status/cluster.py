@@ -114,7 +114,7 @@ class ClusterLook:
         cluster before somebody asked for one. So it is asked again, and in the end Kafka does not answer.
 
         Raises:
-            ConfigError: Kafka does not answer.
+            KafkaException: Kafka does not answer.
         """
         deadline = time.monotonic() + ANSWER_S
         while True:
@@ -124,7 +124,7 @@ class ClusterLook:
                 if error.args[0].code() in REFUSED:
                     return None
                 if time.monotonic() > deadline:
-                    raise explain(error, self._connection) from error
+                    raise
             time.sleep(RETRY_S)
 
     def _flows(self, places: list[TopicPartition]) -> dict[str, Flow] | None:

@@ -72,6 +72,16 @@ def missing(found: dict[str, dict[str, object]]) -> set[str]:
     return {step for step, line in found.items() if not line["ok"]}
 
 
+def test_a_folder_without_the_registry_is_not_made_into_one_that_would_remove_everybody(
+    scene: Stage, typed: Typed
+) -> None:
+    """A wrong path gives a folder with the newcomer alone: refused, and nothing was made."""
+    wrong = ("--registry", "registr", "--profiles", "profiles", "--roles", "PUBLISHER")
+    typed("party", "add", PARTY, *wrong, code=1)
+    assert PARTY not in Admin(scene.connections["operator"]).users()
+    assert not (typed.folder / "registr").exists()
+
+
 def test_a_supplier_is_on_air_by_the_commands_of_the_manual(typed: Typed, tmp_path: Path) -> None:
     """Added, checked while nothing is applied yet, applied, checked, played with, moved, and checked: all ok. Each check
     on the way says what is missing and who must do what."""
