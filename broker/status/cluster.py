@@ -19,7 +19,7 @@ from broker.kafka.diagnosis import explain
 from broker.status.seen import Cluster, Flow, Group
 
 ANSWER_S: Final = 15.0
-RETRY_S: Final = 0.5
+PAUSE_S: Final = 0.5
 SETTLE_S: Final = 10.0  # a group that comes together anew is asked again for so long
 REFUSED: Final = frozenset({
     KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -95,7 +95,7 @@ class ClusterLook:
             group = self._unless_refused(self._described)
             if group is None or "REBALANCING" not in group.state or time.monotonic() > deadline:
                 return group
-            time.sleep(RETRY_S)
+            time.sleep(PAUSE_S)
 
     def _described(self) -> Group:
         (future,) = self._client.describe_consumer_groups([self._group], request_timeout=ANSWER_S).values()
@@ -125,7 +125,7 @@ class ClusterLook:
                     return None
                 if time.monotonic() > deadline:
                     raise
-            time.sleep(RETRY_S)
+            time.sleep(PAUSE_S)
 
     def _flows(self, places: list[TopicPartition]) -> dict[str, Flow] | None:
         """By party; who sends nothing is there too."""
