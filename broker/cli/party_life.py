@@ -112,6 +112,7 @@ def remove(
     for path in remove_files(registry, party_id) if registry is not None else ():
         err.print(f"registry: removed {path}", markup=False)
     err.print("note: its entry must be out of the registry's folder too, or the next apply brings it back")
+    err.print("next: broker topics apply --registry DIR (quotas follow the schools that a party works for)")
 
 
 def _tell(sentence: str) -> None:

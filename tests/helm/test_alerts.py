@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from broker.exchange.outcomes import CODES
-from tests.examples.programs import BUILD_S, fetch, need
+from tests.examples.programs import BUILD_S, fetch, need_tools
 from tests.helm.rendering import CHART
 
 PROGRAM = Path(__file__).parent / "alerts"
@@ -177,7 +177,7 @@ def test_every_code_with_an_incident_calls_somebody() -> None:
 @pytest.fixture(scope="module")
 def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
     """Plays a scene against its rule; gives the labels of each alert that fires."""
-    need("go")
+    need_tools("go")
     folder = Path(shutil.copytree(PROGRAM, tmp_path_factory.mktemp("go") / "alerts"))
     fetch(folder, "go", "mod", "download", "github.com/prometheus/prometheus")
     fetch(folder, "go", "build", "-trimpath", "-o", "alerts", ".")

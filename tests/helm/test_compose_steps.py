@@ -71,6 +71,7 @@ def test_the_steps_make_an_exchange_that_serves(tmp_path: Path) -> None:
         assert all(admin.password in text for text in first)
         services_users = {
             "ADMIN", "operator", "auditor", "exchange", "remover", "log-builder", "count-keeper", "audit-service",
+            "key-rotator",
         }  # fmt: skip
         parties = services_users ^ Admin(admin).users()
         assert parties

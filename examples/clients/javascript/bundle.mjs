@@ -97,15 +97,17 @@ export class Bundle {
         };
         consumer.on(consumer.events.GROUP_JOIN, listen);
         consumer.on(consumer.events.CRASH, ({ payload }) => reject(payload.error));
-        const eachMessage = async ({ message: { key, value, offset } }) => {
+        const eachMessage = async ({ message: { key, value } }) => {
           listen();
           if (value === null) found.delete(key.toString());
           else found.set(key.toString(), value);
-          if (BigInt(offset) + 1n >= BigInt(high)) {
-            clearTimeout(quiet);
-            resolve();
-          }
         };
+        // By the batch: what stands last may be the end of a transaction, which is no message.
+        consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload }) => {
+          if (BigInt(payload.lastOffset) + 1n < BigInt(high)) return;
+          clearTimeout(quiet);
+          resolve();
+        });
         consumer.run({ autoCommit: false, eachMessage }).catch(reject);
       });
     } finally {
