@@ -7,7 +7,6 @@ the right to delete the topic as well, and who opens what parties send must not 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Final, NamedTuple
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from broker.engine import Clients, CompactedTail, TopicCounts
+from broker.engine import Clients, CompactedTail, TopicCounts, read_to_end
 from broker.exchange.model import LANE_STATE
 from broker.schemas import catalogue
 
@@ -101,13 +100,7 @@ class _Heads(CompactedTail):
 async def lane_positions(clients: Clients, group: str, places: list[TopicPartition]) -> dict[TopicPartition, int]:
     """Where the lanes stand, of those that ever committed anything."""
     tail = _Heads(clients, LANE_STATE)
-    reading = asyncio.create_task(tail.run())
-    try:
-        async with asyncio.timeout(READ_S):
-            await tail.loaded()
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+    await read_to_end(tail, READ_S)
     found = {}
     for place in places:
         lane = f"{group}.{place.topic}.{place.partition}"

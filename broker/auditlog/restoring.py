@@ -38,7 +38,7 @@ from broker.audit.signed import keys_in_file
 from broker.auditlog.book import TOPIC, LogName, SigningKeys, Standing, newest
 from broker.auditlog.builder import NO_OFFSET, HistoryLost, entry_of
 from broker.auditlog.mirroring import OFFSET_BYTES, STEP, partial_files
-from broker.engine import Clients, CompactedTail
+from broker.engine import Clients, CompactedTail, read_to_end
 from broker.engine.ending import end_within
 from broker.errors import ConfigError, TransientError
 
@@ -115,15 +115,10 @@ async def restore(
 
 async def _signed(base: str, place: TopicPartition, clients: Clients, epoch: int | None) -> tuple[LogName, Standing]:
     tail = CompactedTail(clients, TOPIC)
-    following = asyncio.create_task(tail.run())
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            await tail.loaded()
+        await read_to_end(tail, PATIENCE_S)
     except TimeoutError:
         raise _no_answer() from None
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
     records = tail.values
     name, standing = newest(base, place, records)
     if epoch is not None:

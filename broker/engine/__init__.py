@@ -12,7 +12,7 @@ from broker.engine.observe import BatchReport, Observer
 from broker.engine.service import DataPlane
 from broker.engine.takeover import Process
 from broker.engine.topics import TopicCounts, topic_identity
-from broker.engine.topicview import CompactedTail, TopicTail
+from broker.engine.topicview import CompactedTail, TopicTail, read_to_end
 from broker.engine.views import RegistryView, VaultView
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "TopicCounts",
     "TopicTail",
     "VaultView",
+    "read_to_end",
     "topic_identity",
 ]

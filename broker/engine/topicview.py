@@ -304,3 +304,18 @@ class CompactedTail(TopicTail):
 
     async def _clear(self) -> None:
         self._groups.clear()
+
+
+async def read_to_end(tail: TopicTail, within_s: float) -> None:
+    """Read a topic once, to its present end, instead of following it.
+
+    Raises:
+        TimeoutError: it was not read within that time.
+    """
+    reading = asyncio.create_task(tail.run())
+    try:
+        async with asyncio.timeout(within_s):
+            await tail.loaded()
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)

@@ -11,7 +11,6 @@ Where it stands follows from the key store, `broker.keys`, the registry, the lan
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +21,7 @@ from aiokafka import TopicPartition
 from broker.app.removal import INPUTS, lane_positions
 from broker.client.producer import KEY_REFRESH_SECONDS
 from broker.crypto import jwe_kid
-from broker.engine import Clients, CompactedTail, KafkaClients, TopicCounts
+from broker.engine import Clients, CompactedTail, KafkaClients, TopicCounts, read_to_end
 from broker.errors import ConfigError, ContractError
 from broker.exchange.keys import BROKER
 from broker.exchange.model import PARKED
@@ -151,13 +150,7 @@ async def _goals(
 async def _parked(clients: Clients, kids: frozenset[str]) -> int:
     """How many parked events are sealed for one of these keys."""
     tail = CompactedTail(clients, PARKED)
-    reading = asyncio.create_task(tail.run())
-    try:
-        async with asyncio.timeout(READ_S):
-            await tail.loaded()
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+    await read_to_end(tail, READ_S)
     return sum(_kid(value) in kids for value in tail.values.values())
 
 
