@@ -187,6 +187,11 @@ class _PlaneCollector(Collector):
         lag = GaugeMetricFamily("broker_lag_records", "Input records that wait.", labels=by_partition)
         row = GaugeMetricFamily("broker_lane_failures_in_row", "How often a lane failed in a row.", labels=by_partition)
         parked = GaugeMetricFamily("broker_parked_events", "Events that wait for an identity.", labels=by_partition)
+        aside = GaugeMetricFamily(
+            "broker_quarantined_events",
+            "Events set aside that their sender did not send again, of those it can; a drop does not count.",
+            labels=by_partition,
+        )
         if (plane := self.plane) is not None:
             for view in (plane.views.registry, plane.views.vault):
                 ages.add_metric((view.topic,), view.age_s)
@@ -196,11 +201,14 @@ class _PlaneCollector(Collector):
             lanes.add_metric(("standing",), len(plane.lanes) - reading)
             for partition, records in plane.lag().items():
                 lag.add_metric((partition.topic, str(partition.partition)), records)
-            self._of_lanes(plane, row, parked)
-        yield from (ages, broken, lanes, lag, row, parked)
+            self._of_lanes(plane, row, parked, aside)
+        yield from (ages, broken, lanes, lag, row, parked, aside)
 
-    def _of_lanes(self, plane: DataPlane, row: GaugeMetricFamily, parked: GaugeMetricFamily) -> None:
+    def _of_lanes(
+        self, plane: DataPlane, row: GaugeMetricFamily, parked: GaugeMetricFamily, aside: GaugeMetricFamily
+    ) -> None:
         for partition, lane in plane.lanes.items():
             labels = (partition.topic, str(partition.partition))
             row.add_metric(labels, lane.failures)
             parked.add_metric(labels, lane.parked)
+            aside.add_metric(labels, lane.quarantined)

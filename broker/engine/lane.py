@@ -115,6 +115,11 @@ class Lane:
         return 0 if self._state is None else len(self._state.parked)
 
     @property
+    def quarantined(self) -> int:
+        """How many events were set aside and not sent again, of those that still can be."""
+        return 0 if self._state is None else len(self._state.quarantined)
+
+    @property
     def positioned(self) -> bool:
         """Whether the lane has taken over and reads."""
         return self._expected is not None

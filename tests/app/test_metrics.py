@@ -82,9 +82,9 @@ def test_what_goes_wrong_is_counted() -> None:
 
 
 def test_the_state_of_the_lanes_is_read_at_each_scrape() -> None:
-    """Lag, ages of views, lanes that stand still, parked events."""
+    """Lag, ages of views, lanes that stand still, events that are parked or set aside."""
     metrics = Metrics()
-    lane = SimpleNamespace(positioned=False, failures=4, parked=3)
+    lane = SimpleNamespace(positioned=False, failures=4, parked=3, quarantined=6)
     views = SimpleNamespace(
         registry=SimpleNamespace(topic="registry", age_s=0.2, invalid="registry.record"),
         vault=SimpleNamespace(topic="vault.identity", age_s=1.5),
@@ -97,6 +97,7 @@ def test_the_state_of_the_lanes_is_read_at_each_scrape() -> None:
     assert found[f"broker_lag_records{where}"] == 12
     assert found[f"broker_lane_failures_in_row{where}"] == 4
     assert found[f"broker_parked_events{where}"] == 3
+    assert found[f"broker_quarantined_events{where}"] == 6
     assert found['broker_view_age_seconds{view="vault.identity"}'] == 1.5
     assert found['broker_lanes{state="standing"}'] == 1
     assert found['broker_lanes{state="reading"}'] == 0
