@@ -12,12 +12,14 @@ from broker.cli.output import err, json_line, out
 from broker.errors import ConfigError
 from broker.kafka.embedded import EmbeddedKafka
 from broker.kafka.home import Status
+from broker.kafka.warming import warm as record_start
 
 app = typer.Typer(no_args_is_help=True, help="Run a real Apache Kafka on this machine, for trying out and for tests.")
 
 DEFAULT_HOME = platformdirs.user_data_path("eck-broker") / "kafka"
 
 Home = Annotated[Path, typer.Option(envvar="BROKER_KAFKA_HOME", help="Folder with its data, keys and ports.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Do not fetch anything.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 
 
@@ -33,7 +35,7 @@ def start(
             help="Another version of Kafka; default: what the home ran last, else the one all is tested with.",
         ),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not fetch anything.")] = False,
+    offline: Offline = False,
     as_json: AsJson = False,
 ) -> None:
     """Start it, or what is gone of it, in the background. The first time it is fetched (45 MB)."""
@@ -42,6 +44,18 @@ def start(
     kafka.start(detached=True)
     err.print("Kafka is already running" if running else "Kafka is running")
     _show(kafka.status(), as_json)
+
+
+@app.command()
+def warm(
+    kafka_version: Annotated[
+        str | None, typer.Option(envvar="BROKER_KAFKA_VERSION", help="Of which version of Kafka.")
+    ] = None,
+    offline: Offline = False,
+) -> None:
+    """Make later starts on this machine take half the time: record one, once (75 MB beside Kafka's archives)."""
+    file = record_start(version=kafka_version, offline=offline)
+    err.print(f"Kafka starts faster with {file}", markup=False)
 
 
 @app.command()

