@@ -134,6 +134,9 @@ listener.name.login.scram-sha-512.connections.max.reauth.ms={reauth}
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 allow.everyone.if.no.acl.found=false
 super.users=User:BROKER;User:ADMIN
+# --- over how long quotas are counted: with Kafka's 11 windows a flood begins with ten seconds' worth at once
+quota.window.num=3
+quota.window.size.seconds=1
 # --- topics are code
 auto.create.topics.enable=false
 default.replication.factor={replicas}

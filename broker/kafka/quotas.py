@@ -1,8 +1,9 @@
 """How much each user may ask of Kafka, so that no party, and nobody without an entry, can crowd the others out.
 
-Kafka counts per broker and averages over about ten seconds; who is over it is answered later, not refused. A user
-without an entry falls under that of the *default user*, each kind of limit for itself. So the default can be strict
-only if everybody who must not be throttled, the services above all, has an entry with all kinds.
+Kafka counts per broker, and averages over as many seconds as `quota.window.num` says (3 on the brokers that we start,
+11 by default); who is over it is answered later, not refused. A user without an entry falls under that of the *default
+user*, each kind of limit for itself. So the default can be strict only if everybody who must not be throttled, the
+services above all, has an entry with all kinds.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class QuotaLimits:
             to see that it works, not for work.
         service_bytes_per_s, service_request_percent: beyond what any broker can do, so never in force; Kafka has no
             word for "unlimited" that stands above the default user, and Strimzi no number beyond 31 bits.
-        connections_per_s_per_address: new connections from one address; ten times that at once. A login costs a broker
+        connections_per_s_per_address: new connections from one address; twice that at once. A login costs a broker
             about a millisecond, so a client that begins anew all the time can take a tenth of a core, and no more.
         connections_per_s_on_loopback: where all of an installation is on one machine, its address says nothing: a
             worker that starts opens three connections a lane. Never in force.

@@ -72,4 +72,5 @@ def test_logins_run_out_and_nothing_is_in_clear_when_nothing_else_is_said(tmp_pa
     assert protocols == {"LOGIN": "SASL_SSL", "MUTUAL": "SSL", "CONTROLLER": "SSL"}
     assert found["listeners"].count("://") == len(protocols)
     assert found["allow.everyone.if.no.acl.found"] == "false"
+    assert (found["quota.window.num"], found["quota.window.size.seconds"]) == ("3", "1"), "a flood begins small"
     assert found["listener.name.login.scram-sha-512.connections.max.reauth.ms"] == str(REAUTH_MS) == "3600000"
