@@ -93,7 +93,8 @@ def test_a_supplier_is_on_air_by_the_commands_of_the_manual(typed: Typed, tmp_pa
     typed("registry", "apply", "registry", "--reason", "a new publisher")
     typed("topics", "apply", "--registry", "registry")
     found = typed.check(bundle, code=1)
-    assert missing(found) == {"send"}, found  # the broker asked it to seed its sandbox, so something came already
+    # The broker asks it to seed its sandbox, so something comes without the operator, sooner or later.
+    assert {"send"} <= missing(found) <= {"send", "receive"}, found
     assert f"broker party sandbox {PARTY}" in str(found["send"]["todo"])
 
     played = typed("party", "sandbox", PARTY, "--profiles", "profiles", "--json").splitlines()
