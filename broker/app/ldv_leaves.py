@@ -25,7 +25,7 @@ from broker.exchange.model import AUDIT_EVENTS
 from broker.kafka.access import LDV_EXPORTER
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
-from broker.kafka.metadata import partitions_of
+from broker.kafka.reading import looking, partitions_of
 
 log = structlog.get_logger("broker.ldv")
 
@@ -188,9 +188,7 @@ async def all_leaves(connection: KafkaConnection) -> AsyncIterator[Leaf]:
     Raises:
         ConfigError: `topic.missing`, `kafka.*`. TransientError: `ldv.unavailable`, Kafka stopped answering.
     """
-    consumer = AIOKafkaConsumer(
-        **connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
-    )
+    consumer = looking(connection)
     try:
         await consumer.start()
         if AUDIT_EVENTS not in await consumer.topics():

@@ -21,7 +21,7 @@ from broker.errors import ConfigError, TransientError
 from broker.exchange.model import AUDIT_INDEX
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
-from broker.kafka.metadata import partitions_of
+from broker.kafka.reading import looking, partitions_of
 
 FETCH_RECORDS: Final = 5_000
 FETCH_MS: Final = 500
@@ -63,9 +63,7 @@ async def read_people(
             than before; `topic.missing`, `kafka.*`. TransientError: `audit.index_unavailable`;
             `audit.store_busy`, if who was erased could not be forgotten for now.
     """
-    consumer = AIOKafkaConsumer(
-        **connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
-    )
+    consumer = looking(connection)
     try:
         await consumer.start()
         if AUDIT_INDEX not in await consumer.topics():

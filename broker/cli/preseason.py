@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from broker.cli.output import err, json_line, table
@@ -25,6 +25,7 @@ from broker.exchange.keys import vault_cipher
 from broker.exchange.model import AUDIT_CONTROL, VAULT
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
+from broker.kafka.reading import looking
 from broker.keys.open import open_keys
 from broker.registry import load_document, records_of, store
 from broker.season import Census, Entries, Facts, Finding, SchoolYear, Severity, preseason, unconfirmed
@@ -167,9 +168,7 @@ async def _records(
     partitions = [TopicPartition(topic, number) for number in range(topics.partitions(topic))]
     if not partitions:
         raise missing_topic(topic, cluster.username)
-    consumer = AIOKafkaConsumer(
-        **cluster.aiokafka(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
-    )
+    consumer = looking(cluster)
     await consumer.start()
     try:
         consumer.assign(partitions)

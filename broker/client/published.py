@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from broker.errors import ConfigError
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.publish import BROKER_KEYS, SCHEMAS
+from broker.kafka.reading import looking
 from broker.keys import RecipientKey
 from broker.schemas import Schema, parse
 
@@ -38,9 +39,7 @@ async def read_log(connection: KafkaConnection, topic: str) -> list[bytes]:
 
 async def _records(connection: KafkaConnection, topic: str) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
     partition = TopicPartition(topic, 0)
-    consumer = AIOKafkaConsumer(
-        **connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
-    )
+    consumer = looking(connection)
     await consumer.start()
     try:
         consumer.assign([partition])

@@ -26,6 +26,7 @@ from broker.client.records_material import new_id
 from broker.crypto import jwe_kid
 from broker.errors import BrokerError, told
 from broker.kafka.diagnosis import check as check_connection
+from broker.kafka.reading import looking
 from broker.onboarding.bundle import KAFKA_FOLDER, PARTY_FILE, SANDBOX_FOLDER, SCHEMAS_FOLDER
 from broker.schemas import catalogue, parse, unframe
 from broker.wire import DATA_KEY, decode_envelope
@@ -135,10 +136,7 @@ class _Check:
     @asynccontextmanager
     async def _reader(self, places: list[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
         group = f"{self.document['group_prefix']}check" if places else None
-        consumer = AIOKafkaConsumer(
-            **self.profile.connection.aiokafka(), group_id=group,
-            isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest",
-        )  # fmt: skip
+        consumer = looking(self.profile.connection, group_id=group, auto_offset_reset="earliest")
         await consumer.start()
         try:
             if places:

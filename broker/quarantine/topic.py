@@ -25,7 +25,7 @@ from broker.exchange.model import AUDIT_CONTROL, InputRecord
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check as check_connection
 from broker.kafka.diagnosis import explain
-from broker.kafka.metadata import partitions_of
+from broker.kafka.reading import looking, partitions_of
 from broker.keys import KeyProvider
 from broker.quarantine.content import Opened, open_entry, private_key_of, replay_headers
 from broker.quarantine.entries import DROPPED, PREFIX, Entry, Place, Quarantine
@@ -53,9 +53,7 @@ async def read(connection: KafkaConnection, party: str | None = None) -> Quarant
         TransientError: `quarantine.unavailable`.
     """
     await check_connection(connection)
-    consumer = AIOKafkaConsumer(
-        **connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
-    )
+    consumer = looking(connection)
     try:
         await consumer.start()
         known = {topic for topic in await consumer.topics() if topic.startswith(PREFIX)}
@@ -244,9 +242,7 @@ async def _send(profile: Profile, place: Place, record: InputRecord, wait_second
         **connection.aiokafka(), acks="all", enable_idempotence=True, compression_type="lz4",
         max_request_size=1_048_576,
     )  # fmt: skip
-    consumer = AIOKafkaConsumer(
-        **connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
-    )
+    consumer = looking(connection)
     try:
         await consumer.start()
         await _seek(consumer, f"status.{place.party}", to_end=True)

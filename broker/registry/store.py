@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from broker.client.published import read_compacted
@@ -23,6 +23,7 @@ from broker.errors import ConfigError, TransientError
 from broker.identity.pgn import find_pgn
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check as check_connection
+from broker.kafka.reading import looking
 from broker.policy.document import canonical
 from broker.registry.diff import Change, diff
 from broker.registry.files import check
@@ -207,7 +208,7 @@ async def see_committed(
         TransientError: `registry.unseen`.
     """
     place = TopicPartition(topic, 0)
-    consumer = AIOKafkaConsumer(**connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False)
+    consumer = looking(connection)
     await consumer.start()
     try:
         for _ in range(SEEN_TRIES):

@@ -13,7 +13,7 @@ from broker.engine.clients import Clients
 from broker.engine.ending import end_within
 from broker.errors import TransientError
 from broker.exchange.model import VAULT
-from broker.kafka.metadata import partitions_of
+from broker.kafka.reading import partitions_of
 
 PATIENCE_S: Final = 60.0  # for lanes' open transactions, which end within ten seconds or at the next take-over
 POLL_MS: Final = 100

@@ -23,7 +23,7 @@ from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, PARKED
 from broker.exchange.state import lane_input
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check
-from broker.kafka.metadata import partitions_of
+from broker.kafka.reading import partitions_of
 from broker.quarantine.entries import PREFIX, Quarantine
 from broker.registry.store import REGISTRY
 from broker.registry.version import VersionTree

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from broker.audit import store as store_module
 from broker.audit.log.tiles import bundle_path
 from broker.audit.store import Store, Wanted
-from broker.auditlog import indexer
 from broker.auditlog.indexing import Indexing, IndexMetrics, IndexService, People
 from broker.cli import build
 from broker.errors import BrokerError
@@ -57,7 +56,7 @@ def found(store: Path, wanted: Wanted | None = None) -> int:
 
 def persons(world: World, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> People:
     """Who reads them from that topic."""
-    monkeypatch.setattr(indexer, "AIOKafkaConsumer", topic)
+    monkeypatch.setattr("broker.kafka.reading.AIOKafkaConsumer", topic)
     return People(CONNECTION, lambda: world.exchange_keys.vault)
 
 

@@ -29,6 +29,7 @@ from broker.client.producer import Sealed
 from broker.client.receipts import Evidence
 from broker.crypto import DataKeyMaker, DataKeyOpener
 from broker.demo.stage import Stage, stage
+from broker.kafka.reading import looking
 from broker.registry import Registry
 from broker.schemas import Schema, catalogue, unframe
 from broker.schemas.outputs import output_schemas
@@ -169,7 +170,7 @@ class Pilot:
 @asynccontextmanager
 async def _statuses(scene: Stage) -> AsyncIterator[AIOKafkaConsumer]:
     """A reader of all parties' statuses, from their beginning; without groups, which take seconds to form."""
-    consumer = AIOKafkaConsumer(**scene.kafka.admin_connection().aiokafka(), isolation_level="read_committed")
+    consumer = looking(scene.kafka.admin_connection())
     await consumer.start()
     try:
         parts = [TopicPartition(f"status.{party}", 0) for party in scene.registry.parties]

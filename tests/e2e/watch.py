@@ -15,6 +15,7 @@ from broker.cli.send import send_all
 from broker.client import Consumer, Event, Received, Sent, Status, StatusConsumer
 from broker.demo.stage import Stage
 from broker.kafka.connection import KafkaConnection
+from broker.kafka.reading import looking
 
 PATIENCE_SECONDS = 90.0
 
@@ -60,9 +61,7 @@ async def raw(
     connection: KafkaConnection, wanted: Callable[[str], bool], *, isolation: str = "read_committed"
 ) -> AsyncIterator[ConsumerRecord]:
     """Every record of the topics, from their beginning to their present end."""
-    consumer = AIOKafkaConsumer(
-        **connection.aiokafka(), isolation_level=isolation, enable_auto_commit=False, auto_offset_reset="none"
-    )
+    consumer = looking(connection, isolation_level=isolation)
     await consumer.start()
     try:
         topics = [topic for topic in await consumer.topics() if wanted(topic)]

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from broker.client import Event, Identity, Producer, Progress, Status, StatusConsumer, Subject, Usage, pupil
 from broker.demo import story
 from broker.demo.stage import Stage
+from broker.kafka.reading import looking
 from broker.policy.document import canonical
 from broker.registry.store import change
 from broker.wire import FLOW, decode_envelope
@@ -275,10 +276,7 @@ class Outputs:
 
     async def in_flight(self) -> set[str]:
         """Lanes with deliveries that are written and not committed."""
-        consumer = AIOKafkaConsumer(
-            **self._scene.kafka.admin_connection().aiokafka(), isolation_level="read_uncommitted",
-            enable_auto_commit=False,
-        )  # fmt: skip
+        consumer = looking(self._scene.kafka.admin_connection(), isolation_level="read_uncommitted")
         await consumer.start()
         try:
             consumer.assign(self._places)

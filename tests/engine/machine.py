@@ -25,6 +25,7 @@ from broker.errors import ConfigError
 from broker.exchange.model import AUDIT_EVENTS, Decision, InputRecord, Outcome, Outgoing, StateDelta, Step, Views
 from broker.exchange.state import LaneState, delivery_id, lane_partition
 from broker.kafka.connection import KafkaConnection
+from broker.kafka.reading import looking
 
 OWN = {
     "lane.state": 4,
@@ -137,7 +138,7 @@ async def put(connection: KafkaConnection, topic: str, key: str, value: bytes | 
 
 async def read_all(connection: KafkaConnection, *topics: str) -> list[ConsumerRecord]:
     """Everything that is committed in these topics."""
-    consumer = AIOKafkaConsumer(**connection.aiokafka(), isolation_level="read_committed", auto_offset_reset="earliest")
+    consumer = looking(connection, auto_offset_reset="earliest")
     await consumer.start()
     try:
         counts = AdminClient(connection.confluent()).list_topics(timeout=5).topics

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import ProducerFenced
 from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
@@ -24,6 +24,7 @@ from broker.errors import ConfigError, TransientError
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.embedded import EmbeddedKafka
 from broker.kafka.publish import SCHEMAS
+from broker.kafka.reading import looking
 from broker.registry import (
     Change,
     PublicKey,
@@ -67,7 +68,7 @@ class Log:
     async def leaves(self) -> list[bytes]:
         """Committed leaves, in order."""
         partition = TopicPartition(store.AUDIT_CONTROL, 0)
-        consumer = AIOKafkaConsumer(**self.connection.aiokafka(), isolation_level="read_committed")
+        consumer = looking(self.connection)
         await consumer.start()
         try:
             consumer.assign([partition])
@@ -467,7 +468,7 @@ async def test_a_change_that_was_acknowledged_and_not_marked_is_marked_again(
 ) -> None:
     """KAFKA-20734: it would keep every worker waiting. What stays hidden is an error that says so."""
     producer = Marking()
-    monkeypatch.setattr(store, "AIOKafkaConsumer", lambda **_: Hidden(producer, needs))
+    monkeypatch.setattr("broker.kafka.reading.AIOKafkaConsumer", lambda **_: Hidden(producer, needs))
     monkeypatch.setattr(store, "SEEN_LOOKS", 1)
     monkeypatch.setattr(store, "SEEN_PAUSE_S", 0.0)
     nowhere = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
