@@ -25,7 +25,7 @@ demo: $(STAMP) ## A school year on a real Kafka: from class list to audit
 test: $(STAMP) ## All tests
 	$(BIN)/broker kafka warm
 	$(BIN)/python -m pytest tests/simulation
-	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/simulation
+	$(BIN)/python -m pytest -n 4 --dist loadfile --ignore tests/simulation
 
 check: $(STAMP) ## Lint, types, generated docs and schemas
 	$(BIN)/ruff check .
