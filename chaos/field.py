@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from broker.demo.stage import Stage
 from broker.engine import KafkaClients
-from broker.engine.ending import end_within, told_to_end
+from broker.engine.ending import end_within
+from broker.kafka.closing import told_to_end
 from broker.registry.store import change
 from chaos.checker import DEADLINE_MS
 from chaos.committed import Ranges, committed_behind

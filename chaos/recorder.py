@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError as RawError
 from confluent_kafka import KafkaException, Message, TopicPartition
 
 from broker.client import Consumer, Profile
-from broker.engine.ending import told_to_end
+from broker.kafka.closing import told_to_end
 from broker.kafka.connection import KafkaConnection
 from chaos.history import History, Place, Seen
 from chaos.reading import Reading, Record, head_of, is_head, lane_place

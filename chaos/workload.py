@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from broker.client import Event, Producer, Profile, Sent
-from broker.engine.ending import told_to_end
 from broker.errors import ContractError, TransientError
+from broker.kafka.closing import told_to_end
 from chaos.history import Place, Seen
 from chaos.world import PUBLISHERS, SIS, Pupil, enrolment, usage
 

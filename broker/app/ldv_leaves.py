@@ -23,6 +23,7 @@ from broker.client.published import missing_topic
 from broker.errors import ConfigError, TransientError
 from broker.exchange.model import AUDIT_EVENTS
 from broker.kafka.access import LDV_EXPORTER
+from broker.kafka.closing import ClosingConsumer
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import explain
 from broker.kafka.reading import looking, partitions_of
@@ -89,7 +90,7 @@ class KafkaLeaves:
         Raises:
             ConfigError: what is wrong with the connection, or `topic.missing`.
         """
-        consumer = AIOKafkaConsumer(
+        consumer = ClosingConsumer(
             **self._connection.aiokafka(), group_id=self.group, isolation_level="read_committed",
             enable_auto_commit=False, auto_offset_reset="none",
         )  # fmt: skip

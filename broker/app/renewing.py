@@ -8,10 +8,10 @@ from typing import Final
 
 import structlog
 
-from broker.engine.ending import told_to_end
 from broker.errors import told
 from broker.exchange.keys import VaultVersions
 from broker.identity.vault import RECORDS, SCHOOLS
+from broker.kafka.closing import told_to_end
 from broker.keys import KeyProvider
 
 log = structlog.get_logger("broker.keys")

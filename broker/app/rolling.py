@@ -26,8 +26,9 @@ from typing import Final
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from broker.engine.ending import end_within, told_to_end
+from broker.engine.ending import end_within
 from broker.exchange.model import PARKED, VAULT
+from broker.kafka.closing import told_to_end
 from broker.kafka.connection import KafkaConnection
 
 log = structlog.get_logger("broker.rolling")

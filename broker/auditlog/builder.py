@@ -39,10 +39,11 @@ from broker.audit.log.note import split_note
 from broker.audit.log.tiles import WIDTH, Growth, TileBuilder, TileError, TileReader, offsets_path
 from broker.auditlog.book import TOPIC, LogName, SigningKeys, Standing, newest
 from broker.engine import Clients, CompactedTail, EngineConfig
-from broker.engine.ending import end_within, told_to_end
+from broker.engine.ending import end_within
 from broker.engine.failures import pause_s
 from broker.engine.transaction import LaneProducer, settle, stop_producer
 from broker.errors import BrokerError, ConfigError, told
+from broker.kafka.closing import told_to_end
 
 log = structlog.get_logger("broker.auditlog")
 

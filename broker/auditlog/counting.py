@@ -32,12 +32,13 @@ from broker.app.health import HealthServer
 from broker.app.scrape import new_registry
 from broker.auditlog.judging import Budget, Kept, Last, judge
 from broker.engine import Clients, CompactedTail, EngineConfig, RegistryView, TopicCounts
-from broker.engine.ending import end_within, told_to_end
+from broker.engine.ending import end_within
 from broker.engine.failures import pause_s
 from broker.engine.transaction import LaneProducer, pack, settle, stop_producer, write
 from broker.errors import ConfigError, told
 from broker.exchange.model import AUDIT_CONTROL, Outgoing
 from broker.kafka.access import COUNT_KEEPER
+from broker.kafka.closing import told_to_end
 
 log = structlog.get_logger("broker.auditlog")
 

@@ -16,9 +16,10 @@ from aiokafka.errors import KafkaError
 from broker.audit.leaf import control_leaf
 from broker.auditserve.questions import Asked, Find, Lines, People
 from broker.auditserve.rights import Asker, Question, named
-from broker.engine.ending import end_within, told_to_end
+from broker.engine.ending import end_within
 from broker.errors import TransientError
 from broker.exchange.model import AUDIT_CONTROL
+from broker.kafka.closing import told_to_end
 from broker.kafka.connection import KafkaConnection
 from broker.policy.words import PROCESSES
 from broker.registry import Registry

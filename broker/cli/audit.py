@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from aiokafka import AIOKafkaConsumer
 
 from broker.audit import verify as verifier
 from broker.audit.leaf import is_decision
@@ -20,6 +19,7 @@ from broker.cli import audit_ask, audit_find, audit_serve
 from broker.cli.output import json_line, table
 from broker.cli.reconcile import reconcile
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS
+from broker.kafka.closing import ClosingConsumer
 from broker.kafka.connection import KafkaConnection
 from broker.registry.history import entry_at
 
@@ -133,7 +133,7 @@ async def read_topic(connection: Path, topic: str, idle_seconds: float) -> list[
 
 
 async def _values(connection: KafkaConnection, topic: str, idle_seconds: float) -> AsyncIterator[bytes]:
-    consumer = AIOKafkaConsumer(
+    consumer = ClosingConsumer(
         topic, **connection.aiokafka(), group_id=f"auditor.cli-{secrets.token_hex(6)}",
         isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest",
     )  # fmt: skip

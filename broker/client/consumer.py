@@ -18,6 +18,7 @@ from broker.client.published import missing_topic, schemas
 from broker.client.records import BODIES, Event, Subject
 from broker.crypto import DataKeyOpener
 from broker.errors import ConfigError, ContractError
+from broker.kafka.closing import ClosingConsumer
 from broker.kafka.diagnosis import explain
 from broker.schemas import Schema, catalogue, unframe
 from broker.wire import AUDIT_SALT, DATA_KEY, FLOW, FLOW_SEQ, POLICY, TRACEPARENT, decode_envelope, open_parts
@@ -111,7 +112,7 @@ class _Reader:
         return self
 
     async def _started(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
+        consumer = ClosingConsumer(
             **self.profile.connection.aiokafka(), group_id=self.group, isolation_level="read_committed",
             enable_auto_commit=False, auto_offset_reset=self._start_at,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from aiokafka.client import AIOKafkaClient
 from broker.engine.config import EngineConfig
 from broker.engine.rescue import read_raw
 from broker.engine.transaction import LaneProducer, lane_producer
+from broker.kafka.closing import ClosingConsumer
 from broker.kafka.connection import KafkaConnection
 
 
@@ -61,7 +62,7 @@ class KafkaClients:
 
     def consumer(self, **settings: Any) -> AIOKafkaConsumer:
         """See Clients."""
-        return AIOKafkaConsumer(**self._settings, **settings)
+        return ClosingConsumer(**self._settings, **settings)
 
     def producer(self, lane: str, config: EngineConfig) -> LaneProducer:
         """See Clients."""

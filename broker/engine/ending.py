@@ -1,8 +1,4 @@
-"""Ends that are ours, and those that a library only makes look so.
-
-aiokafka 0.14 lets a CancelledError of its own tasks escape from `consumer.stop()` and others while Kafka is away. It is
-no Exception, so it ends the task that called, silently: a view that follows nothing any more, a lane that is gone.
-"""
+"""Ends that are waited for, for so long at most: what aiokafka ends may hang, or fail (`broker.kafka.closing`)."""
 
 from __future__ import annotations
 
@@ -14,12 +10,6 @@ from typing import Any
 import structlog
 
 log = structlog.get_logger()
-
-
-def told_to_end() -> bool:
-    """Whether a CancelledError that was just caught is meant for this task."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def end_within(work: Coroutine[Any, Any, Any], seconds: float) -> bool:

@@ -31,28 +31,25 @@ from broker.engine.backlog import Backlog
 from broker.engine.batchsize import BatchSize
 from broker.engine.blame import TOO_LARGE, Blame, Trial
 from broker.engine.deciding import run_pure, who_came
-from broker.engine.ending import set_within, told_to_end
+from broker.engine.ending import set_within
 from broker.engine.failures import pause_s, tell_failure, tell_if_slow, tell_set_aside
 from broker.engine.observe import BatchReport
 from broker.engine.overlay import VaultOverlay
 from broker.engine.proof import Unproven
-from broker.engine.takeover import LaneHost, NotAssigned, take_over
+from broker.engine.takeover import LaneHost, NotAssigned, RegistryMoved, take_over
 from broker.engine.transaction import LaneProducer, pack, stop_producer, write
 from broker.errors import TransientError
 from broker.exchange.duties import duties_of
 from broker.exchange.gap import Gap
 from broker.exchange.model import REGISTRY, VAULT, InputRecord, Step, Views
 from broker.exchange.state import LaneState
+from broker.kafka.closing import told_to_end
 from broker.registry import Registry
 
 log = structlog.get_logger()
 
 RECOMPUTE_TRIES = 5
 YOUNG = 0.75  # of the age at which views are too old: a decision on them may still take its time
-
-
-class RegistryMoved(Exception):
-    """The registry changed after records were sent: this transaction must not commit."""
 
 
 class Lane:
@@ -110,14 +107,9 @@ class Lane:
         return None if self._state is None else self._state.next_offset
 
     @property
-    def parked(self) -> int:
-        """How many events wait for an identity."""
-        return 0 if self._state is None else len(self._state.parked)
-
-    @property
-    def quarantined(self) -> int:
-        """How many events were set aside and not sent again, of those that still can be."""
-        return 0 if self._state is None else len(self._state.quarantined)
+    def waiting(self) -> tuple[int, int]:
+        """How many events wait for an identity; how many were set aside and not replayed (the newest 4,096)."""
+        return (0, 0) if (state := self._state) is None else (len(state.parked), len(state.quarantined))
 
     @property
     def positioned(self) -> bool:
@@ -154,7 +146,7 @@ class Lane:
 
     def registry_changed(self) -> None:
         """Parked events may go on, or end; the party may have to be told of a duty."""
-        if self.parked or self._duties:
+        if self.waiting[0] or self._duties:
             self._nudge()
 
     async def settle(self) -> None:

@@ -19,10 +19,11 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from broker.engine.assignor import LaneAssignor
 from broker.engine.clients import Clients
 from broker.engine.config import EngineConfig
-from broker.engine.ending import end_within, told_to_end
+from broker.engine.ending import end_within
 from broker.engine.lane import Lane
 from broker.engine.observe import Observer
 from broker.engine.takeover import NotAssigned
+from broker.kafka.closing import told_to_end
 
 log = structlog.get_logger()
 

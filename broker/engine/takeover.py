@@ -49,6 +49,10 @@ class SetAside(Protocol):
         """See `broker.exchange.setaside.set_aside`."""
 
 
+class RegistryMoved(Exception):
+    """The registry changed after records were sent: this transaction must not commit."""
+
+
 class NotAssigned(Exception):
     """The partition is not ours (now); a later assignment wakes the lane."""
 

@@ -20,7 +20,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from broker.engine.clients import Clients
-from broker.engine.ending import end_within, told_to_end
+from broker.engine.ending import end_within
+from broker.kafka.closing import told_to_end
 
 log = structlog.get_logger()
 

@@ -7,15 +7,16 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from broker.kafka.closing import ClosingConsumer
 from broker.kafka.connection import KafkaConnection
 
-FETCH_MS: Final = 50  # aiokafka's `stop` waits for the fetch under way: half a second with its own 500
+FETCH_WAIT_MS: Final = 50  # aiokafka's `stop` waits for the fetch under way: half a second with its own 500
 
 
 def looking(connection: KafkaConnection, **settings: Any) -> AIOKafkaConsumer:
-    """A consumer that is not started: of committed records, without a group, at offsets that it is given.
+    """A consumer that is not started: of committed records, by itself, at offsets that it is given.
 
-    For who reads to an end and stops. Who follows a topic has settings of its own: this one asks 20 times a second.
+    For who looks and stops soon. Who follows a topic has settings of its own: this one asks 20 times a second.
 
     Args:
         settings: of aiokafka, instead of these or beside them.
@@ -24,9 +25,9 @@ def looking(connection: KafkaConnection, **settings: Any) -> AIOKafkaConsumer:
         "isolation_level": "read_committed",
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
-        "fetch_max_wait_ms": FETCH_MS,
+        "fetch_max_wait_ms": FETCH_WAIT_MS,
     }
-    return AIOKafkaConsumer(**connection.aiokafka(), **given | settings)
+    return ClosingConsumer(**connection.aiokafka(), **given | settings)
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str, patience_s: float) -> list[TopicPartition]:

@@ -21,6 +21,7 @@ from broker.engine.views import build_registry
 from broker.errors import BrokerError, ConfigError
 from broker.exchange.model import AUDIT_CONTROL, AUDIT_EVENTS, PARKED
 from broker.exchange.state import lane_input
+from broker.kafka.closing import ClosingConsumer
 from broker.kafka.connection import KafkaConnection
 from broker.kafka.diagnosis import check
 from broker.kafka.reading import partitions_of
@@ -70,7 +71,7 @@ class Watch:
         try:
             if self._consumer is None:
                 await check(self._connection)
-                consumer = AIOKafkaConsumer(
+                consumer = ClosingConsumer(
                     **self._connection.aiokafka(), isolation_level="read_committed", enable_auto_commit=False,
                     auto_offset_reset="none",
                 )  # fmt: skip

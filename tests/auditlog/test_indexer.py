@@ -101,7 +101,7 @@ class Desk:
 
     async def read(self, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> PeopleRead:
         """Read what is new."""
-        monkeypatch.setattr("broker.kafka.reading.AIOKafkaConsumer", topic)
+        monkeypatch.setattr("broker.kafka.reading.ClosingConsumer", topic)
         before = topic.stopped
         try:
             return await read_people(self.store, CONNECTION, self.world.exchange_keys.vault, self.lost.append)

@@ -56,7 +56,7 @@ def found(store: Path, wanted: Wanted | None = None) -> int:
 
 def persons(world: World, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> People:
     """Who reads them from that topic."""
-    monkeypatch.setattr("broker.kafka.reading.AIOKafkaConsumer", topic)
+    monkeypatch.setattr("broker.kafka.reading.ClosingConsumer", topic)
     return People(CONNECTION, lambda: world.exchange_keys.vault)
 
 

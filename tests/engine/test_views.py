@@ -319,7 +319,7 @@ async def test_a_cancellation_that_a_library_leaks_does_not_end_a_view(monkeypat
         async def stop(self) -> None:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr("broker.engine.clients.AIOKafkaConsumer", Leaking)
+    monkeypatch.setattr("broker.engine.clients.ClosingConsumer", Leaking)
     monkeypatch.setattr("broker.engine.topicview.RETRY_S", 0.0)
     nowhere = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
     task = asyncio.create_task(TopicTail(KafkaClients(nowhere), "t").run())

@@ -468,7 +468,7 @@ async def test_a_change_that_was_acknowledged_and_not_marked_is_marked_again(
 ) -> None:
     """KAFKA-20734: it would keep every worker waiting. What stays hidden is an error that says so."""
     producer = Marking()
-    monkeypatch.setattr("broker.kafka.reading.AIOKafkaConsumer", lambda **_: Hidden(producer, needs))
+    monkeypatch.setattr("broker.kafka.reading.ClosingConsumer", lambda **_: Hidden(producer, needs))
     monkeypatch.setattr(store, "SEEN_LOOKS", 1)
     monkeypatch.setattr(store, "SEEN_PAUSE_S", 0.0)
     nowhere = KafkaConnection("127.0.0.1:1", insecure_plaintext=True)
