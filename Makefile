@@ -21,11 +21,12 @@ demo: $(STAMP) ## A school year on a real Kafka: from class list to audit
 	$(BIN)/broker demo
 
 # Ten thousand schedules take all cores: beside other tests each would only take the other's time.
-# A hundred starts of Kafka are faster once one is recorded.
+# A hundred starts of Kafka are faster once one is recorded; they need no more than to be slower.
+TEST_PROCESSES ?= 4
 test: $(STAMP) ## All tests
-	$(BIN)/broker kafka warm
+	$(BIN)/broker kafka warm || echo "The tests go on, with slower starts of Kafka." >&2
 	$(BIN)/python -m pytest tests/simulation
-	$(BIN)/python -m pytest -n 4 --dist loadfile --ignore tests/simulation
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/simulation
 
 check: $(STAMP) ## Lint, types, generated docs and schemas
 	$(BIN)/ruff check .

@@ -189,7 +189,7 @@ class _PlaneCollector(Collector):
         parked = GaugeMetricFamily("broker_parked_events", "Events that wait for an identity.", labels=by_partition)
         aside = GaugeMetricFamily(
             "broker_quarantined_events",
-            "Events set aside that their sender did not send again, of those it can; a drop does not count.",
+            "Events set aside and not replayed, the newest 4,096 of a lane, dropped ones and those of long ago too.",
             labels=by_partition,
         )
         if (plane := self.plane) is not None:
@@ -210,5 +210,6 @@ class _PlaneCollector(Collector):
         for partition, lane in plane.lanes.items():
             labels = (partition.topic, str(partition.partition))
             row.add_metric(labels, lane.failures)
-            parked.add_metric(labels, lane.parked)
-            aside.add_metric(labels, lane.quarantined)
+            waits, set_aside = lane.waiting
+            parked.add_metric(labels, waits)
+            aside.add_metric(labels, set_aside)

@@ -53,7 +53,7 @@ def warm(
     ] = None,
     offline: Offline = False,
 ) -> None:
-    """Make later starts on this machine take half the time: record one, once (75 MB beside Kafka's archives)."""
+    """Make later starts on this machine take two thirds of the time: record one, once (75 MB beside the archives)."""
     file = record_start(version=kafka_version, offline=offline)
     err.print(f"Kafka starts faster with {file}", markup=False)
 

@@ -224,10 +224,10 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def only_one(cache: Path) -> Iterator[None]:
-    """Lets one process at a time write to the folder; the others find the work done."""
+def only_one(cache: Path, lock: str = ".fetching") -> Iterator[None]:
+    """Lets one process at a time write to the folder, of those that name the same lock; others find the work done."""
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / ".fetching").open("w") as file:
+    with (cache / lock).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -89,6 +89,16 @@ class Java:
             shown = (done.stdout + done.stderr).decode(errors="replace").replace(password, "…")[-TAIL_BYTES:]
             raise ConfigError(f"Kafka could not prepare {data}:\n{shown}", code="kafka.format")
 
+    def takes_start_cache(self) -> bool:
+        """Whether Java can use the file, with these archives, on this machine."""
+        options = (*self._with_start_cache(), "-XX:AOTMode=on")
+        command = self._command("version", "-version", options=options)
+        return subprocess.run(command, capture_output=True, timeout=FORMAT_TIMEOUT_S, check=False).returncode == 0  # noqa: S603
+
+    def _with_start_cache(self) -> tuple[str, ...]:
+        # Without a look at its sums, Java dies of bits that fell over. Warnings are of what it does without.
+        return f"-XX:AOTCache={self.start_cache}", "-XX:+VerifySharedSpaces", "-Xlog:aot*=error,cds*=error"
+
     def remove_arguments(self) -> None:
         """Removes the brokers' files of arguments: Java has read them by the time it serves."""
         for path in self.layout.home.glob("*.args"):
@@ -108,7 +118,7 @@ class Java:
             raise artifacts.extra_missing() from error
         class_path = os.pathsep.join(map(str, self.class_path))
         if not options and self.start_cache.is_file():
-            options = (f"-XX:AOTCache={self.start_cache}", "-Xlog:aot*=off,cds*=off")
+            options = self._with_start_cache()
         words = [*java_options(self.layout, tag, self.heap_mb), *options, "-cp", class_path, tool, *arguments]
         lines = ['"' + re.sub(r'(["\\])', r"\\\1", word) + '"' for word in words]
         path = self._arguments(tag)

@@ -84,7 +84,7 @@ def test_what_goes_wrong_is_counted() -> None:
 def test_the_state_of_the_lanes_is_read_at_each_scrape() -> None:
     """Lag, ages of views, lanes that stand still, events that are parked or set aside."""
     metrics = Metrics()
-    lane = SimpleNamespace(positioned=False, failures=4, parked=3, quarantined=6)
+    lane = SimpleNamespace(positioned=False, failures=4, waiting=(3, 6))
     views = SimpleNamespace(
         registry=SimpleNamespace(topic="registry", age_s=0.2, invalid="registry.record"),
         vault=SimpleNamespace(topic="vault.identity", age_s=1.5),

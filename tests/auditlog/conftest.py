@@ -167,5 +167,5 @@ def desk(audited: KafkaConnection, tmp_path: Path) -> Iterator[Desk]:
     # whose making is cancelled, as a test does that ends a builder.
     found.seen.failures.clear()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.filterwarnings("ignore", "unclosed.*(socket|transport)", ResourceWarning)
         gc.collect()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +14,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import GroupAuthorizationFailedError
 from click.testing import Result
-from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from broker.app.metricpage import everything
@@ -26,7 +24,7 @@ from broker.crypto import DataKeyMaker
 from broker.demo import auditlog, story
 from broker.demo.stage import Stage
 from broker.status import Watch, findings
-from tests.e2e.watch import leaves, outcomes, raw, send
+from tests.e2e.watch import leaves, outcomes, raw, scraped, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -152,14 +150,6 @@ async def test_a_kafka_that_does_not_answer_is_a_finding(busy: Stage) -> None:
 
 
 # ---- metrics
-
-
-def scraped(scene: Stage) -> dict[str, Any]:
-    """The worker's metrics by name, as Prometheus' own parser has them."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{scene.ports[0]}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
-    families = [f for f in text_string_to_metric_families(text) if not f.name.endswith("_created")]
-    return {f.name + ("_total" if f.type == "counter" else ""): f for f in families}
 
 
 def test_a_worker_serves_what_the_page_of_metrics_says(busy: Stage) -> None:

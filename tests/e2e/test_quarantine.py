@@ -27,7 +27,7 @@ from broker.policy.document import canonical
 from broker.quarantine.entries import Place
 from broker.registry import store
 from broker.wire import REPLAY_OF
-from tests.e2e.watch import leaves, outcomes, raw, send
+from tests.e2e.watch import leaves, outcomes, raw, scraped, send
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -81,6 +81,11 @@ def state(scene: Stage, place: str, *who: str) -> str:
     """As a list shows it."""
     listed = [json.loads(line) for line in done(scene, "list", "--json", *who).splitlines()]
     return next(str(entry["state"]) for entry in listed if entry["place"] == place)
+
+
+def waiting(scene: Stage) -> int:
+    """How many the worker tells Prometheus of."""
+    return int(sum(sample.value for sample in scraped(scene)["broker_quarantined_events"].samples))
 
 
 def on_the_control_log(scene: Stage, place: str) -> list[dict[str, Any]]:
@@ -169,18 +174,21 @@ def test_a_sender_opens_its_own_with_its_own_key(scene: Stage) -> None:
 
 
 def test_a_replay_goes_the_same_way_once_and_leads_to_the_first_try(scene: Stage) -> None:
-    """In vain while the fault is there; delivered after it; and never twice, not even by hand."""
+    """In vain while the fault is there; delivered after it; and never twice, not even by hand. It counts until then."""
+    before = waiting(scene)
     place = quarantined(scene, 5)
+    assert waiting(scene) == before + 1
     in_vain = run(scene, "replay", place, "--json")
     assert in_vain.exit_code == 2, in_vain.output
     second = json.loads(in_vain.stdout)["replay"]
-    assert (state(scene, place), state(scene, second)) == ("replayed", "open")
+    assert (state(scene, place), state(scene, second), waiting(scene)) == ("replayed", "open", before + 1)
     declare(scene, "[0-9]{9}")
     try:
         replayed = json.loads(done(scene, "replay", second, "--json"))
     finally:
         declare(scene, None)
     assert [r["code"] for r in replayed["results"]] == ["ok.vault"]
+    assert waiting(scene) == before
     assert (state(scene, second), state(scene, second, "--as", SIS)) == ("replayed", "replayed")
     assert error(run(scene, "replay", second)) == "quarantine.handled"
     evidence = [leaf["x"] for leaf in asyncio.run(leaves(scene)) if "in" in leaf["x"]]

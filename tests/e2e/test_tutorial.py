@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.tutorials import pattern, play, steps
+from tests.e2e.tutorials import ROOT, pattern, play, steps
 
 
 def test_a_stated_output_that_is_not_so_does_not_match() -> None:
@@ -19,7 +19,17 @@ def test_a_stated_output_that_is_not_so_does_not_match() -> None:
     assert not wanted.fullmatch("a 1\nb\nb2\n")
 
 
-@pytest.mark.parametrize("tutorial", ["tutorial.md", "tutorial-auditor.md", "tutorial-operator.md"])
+TUTORIALS = sorted(path.name for path in (ROOT / "docs").glob("tutorial*.md"))
+
+
+def test_each_tutorial_is_played() -> None:
+    """By a test in a file of its own."""
+    played = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_tutorial*.py"))
+    assert len(TUTORIALS) >= 3
+    assert [name for name in TUTORIALS if f'play("{name}", tmp_path)' not in played] == []
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS)
 def test_every_step_states_its_result(tutorial: str) -> None:
     """But for settings, files that are made, and stopping at the end."""
     silent = [step.command for step in steps(tutorial) if not step.shown]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
 
 from broker.audit.leaf import is_decision
 from broker.cli.send import send_all
@@ -85,3 +87,11 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
         assert time.monotonic() < deadline, topic
         await asyncio.sleep(0.05)
     return set(found)
+
+
+def scraped(scene: Stage) -> dict[str, Any]:
+    """The worker's metrics by name, as Prometheus' own parser has them."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{scene.ports[0]}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    families = [f for f in text_string_to_metric_families(text) if not f.name.endswith("_created")]
+    return {f.name + ("_total" if f.type == "counter" else ""): f for f in families}

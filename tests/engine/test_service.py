@@ -494,17 +494,17 @@ async def test_parked_events_are_taken_up_when_their_identity_arrives(
 
     async with make_plane(connection, fast(group, tick_s=1.0), tmp_path, park) as plane:
         await until(
-            lambda: next(iter(plane.lanes.values()), None) and next(iter(plane.lanes.values())).parked, "parked"
+            lambda: next(iter(plane.lanes.values()), None) and next(iter(plane.lanes.values())).waiting[0], "parked"
         )
         await until(lambda: len(calls) >= 3, "ticks")
         assert not any(calls)
     async with make_plane(connection, fast(group), tmp_path, park) as plane:  # taken over with what is parked
         await plane.ready()
-        assert next(iter(plane.lanes.values())).parked == 1
+        assert next(iter(plane.lanes.values())).waiting == (1, 0)
         calls.clear()
         await put(connection, VAULT, key.decode(), b"known", 1)
         await until(lambda: any(calls), "woken")
-        await until(lambda: not next(iter(plane.lanes.values())).parked, "released")
+        await until(lambda: not next(iter(plane.lanes.values())).waiting[0], "released")
     verdict = await verify(connection, [group], 1)
     assert verdict.clean, verdict
 

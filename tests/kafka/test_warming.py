@@ -49,7 +49,8 @@ def files_of(kafka: EmbeddedKafka) -> str:
 def test_a_start_is_recorded_once_and_used_from_then_on(
     kafka: EmbeddedKafka, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the command that people type; archives that were fetched anew since make it record again."""
+    """By the command that people type; archives of another time make it record again. What fell over on the disk is
+    passed over, not died of."""
     monkeypatch.setenv("BROKER_KAFKA_CACHE", str(cache))
     monkeypatch.delenv("BROKER_KAFKA_VERSION", raising=False)
     file = start_cache(cache, kafka.version)
@@ -57,29 +58,32 @@ def test_a_start_is_recorded_once_and_used_from_then_on(
     said = CliRunner().invoke(build("kafka"), ["kafka", "warm", "--offline"])
     assert said.exit_code == 0, said.output
     assert file.name in said.output.replace("\n", "")
-    assert list(cache.glob(".warming-*")) == [], "nothing of the recording stays"
+    assert {path.suffix for path in cache.iterdir() if path.is_file()} == {".aot", ""}, "nothing else of it stays"
     kafka.start()
     assert str(file) in files_of(kafka)
+    kafka.stop()
 
     recorded = []
-    monkeypatch.setattr(warming, "_record", lambda *_: recorded.append(1))
-    assert warm(cache) == file
-    assert recorded == []
-    archive = artifacts.provide(cache, offline=True)[0]
-    os.utime(archive, (file.stat().st_mtime + 10, file.stat().st_mtime + 10))
-    warm(cache)
-    assert recorded == [1]
+    with monkeypatch.context() as patch:
+        patch.setattr(warming, "_record", lambda *_: recorded.append(1))
+        assert warm(cache) == file
+        assert recorded == []
+        archive = artifacts.provide(cache, offline=True)[0]
+        was = archive.stat().st_mtime
+        os.utime(archive, (was - 1_000, was - 1_000))
+        warm(cache)
+        assert recorded == [1]
+        os.utime(archive, (was, was))
 
-
-def test_kafka_starts_with_a_cache_that_is_none(kafka: EmbeddedKafka, cache: Path) -> None:
-    """As a disk that was full may leave one."""
-    file = start_cache(cache, kafka.version)
-    was = file.read_bytes() if file.exists() else None
-    file.write_bytes(b"not a cache" * 1_000)
-    try:
+    whole = file.read_bytes()
+    for damaged in (_flipped(whole, 10_000_000), _flipped(whole, len(whole) // 2), whole[: len(whole) // 2], b"none"):
+        file.write_bytes(damaged)
         assert kafka.start().status().state == "running"
-    finally:
-        file.unlink() if was is None else file.write_bytes(was)
+        kafka.stop(kill=True)
+
+
+def _flipped(whole: bytes, at: int) -> bytes:
+    return whole[:at] + bytes(byte ^ 255 for byte in whole[at : at + 200_000]) + whole[at + 200_000 :]
 
 
 def test_a_java_that_records_nothing_is_told_and_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,4 +100,16 @@ def test_a_java_that_records_nothing_is_told_and_leaves_nothing(cache: Path, mon
         warm(cache, offline=True)
     assert refused.value.code == "kafka.warm"
     assert not file.exists()
-    assert list(cache.glob(".warming-*")) == []
+
+
+def test_a_folder_that_can_not_be_written_to_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what it is: no reason not to go on."""
+    start_cache(cache, artifacts.chosen_version(None, None)).unlink(missing_ok=True)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(cache / ".warming"))
+
+    monkeypatch.setattr(artifacts, "only_one", refuse)
+    with pytest.raises(ConfigError, match=r"Permission denied: .*\.warming.*only not faster") as refused:
+        warm(cache, offline=True)
+    assert refused.value.code == "kafka.warm"
