@@ -121,14 +121,15 @@ class Stage:
 
 
 @contextmanager
-def stage(home: Path, *, keep: bool = False) -> Iterator[Stage]:
+def stage(home: Path, *, keep: bool = False, kafka: EmbeddedKafka | None = None) -> Iterator[Stage]:
     """Set the stage; take it down at the end, whatever happened.
 
     Args:
         keep: leave Kafka and the worker running when all went well.
+        kafka: a new one that does not run yet; None: in this home, as it is by default.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    kafka = EmbeddedKafka(home / "kafka")
+    kafka = kafka or EmbeddedKafka(home / "kafka")
     kafka.start(detached=keep)
     scene: Stage | None = None
     went_well = False

@@ -83,17 +83,24 @@ def server_properties(
     return text + "".join(f"{name}={value}\n" for name, value in extra.items())
 
 
-def java_options(layout: Layout, tag: str, heap_mb: int) -> list[str]:
-    """Options of the Java runtime: one broker takes about 165 MB, and one core is enough to start it."""
+def java_options(layout: Layout, tag: str, heap_mb: int, *, both_compilers: bool = False) -> list[str]:
+    """Options of the Java runtime: one broker takes about 165 MB, and one core is enough to start it.
+
+    Args:
+        both_compilers: as a broker in production has it. With the first alone it starts sooner and encrypts at a
+            seventh of the speed.
+    """
+    compilers: tuple[str, ...] = ("-XX:ReservedCodeCacheSize=96m",)
+    if not both_compilers:
+        compilers = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=48m")
     return [
         "-server",
         "-Xms64m",
         f"-Xmx{heap_mb}m",
         "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
         "-Xss512k",
         "-XX:MaxDirectMemorySize=64m",
-        "-XX:ReservedCodeCacheSize=48m",
+        *compilers,
         "-XX:+ExitOnOutOfMemoryError",
         "-XX:-UsePerfData",
         "-Djava.awt.headless=true",

@@ -50,6 +50,7 @@ class EmbeddedKafka:
         cache: folder of the archives; default as in `broker.kafka.artifacts`.
         version: of Kafka, one of `artifacts.versions()`; by default `BROKER_KAFKA_VERSION`, else what the home
             ran last, else the one that all is tested with. Data of a newer 4.3 is not opened with a 3.9.
+        both_compilers: of Java; for a broker that has much to do (`java_options`).
         record_start: where a broker writes at its end what its start loaded (`broker.kafka.warming`).
 
     Raises:
@@ -68,6 +69,7 @@ class EmbeddedKafka:
         extra: Mapping[str, str] | None = None,
         cache: Path | None = None,
         version: str | None = None,
+        both_compilers: bool = False,
         record_start: Path | None = None,
     ) -> None:
         self.home = home.absolute()
@@ -88,7 +90,7 @@ class EmbeddedKafka:
         self._brokers = remembered.brokers if remembered else brokers or 1
         self._base_port = base_port or (remembered.base_port if remembered else None)
         self.version = artifacts.chosen_version(version, remembered.version if remembered else None)
-        self._record_start = record_start
+        self._both_compilers, self._record_start = both_compilers, record_start
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     # --- what a client needs
@@ -312,7 +314,8 @@ class EmbeddedKafka:
         self._files.remember(Remembered(self._brokers, self._base_port, self.version))
         self._files.prepare(self.layout, self.reauth_ms, self.extra)
         self.admin_connection().to_file(self.connection_file)
-        java = Java(self.layout, class_path, self.heap_mb, start_cache(self.cache, self.version), self._record_start)
+        cached = start_cache(self.cache, self.version)
+        java = Java(self.layout, class_path, self.heap_mb, cached, self._record_start, self._both_compilers)
         password, cluster_id = self._files.admin_secret.read_text(), self._files.cluster_id.read_text()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda node: java.format(node, cluster_id, password), nodes))

@@ -43,6 +43,7 @@ class Java:
         heap_mb: Java heap per process.
         start_cache: a file that makes starts faster, if it is there.
         record_to: where to record such a file when a broker ends, instead.
+        both_compilers: see `java_options`.
     """
 
     layout: Layout
@@ -50,6 +51,7 @@ class Java:
     heap_mb: int
     start_cache: Path
     record_to: Path | None = None
+    both_compilers: bool = False
 
     def broker(self, node: int) -> list[str]:
         """The command of a broker."""
@@ -119,7 +121,8 @@ class Java:
         class_path = os.pathsep.join(map(str, self.class_path))
         if not options and self.start_cache.is_file():
             options = self._with_start_cache()
-        words = [*java_options(self.layout, tag, self.heap_mb), *options, "-cp", class_path, tool, *arguments]
+        given = java_options(self.layout, tag, self.heap_mb, both_compilers=self.both_compilers)
+        words = [*given, *options, "-cp", class_path, tool, *arguments]
         lines = ['"' + re.sub(r'(["\\])', r"\\\1", word) + '"' for word in words]
         path = self._arguments(tag)
         write_private(path, ("\n".join(lines) + "\n").encode())
