@@ -20,11 +20,13 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: $(STAMP) ## A school year on a real Kafka: from class list to audit
 	$(BIN)/broker demo
 
-# Ten thousand schedules take all cores: beside other tests each would only take the other's time.
-# A hundred starts of Kafka are faster once one is recorded; they need no more than to be slower.
+# Tests that run beside each other, each with a Kafka of its own: half a gigabyte each.
 TEST_PROCESSES ?= 4
+
+# Ten thousand schedules take all cores: beside other tests each would only take the other's time.
+# A hundred starts of Kafka are faster once one is recorded.
 test: $(STAMP) ## All tests
-	$(BIN)/broker kafka warm || echo "The tests go on, with slower starts of Kafka." >&2
+	$(BIN)/broker kafka warm || echo "The tests go on without it." >&2
 	$(BIN)/python -m pytest tests/simulation
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/simulation
 

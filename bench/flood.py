@@ -120,7 +120,9 @@ def _settle(scene: Stage) -> None:
     """Until the worker has decided over what the flood left, so that the next part begins as the first did."""
     worker = one.Worker(scene)
     deadline, before = time.monotonic() + PATIENCE_S, -1
-    while (now := worker.look().records) != before and time.monotonic() < deadline:
+    while (now := worker.look().records) != before:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the worker does not come to the end of what the flood left")
         before = now
         time.sleep(3)
 

@@ -12,12 +12,14 @@ import structlog
 from broker.kafka.embedded import EmbeddedKafka
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files whose tests may take longest come first: else several processes end with all waiting for one of them."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Beside others (`-n`) the files with the longest time-outs come first: else all end with waiting for one of them."""
+    if not hasattr(config, "workerinput"):
+        return
     longest: dict[Path, float] = {}
     for item in items:
         marker = item.get_closest_marker("timeout")
-        seconds = float(marker.args[0]) if marker is not None else 0.0
+        seconds = float(marker.args[0]) if marker is not None and marker.args else 0.0
         longest[item.path] = max(longest.get(item.path, 0.0), seconds)
     items.sort(key=lambda item: -longest[item.path])
 

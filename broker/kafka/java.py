@@ -95,7 +95,11 @@ class Java:
         """Whether Java can use the file, with these archives, on this machine."""
         options = (*self._with_start_cache(), "-XX:AOTMode=on")
         command = self._command("version", "-version", options=options)
-        return subprocess.run(command, capture_output=True, timeout=FORMAT_TIMEOUT_S, check=False).returncode == 0  # noqa: S603
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=FORMAT_TIMEOUT_S, check=False)  # noqa: S603
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
 
     def _with_start_cache(self) -> tuple[str, ...]:
         # Without a look at its sums, Java dies of bits that fell over. Warnings are of what it does without.

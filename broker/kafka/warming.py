@@ -10,7 +10,6 @@ the folder can have Java run something else: it is for trying out and for tests,
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -46,7 +45,8 @@ def warm(cache: Path | None = None, *, version: str | None = None, offline: bool
                 if not _is_taken(file, archives):  # another process may have recorded while this one waited
                     _record(file, folder, chosen, archives)
     except OSError as error:
-        raise _failed(f"{error.strerror}: {error.filename}.") from error
+        # Of a copy that fails the first name is the source.
+        raise _failed(f"{error.strerror} ({error.filename2 or error.filename or folder}).") from error
     return file
 
 
@@ -60,7 +60,7 @@ def _is_taken(file: Path, archives: list[Path]) -> bool:
 
 def _record(file: Path, folder: Path, version: str, archives: list[Path]) -> None:
     with tempfile.TemporaryDirectory(prefix="warming-", ignore_cleanup_errors=True) as home:
-        recorded, beside = Path(home) / file.name, file.with_suffix(f".{os.getpid()}")
+        recorded, beside = Path(home) / file.name, file.with_suffix(".part")
         kafka = EmbeddedKafka(Path(home) / "kafka", cache=folder, version=version, offline=True, record_start=recorded)
         try:
             kafka.start()
@@ -70,7 +70,7 @@ def _record(file: Path, folder: Path, version: str, archives: list[Path]) -> Non
         finally:
             kafka.stop(kill=True)
         if not _is_taken(recorded, archives):
-            raise _failed(f"Java wrote nothing that it takes; is there room in {home}?")
+            raise _failed(f"Java wrote nothing that it takes; is there room in {tempfile.gettempdir()}?")
         try:
             shutil.copyfile(recorded, beside)
             beside.replace(file)

@@ -52,14 +52,14 @@ class Indexer:
                 found[match[1]] = found.get(match[1], 0) + float(match[2])
         return found
 
-    def until(self, decisions: int) -> None:
-        """Wait until so many decisions are in the store, and every person has been found for them."""
+    def until(self, decisions: int, persons: list[int]) -> None:
+        """Wait until so many decisions are in the store, and so many leaves of each person."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             measured = self.metrics()
             if measured.get("broker_index_entries_total") and not measured["broker_index_waiting_entries"]:
                 with Store(self.store) as store:
-                    if len(store.find(Wanted(most=10_000))) == decisions:
+                    if len(store.find(Wanted(most=10_000))) == decisions and self.persons() == persons:
                         return
             assert self.process.poll() is None, self.said.read_text()
             assert time.monotonic() < deadline, self.said.read_text()
@@ -111,26 +111,28 @@ def used(eck_id: str) -> Event:
     return Event(kind="USE", school=story.PO_SCHOOL, sector="PO", subject=pupil(eck_id=eck_id), body=body)
 
 
+async def about(scene: Stage, key: str, eck_id: str) -> tuple[int, int]:
+    """Enrol a pupil who then uses a book; all leaves there are, and those about these two events."""
+    sent = []
+    for party, event in ((story.SIS, enrolled(key, eck_id)), (story.PUBLISHER, used(eck_id))):
+        sent += await send(scene, party, [event])
+        await outcomes(scene, party, sent[-1:])
+    found, ids = await leaves(scene), {each.event_id for each in sent}
+    return len(found), sum(leaf["x"].get("event") in ids for leaf in found)
+
+
 async def test_the_loop_takes_in_leaves_and_persons_as_they_come(scene: Stage, index: Indexer) -> None:
     """Twice, so that the second time is a look of a process that runs; each decision is found with its proof."""
     first, second = (f"https://ketenid.nl/pilot/{number:0128x}" for number in (0xA1, 0xB2))
-    await outcomes(scene, story.SIS, await send(scene, story.SIS, [enrolled("L0001", first)]))
-    await outcomes(scene, story.PUBLISHER, await send(scene, story.PUBLISHER, [used(first)]))
-    before = len(await leaves(scene))
-    index.until(before)
-    (mine,) = index.persons()
+    total, mine = await about(scene, "L0001", first)
     assert mine > 0
-
-    await outcomes(scene, story.SIS, await send(scene, story.SIS, [enrolled("L0002", second)]))
-    await outcomes(scene, story.PUBLISHER, await send(scene, story.PUBLISHER, [used(second)]))
-    after = len(await leaves(scene))
-    assert after > before
-    index.until(after)
-    assert index.persons() == [mine, mine]
+    index.until(total, [mine])
+    total, its = await about(scene, "L0002", second)
+    index.until(total, sorted([mine, its]))
 
     logs = scene.home / auditlog.LOGS
     with Store(index.store) as store:
         rows = Query(store, logs, keys_beside_logs(logs)).find(Wanted(most=10_000))
-    assert [row.problem for row in rows] == [None] * after
+    assert [row.problem for row in rows] == [None] * total
     for secret in (first, second, "L0001", "L0002"):
         assert secret not in index.said.read_text()
