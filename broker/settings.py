@@ -34,7 +34,7 @@ class WorkerSettings(BaseSettings):
     http_port: int = Field(default=0, ge=0, le=65535)
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     batch_records: int = Field(default=500, ge=1, le=10_000)
-    batch_bytes: int = Field(default=1 << 20, ge=1 << 16, le=32 << 20)
+    batch_bytes: int = Field(default=512 << 10, ge=1 << 16, le=32 << 20)
     view_age_s: float = Field(default=2.0, gt=0.5, le=5.0)
     patience_s: float = Field(default=120.0, ge=15.0)
 

@@ -39,7 +39,7 @@ class EngineConfig:
     group: str = "exchange"
     pattern: str = r"^in\..+"
     batch_records: int = 500
-    batch_bytes: int = 1 << 20
+    batch_bytes: int = 512 << 10
     send_bytes: int = 900_000
     compression: str | None = "lz4"
     decision_s: float = 0.25
